@@ -1,0 +1,1 @@
+"""The `libra` command: one module per verb, dispatched by `main`."""

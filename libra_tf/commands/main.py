@@ -1,0 +1,63 @@
+"""Entry point of the `libra` command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from libra_tf import __version__
+from libra_tf.errors import UserError
+
+# Order of a first session. Modules load only when their verb is asked for, so that
+# `libra --help` answers at once.
+VERBS = {
+    "data": "make, convert and describe data sets",
+    "config": "list, show and check experiment files",
+    "train": "train a detector",
+    "eval": "evaluate a checkpoint or saved detections",
+    "predict": "detect objects in images",
+    "export": "write a SavedModel",
+    "doctor": "check this installation",
+}
+
+
+def build_parser(verb: str | None) -> argparse.ArgumentParser:
+    """Returns the parser; only the sub-parser of `verb` (if known) is filled in."""
+    parser = argparse.ArgumentParser(
+        prog="libra", description="Balanced training of object detectors."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, text in VERBS.items():
+        sub = verbs.add_parser(
+            name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == verb:
+            importlib.import_module(f"libra_tf.commands.{name}").add_arguments(sub)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb; returns its exit code (0 only on success)."""
+    argv = sys.argv[1:] if argv is None else argv
+    # TensorFlow's start-up chatter would bury the lines meant for people, and
+    # keras-cv must find the Keras that Model Garden uses.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    verb = next((word for word in argv if not word.startswith("-")), None)
+    args = build_parser(verb).parse_args(argv)
+    command = importlib.import_module(f"libra_tf.commands.{args.verb}")
+    try:
+        return command.run(args) or 0
+    except UserError as error:
+        print(f"libra: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("libra: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
