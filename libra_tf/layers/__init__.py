@@ -1,1 +1,6 @@
-"""."""
+"""Layers: the trainable parts that a paper adds to a detector."""
+
+from libra_tf.layers.balanced_feature_pyramid import BalancedFeaturePyramid
+from libra_tf.layers.non_local import NonLocalBlock
+
+__all__ = ["BalancedFeaturePyramid", "NonLocalBlock"]

@@ -1,1 +1,1 @@
-"""."""
+"""Assembles detectors: takes the model that Model Garden builds and swaps parts."""

@@ -1,1 +1,1 @@
-"""."""
+"""Runs experiments: devices, progress, checkpoints, evaluation of checkpoints."""

@@ -1,0 +1,213 @@
+"""`libra data`: make, convert and describe data sets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from libra_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from libra_tf.data.records import Dataset
+
+MAX_DEFAULT_WORKERS = 8
+
+CONVERT = """\
+Reads COCO annotations or Pascal VOC, decodes every image once, and writes TFRecords,
+a COCO file for evaluation per split, and dataset.json, which describes the folder.
+Boxes over the border are clipped, boxes without area dropped, both counted.
+
+examples:
+  libra data convert cells --out cells_tfr
+      (cells/annotations/instances_train.json, cells/images/train/..., all splits)
+  libra data convert --images photos --annotations photos.json --split train --out T
+  libra data convert --voc VOC2012 --split train --out voc_tfr
+"""
+SYNTHESIZE = """\
+Draws rectangles, ellipses and triangles with exact boxes and masks, in COCO's layout.
+
+example:
+  libra data synthesize shapes --train 400 --val 60
+  libra data convert shapes --out shapes_tfr
+"""
+INFO = """\
+Counts images and boxes of a converted folder. Small, medium and large are COCO's:
+areas below 32x32, below 96x96, and above.
+
+example:
+  libra data info shapes_tfr
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the sub-verbs."""
+    verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_convert(_verb(verbs, "convert", "make TFRecords from COCO or VOC", CONVERT))
+    _add_synthesize(_verb(verbs, "synthesize", "draw a small data set", SYNTHESIZE))
+    info = _verb(verbs, "info", "describe a converted folder", INFO)
+    info.add_argument("folder", metavar="OUT", help="folder with dataset.json")
+    for sub in verbs.choices.values():
+        sub.add_argument("--json", action="store_true", help="print JSON on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the chosen sub-verb."""
+    return {"convert": _convert, "synthesize": _synthesize, "info": _info}[args.action](
+        args
+    )
+
+
+def _verb(verbs: Any, name: str, text: str, epilog: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(
+        name,
+        help=text,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", metavar="DIR", nargs="?", help="folder in COCO's layout")
+    add("--images", metavar="I", help="image folder (with --annotations, --split)")
+    add("--annotations", metavar="J.json", help="COCO detection file")
+    add("--voc", metavar="DIR", help="Pascal VOC folder (with --split)")
+    add("--split", help="split to convert; of DIR: only this one")
+    add("--out", required=True, help="folder to write to")
+    add("--shards", type=_positive, help="TFRecord files per split (default: by size)")
+    add(
+        "--workers",
+        type=_positive,
+        default=min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS),
+        help="processes that read images (default %(default)s)",
+    )
+    add("--strict", action="store_true", help="refuse instead of clipping or dropping")
+    add(
+        "--masks",
+        action=argparse.BooleanOptionalAction,
+        help="write masks (default: where there are segmentations)",
+    )
+    add("--max-pixels", type=_positive, help="refuse larger images (default 50000000)")
+    add("--classes", help="VOC: class names in order, a,b,c (default: sorted)")
+    add(
+        "--difficult",
+        choices=("crowd", "keep", "drop"),
+        default="crowd",
+        help="VOC: difficult objects become crowds, which evaluation ignores; or keep "
+        "or drop them (default %(default)s)",
+    )
+
+
+def _add_synthesize(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("out", metavar="OUT", help="folder to make")
+    add("--train", type=_positive, default=400, help="pictures (default %(default)s)")
+    add("--val", type=_positive, default=60, help="pictures (default %(default)s)")
+    add("--size", type=_positive, default=128, help="pixels (default %(default)s)")
+    add("--seed", type=int, default=0, help="default %(default)s")
+    add("--difficulty", choices=("easy", "hard"), default="easy")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from libra_tf.data.convert import convert
+    from libra_tf.data.images import MAX_PIXELS
+
+    entries = {}
+    for split, dataset, image_dir in _sources(args):
+        entries[split] = convert(
+            dataset,
+            image_dir,
+            args.out,
+            split,
+            num_shards=args.shards,
+            workers=args.workers,
+            strict=args.strict,
+            masks=args.masks,
+            max_pixels=args.max_pixels or MAX_PIXELS,
+        )
+    summary = {"folder": os.path.abspath(args.out), "splits": entries}
+    _print(summary, args.json, _split_lines(entries))
+    return 0
+
+
+def _sources(args: argparse.Namespace) -> Iterator[tuple[str, Dataset, Path]]:
+    """Yields split name, data set and image folder of every split asked for."""
+    ways = [args.folder is not None, args.voc is not None, args.annotations is not None]
+    if sum(ways) != 1 or (args.annotations is None) != (args.images is None):
+        raise UserError(
+            "name one source: DIR, or --images with --annotations, or --voc DIR"
+        )
+    from libra_tf.data.layout import layout_sources
+
+    if args.folder is not None:
+        yield from layout_sources(args.folder, args.split)
+        return
+    if not args.split:
+        raise UserError("give the split a name with --split, for example train")
+    if args.voc is not None:
+        yield args.split, _read_voc(args), Path(args.voc) / "JPEGImages"
+        return
+    from libra_tf.data.coco import read_coco
+
+    yield args.split, read_coco(args.annotations), Path(args.images)
+
+
+def _read_voc(args: argparse.Namespace) -> Dataset:
+    from libra_tf.data.voc import read_voc
+
+    classes = args.classes.split(",") if args.classes else None
+    return read_voc(args.voc, args.split, classes, args.difficult)
+
+
+def _synthesize(args: argparse.Namespace) -> int:
+    from libra_tf.data.synthesize import synthesize
+
+    summary = synthesize(
+        args.out, args.train, args.val, args.size, args.seed, args.difficulty
+    )
+    _print(summary, args.json, _split_lines(summary["splits"]))
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from libra_tf.data.describe import describe
+
+    summary = describe(args.folder)
+    lines = [f"num_classes: {summary['num_classes']} (with background)"]
+    for line, numbers in zip(
+        _split_lines(summary["splits"]), summary["splits"].values(), strict=True
+    ):
+        crowds, empty = numbers["num_crowds"], numbers["images_without_boxes"]
+        lines.append(
+            f"{line}, {crowds} crowds, {empty} images without boxes, at most "
+            f"{numbers['max_boxes_per_image']} boxes in an image"
+        )
+        for key in ("per_class", "per_size"):
+            counts = (f"{name} {count}" for name, count in numbers[key].items())
+            lines.append("  " + ", ".join(counts))
+    _print(summary, args.json, lines)
+    return 0
+
+
+def _split_lines(splits: dict[str, dict[str, Any]]) -> list[str]:
+    return [
+        f"{name}: {split['num_images']} images, {split['num_annotations']} boxes"
+        for name, split in splits.items()
+    ]
+
+
+def _print(summary: dict[str, Any], as_json: bool, lines: list[str]) -> None:
+    text = json.dumps(summary, indent=1) if as_json else "\n".join(lines)
+    print(text, file=sys.stdout)

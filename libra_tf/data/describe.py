@@ -1,0 +1,47 @@
+"""Counts what a converted folder holds, for `libra data info`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from libra_tf.data.coco import read_coco
+from libra_tf.data.manifest import Manifest, load_manifest
+from libra_tf.data.records import Dataset
+
+# COCO's borders between small, medium and large, in square pixels.
+SMALL, LARGE = 32**2, 96**2
+
+
+def describe(folder: str | Path) -> dict[str, Any]:
+    """Returns, per split, the numbers of images and boxes, by class and by size."""
+    manifest = load_manifest(folder)
+    return {
+        "folder": manifest.folder,
+        "num_classes": manifest.num_classes,
+        "splits": {
+            name: _describe_split(read_coco(files.annotation_file), manifest)
+            for name, files in manifest.splits.items()
+        },
+    }
+
+
+def _describe_split(dataset: Dataset, manifest: Manifest) -> dict[str, Any]:
+    objects = [a for image in dataset.images for a in image.annotations]
+    classes = Counter(a.category_id for a in objects)
+    sizes = Counter(_size(a.area) for a in objects)
+    return {
+        "num_images": len(dataset.images),
+        "num_annotations": len(objects),
+        "num_crowds": sum(a.iscrowd for a in objects),
+        "images_without_boxes": sum(not i.annotations for i in dataset.images),
+        "max_boxes_per_image": max(len(i.annotations) for i in dataset.images),
+        "per_class": {name: classes[key] for key, name in manifest.class_names.items()},
+        "per_size": {name: sizes[name] for name in ("small", "medium", "large")},
+        "masks": dataset.has_masks,
+    }
+
+
+def _size(area: float) -> str:
+    return "small" if area < SMALL else "medium" if area < LARGE else "large"

@@ -1,0 +1,190 @@
+"""`dataset.json`: what a converted folder holds.
+
+    {"format": 1, "categories": [{"id": 1, "name": "cell"}], "num_classes": 2,
+     "splits": {"train": {"num_images": 205, "num_annotations": 2700,
+       "tfrecords": "train-*.tfrecord", "num_shards": 1, "annotations": "train.json",
+       "masks": false, "image_sizes": {...}, "dropped": {...}}}}
+
+`num_classes` counts the background, so it is the highest id plus one, which is what
+Model Garden's configs want. Paths are relative, so that a folder can be moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from libra_tf.data.atomic import write_text
+from libra_tf.data.coco import load_json, read_categories
+from libra_tf.data.records import Category
+from libra_tf.errors import UserError
+
+FILE_NAME = "dataset.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """One split of a converted folder; paths are absolute.
+
+    `tfrecords` is the glob pattern that Model Garden takes as `input_path`,
+    `annotation_file` the COCO file its evaluation takes.
+    """
+
+    name: str
+    tfrecords: str
+    annotation_file: str
+    num_shards: int
+    num_images: int
+    num_annotations: int
+    masks: bool
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A converted folder. `num_classes` includes the background, id 0."""
+
+    folder: str
+    class_names: dict[int, str]
+    num_classes: int
+    splits: dict[str, SplitFiles]
+
+    def split(self, name: str) -> SplitFiles:
+        """Returns a split; the error for an unknown one lists those there are."""
+        if name not in self.splits:
+            there = ", ".join(sorted(self.splits)) or "none"
+            raise UserError(f"{self.folder}: no split {name!r}; there are: {there}")
+        return self.splits[name]
+
+
+def load_manifest(folder: str | Path) -> Manifest:
+    """Reads `dataset.json` and sees that every file it promises is there.
+
+    Raises:
+      UserError: not a converted folder, or an incomplete one.
+    """
+    folder = Path(os.path.abspath(folder))
+    if not (folder / FILE_NAME).is_file():
+        raise UserError(
+            f"no {FILE_NAME} in {folder}; make it with: libra data convert DIR "
+            f"--out {folder}"
+        )
+    content = read_content(folder)
+    names = {category.id: category.name for category in _categories(content, folder)}
+    try:
+        splits = {
+            name: _split_files(folder, name, entry)
+            for name, entry in content["splits"].items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / FILE_NAME}: broken entry ({error!r}); convert the data again"
+        ) from error
+    for split in splits.values():
+        _check_files(split)
+    return Manifest(str(folder), names, max(names) + 1, splits)
+
+
+def read_content(folder: Path) -> dict[str, Any]:
+    """Returns the content of `dataset.json`; an empty one where there is none."""
+    path = folder / FILE_NAME
+    if not path.exists():
+        return {"format": FORMAT, "categories": [], "num_classes": 0, "splits": {}}
+    content = load_json(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: not a description of format {FORMAT}; convert the data again "
+            "into an empty folder"
+        )
+    return content
+
+
+def check_categories(
+    folder: Path, split: str, categories: tuple[Category, ...]
+) -> None:
+    """Refuses a split whose categories differ from those of the other splits."""
+    content = read_content(folder)
+    others = [name for name in content["splits"] if name != split]
+    if others and _categories(content, folder) != categories:
+        raise UserError(
+            f"{folder / FILE_NAME}: split {split} has other categories than "
+            f"{', '.join(others)}; give all splits the same categories "
+            "(Pascal VOC: --classes), or convert into another folder"
+        )
+
+
+def withdraw_split(folder: Path, split: str) -> None:
+    """Takes a split out of the manifest while its files are exchanged."""
+    content = read_content(folder)
+    if content["splits"].pop(split, None) is not None:
+        _write(folder, content)
+
+
+def add_split(
+    folder: Path, split: str, categories: tuple[Category, ...], entry: dict[str, Any]
+) -> None:
+    """Writes a split into the manifest; its files must be in place."""
+    check_categories(folder, split, categories)
+    content = read_content(folder)
+    content["categories"] = [{"id": c.id, "name": c.name} for c in categories]
+    content["num_classes"] = max(c.id for c in categories) + 1
+    content["splits"][split] = entry
+    content["splits"] = dict(sorted(content["splits"].items()))
+    _write(folder, content)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps two conversions into one folder from losing each other's split."""
+    try:
+        import fcntl
+    except ImportError:  # Not a Unix.
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems know no locks; then there is none.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write(folder: Path, content: dict[str, Any]) -> None:
+    write_text(folder / FILE_NAME, [json.dumps(content, indent=1) + "\n"])
+
+
+def _categories(content: dict[str, Any], folder: Path) -> tuple[Category, ...]:
+    return read_categories(content.get("categories", []), str(folder / FILE_NAME))
+
+
+def _split_files(folder: Path, name: str, entry: dict[str, Any]) -> SplitFiles:
+    return SplitFiles(
+        name=name,
+        tfrecords=str(folder / entry["tfrecords"]),
+        annotation_file=str(folder / entry["annotations"]),
+        num_shards=int(entry["num_shards"]),
+        num_images=int(entry["num_images"]),
+        num_annotations=int(entry["num_annotations"]),
+        masks=bool(entry["masks"]),
+    )
+
+
+def _check_files(split: SplitFiles) -> None:
+    pattern = Path(split.tfrecords)
+    found = len(list(pattern.parent.glob(pattern.name)))
+    if found != split.num_shards:
+        raise UserError(
+            f"{pattern}: {found} files instead of the {split.num_shards} of split "
+            f"{split.name}; convert that split again"
+        )
+    if not Path(split.annotation_file).is_file():
+        raise UserError(
+            f"{split.annotation_file} is missing; convert split {split.name} again"
+        )

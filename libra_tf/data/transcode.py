@@ -1,0 +1,83 @@
+"""Which image bytes TensorFlow reads as they are, and how the others are rewritten."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from libra_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LOSSY = ("JPEG", "MPO", "WEBP")
+JPEG_QUALITY = 95
+# A JPEG marker; FF 00 is a byte of pixels and FF D0 to D7 restart inside a scan.
+JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")
+JPEG_END = 0xD9
+PNG_DEPTH_BYTE, PNG_COLOUR_BYTE = 24, 25
+PNG_END = b"IEND\xaeB`\x82"
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file's bytes as `tf.io.decode_image` reads them."""
+
+    data: bytes
+    format: str  # "jpeg" or "png"
+
+
+def is_complete(data: bytes, format: str | None) -> bool:
+    """Whether a JPEG or PNG has its end mark; TensorFlow refuses one without.
+
+    Pillow does not mind when only the last bytes are missing.
+    """
+    if format == "PNG":
+        return PNG_END in data
+    if format not in ("JPEG", "MPO"):
+        return True
+    match = JPEG_MARKER.search(data, 2)
+    while match and match[1][0] != JPEG_END:
+        length = int.from_bytes(data[match.end() : match.end() + 2], "big")
+        match = JPEG_MARKER.search(data, match.end() + length)
+    return match is not None
+
+
+def passes(picture: Image, data: bytes) -> bool:
+    """Whether `tf.io.decode_image` gives the same pixels without our help."""
+    if picture.format == "PNG":
+        gray_or_rgb = data[PNG_COLOUR_BYTE] in (0, 2)
+        opaque = "transparency" not in picture.info
+        return data[PNG_DEPTH_BYTE] == 8 and gray_or_rgb and opaque
+    return picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB")
+
+
+def transcode(picture: Image, path: Path) -> EncodedImage:
+    """Returns a decoded picture as RGB; JPEG where it was lossy, else PNG."""
+    rgb = _to_rgb(picture, path)
+    buffer = io.BytesIO()
+    if picture.format in LOSSY:
+        rgb.save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+        return EncodedImage(buffer.getvalue(), "jpeg")
+    rgb.save(buffer, format="PNG")
+    return EncodedImage(buffer.getvalue(), "png")
+
+
+def _to_rgb(picture: Image, path: Path) -> Image:
+    from PIL import Image
+
+    if picture.mode.startswith("I;16"):
+        import numpy as np
+
+        # Pillow would clip 16 bits at 255 instead of scaling them.
+        scaled = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
+        return Image.fromarray(scaled).convert("RGB")
+    if picture.mode in ("I", "F"):
+        raise UserError(
+            f"{path}: pixels of kind {picture.mode} (32 bits) have no fixed range; "
+            "save the image with 8 bits a channel"
+        )
+    return picture.convert("RGB")

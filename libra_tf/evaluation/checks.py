@@ -1,0 +1,169 @@
+"""Checks of COCO annotations and results, before a metric is computed from them.
+
+Each failure is one line that names the file and the first records at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from libra_tf.errors import UserError
+
+SHOWN = 5
+
+
+def first_few(values: Iterable[Any]) -> str:
+    """Returns the first values as text, and how many more there are."""
+    values = list(values)
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    return ", ".join(map(str, values[:SHOWN])) + more
+
+
+def check_ground_truth(data: Any, name: str) -> dict[str, list[dict[str, Any]]]:
+    """Returns a copy of a COCO annotation dict that an evaluator can rely on.
+
+    Annotations get ids from 1 (id 0 means "not matched" to the COCO code, so an
+    annotation of id 0 would count as missed), and defaults for `area` and `iscrowd`.
+
+    Args:
+        data: what the annotation file holds.
+        name: the file, for messages.
+
+    Returns:
+        A dict with `images`, `categories` and `annotations`; `data` is unchanged.
+
+    Raises:
+        UserError: when a part is missing, malformed or contradicts another.
+    """
+    for part in ("images", "annotations", "categories"):
+        if not isinstance(data, dict) or not isinstance(data.get(part), list):
+            raise UserError(f"{name}: is not a COCO annotation file: no list {part!r}")
+    image_ids = _unique_ids(data["images"], "image", name)
+    category_ids = _unique_ids(data["categories"], "category", name)
+    if not image_ids:
+        raise UserError(f"{name}: lists no images; there is nothing to evaluate")
+    annotations = []
+    for number, annotation in enumerate(data["annotations"], start=1):
+        where = f"{name}: annotation {number} of {len(data['annotations'])}"
+        _check_record(annotation, where, image_ids, category_ids)
+        width, height = annotation["bbox"][2:]
+        defaults = {"area": width * height, "iscrowd": 0}
+        annotations.append({**defaults, **annotation, "id": number})
+    return {
+        "images": list(data["images"]),
+        "categories": list(data["categories"]),
+        "annotations": annotations,
+    }
+
+
+def _unique_ids(records: list[Any], kind: str, name: str) -> set[int]:
+    """Returns the ids of images or categories; they are whole numbers, each once."""
+    ids: set[int] = set()
+    for record in records:
+        value = record.get("id") if isinstance(record, dict) else None
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UserError(f"{name}: {kind} id {value!r} is not a whole number")
+        if value in ids:
+            raise UserError(f"{name}: {kind} id {value} occurs twice; ids must differ")
+        ids.add(value)
+    return ids
+
+
+def _check_record(
+    record: Any, where: str, image_ids: set[int], category_ids: set[int]
+) -> None:
+    if not isinstance(record, dict):
+        raise UserError(f"{where}: is not an object with image_id and bbox")
+    image_id, category_id = record.get("image_id"), record.get("category_id")
+    if not _in(image_id, image_ids):
+        raise UserError(f"{where}: image id {image_id!r} is not among the images")
+    if not _in(category_id, category_ids):
+        raise UserError(f"{where}: unknown category id {category_id!r}")
+    if not _is_box(record.get("bbox")):
+        raise UserError(f"{where} (image {image_id}): bbox is not four finite numbers")
+
+
+def _is_box(box: Any) -> bool:
+    try:
+        values = np.asarray(box, np.float64)
+    except (TypeError, ValueError):
+        return False
+    return values.shape == (4,) and bool(np.isfinite(values).all())
+
+
+def check_detections(
+    detections: Any,
+    name: str,
+    image_ids: set[int],
+    category_ids: set[int] | None = None,
+) -> None:
+    """Checks a list of COCO results against the images and categories that exist.
+
+    Args:
+        detections: what the result file holds.
+        name: the file, for messages.
+        image_ids: ids of the annotation file.
+        category_ids: ids of the annotation file; None for class-agnostic boxes.
+
+    Raises:
+        UserError: naming the first unknown ids or the first malformed record.
+    """
+    if not isinstance(detections, list):
+        raise UserError(f"{name}: is not a list of COCO results")
+    for number, record in enumerate(detections, start=1):
+        fields = ["image_id", "bbox", "score"]
+        fields += ["category_id"] if category_ids is not None else []
+        missing = [f for f in fields if not isinstance(record, dict) or f not in record]
+        if missing:
+            raise UserError(f"{name}: result {number} has no {', '.join(missing)}")
+    _check_known(detections, "image_id", image_ids, name)
+    if category_ids is not None:
+        _check_known(detections, "category_id", category_ids, name)
+    _check_numbers(detections, name)
+
+
+def check_masks(records: list[dict[str, Any]], name: str, kinds: tuple) -> None:
+    """Checks that each record has a segmentation of one of the Python types `kinds`."""
+    for number, record in enumerate(records, start=1):
+        mask = record.get("segmentation")
+        if not mask or not isinstance(mask, kinds):
+            raise UserError(
+                f"{name}: record {number} (image {record['image_id']}) has no mask; "
+                "mask AP needs a segmentation in every record"
+            )
+
+
+def _check_known(
+    detections: list[dict[str, Any]], field: str, known: set[int], name: str
+) -> None:
+    # Unhashable and odd ids are unknown ids too; `repr` tells "7" from 7.
+    wrong = {repr(d[field]): None for d in detections if not _in(d[field], known)}
+    if wrong:
+        kind = field.removesuffix("_id")
+        raise UserError(
+            f"{name}: {kind} ids not in the annotation file: {first_few(wrong)}; "
+            "evaluate against the file of the same data set and split"
+        )
+
+
+def _in(value: Any, known: set[int]) -> bool:
+    return isinstance(value, int | np.integer) and value in known
+
+
+def _check_numbers(detections: list[dict[str, Any]], name: str) -> None:
+    """Boxes and scores are finite; one array test, a search only on failure."""
+    try:
+        table = np.array([[*d["bbox"], d["score"]] for d in detections], np.float64)
+        if table.shape == (len(detections), 5) and np.isfinite(table).all():
+            return
+    except (TypeError, ValueError):
+        pass
+    for number, record in enumerate(detections, start=1):
+        if not _is_box(record["bbox"]) or not _is_box([record["score"]] * 4):
+            raise UserError(
+                f"{name}: result {number} (image {record['image_id']}): bbox and score "
+                "must be finite numbers"
+            )

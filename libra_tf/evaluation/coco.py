@@ -1,0 +1,206 @@
+"""COCO average precision and recall of boxes and masks, overall and per class.
+
+The figures are computed here from COCO's precision and recall curves, because the
+printed summary of `pycocotools` is fixed to 100 detections per image and reports -1
+for any other number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from libra_tf.errors import UserError
+from libra_tf.evaluation import checks
+from libra_tf.evaluation.backends import (
+    AREA_RANGES,
+    IOU_THRESHOLDS,
+    Backend,
+    Curves,
+    IouType,
+    match,
+)
+from libra_tf.evaluation.results import read_json
+
+# COCO reports recall at these numbers of detections per image, and at the limit.
+RECALL_LIMITS = (1, 10)
+AREAS = list(AREA_RANGES)
+
+
+@dataclass(frozen=True)
+class DetectionMetrics:
+    """Average precision and recall of one set of detections.
+
+    Attributes:
+        summary: AP, AP50, AP75, APs, APm, APl, ARmax1, ARmax10, ARmax<limit>, ARs,
+            ARm, ARl (Model Garden's names). None: no ground truth of that kind.
+        per_class: class name to AP, AP50, AP75, AR and num_ground_truth.
+        ap_by_iou: IoU threshold (0.5, 0.55, ... 0.95) to AP.
+        num_images: images in the annotation file.
+        num_images_evaluated: images that the figures cover.
+        num_detections: detections on those images.
+        iou_type: "bbox" or "segm".
+        max_detections: detections per image and class that count.
+    """
+
+    summary: dict[str, float | None]
+    per_class: dict[str, dict[str, float | int | None]]
+    ap_by_iou: dict[float, float | None]
+    num_images: int
+    num_images_evaluated: int
+    num_detections: int
+    iou_type: str = "bbox"
+    max_detections: int = 100
+
+
+def evaluate_detections(
+    ground_truth: dict[str, Any] | str | os.PathLike,
+    detections: list[dict[str, Any]] | str | os.PathLike,
+    *,
+    iou_type: IouType = "bbox",
+    max_detections: int = 100,
+    image_ids: Iterable[int] | None = None,
+    backend: Backend = "auto",
+) -> DetectionMetrics:
+    """Returns COCO metrics of detections over all images of an annotation file.
+
+    An image without detections counts: its objects are missed.
+
+    Args:
+        ground_truth: COCO annotations, or their JSON file.
+        detections: COCO results, or their JSON file.
+        iou_type: "bbox", or "segm" for masks. Small, medium and large are told apart
+            by the annotated area; of unmatched detections by box or mask area.
+        max_detections: detections per image and class that count, best first.
+        image_ids: evaluate these images only.
+        backend: "auto" takes `faster_coco_eval` where it is installed; the figures
+            are equal.
+
+    Raises:
+        UserError: for a file that cannot be used, naming it and the first records.
+    """
+    if iou_type not in ("bbox", "segm"):
+        raise UserError(f"iou_type {iou_type!r}: choose bbox or segm")
+    if max_detections < 1:
+        raise UserError(f"max_detections is {max_detections}; it must be at least 1")
+    truth_name, truth = load(ground_truth, "ground truth")
+    truth = checks.check_ground_truth(truth, truth_name)
+    name, found = load(detections, "detections")
+    all_ids = [image["id"] for image in truth["images"]]
+    category_ids = {category["id"] for category in truth["categories"]}
+    checks.check_detections(found, name, set(all_ids), category_ids)
+    kept = choose_images(all_ids, image_ids, truth_name)
+    truth = on_images(truth, kept)
+    found = [d for d in found if d["image_id"] in kept]
+    if iou_type == "segm":
+        checks.check_masks(truth["annotations"], truth_name, (list, dict))
+        checks.check_masks(found, name, (dict,))
+    limits = sorted({n for n in RECALL_LIMITS if n < max_detections} | {max_detections})
+    curves = match(
+        truth, found, kept, iou_type=iou_type, limits=limits, backend=backend
+    )
+    names = category_names(truth["categories"])
+    return DetectionMetrics(
+        summary=_summary(curves, limits),
+        per_class=_per_class(curves, truth["annotations"], names),
+        ap_by_iou={
+            round(float(t), 2): _mean(curves.precision[i, ..., 0, -1])
+            for i, t in enumerate(IOU_THRESHOLDS)
+        },
+        num_images=len(all_ids),
+        num_images_evaluated=len(kept),
+        num_detections=len(found),
+        iou_type=iou_type,
+        max_detections=max_detections,
+    )
+
+
+def choose_images(
+    all_ids: Sequence[int], image_ids: Iterable[int] | None, name: str
+) -> set[int]:
+    """Returns the ids to evaluate; all of the file unless some are asked for."""
+    if image_ids is None:
+        return set(all_ids)
+    wanted = set(image_ids)
+    unknown = sorted(wanted - set(all_ids), key=str)
+    if unknown:
+        raise UserError(f"{name}: has no image {checks.first_few(unknown)}")
+    if not wanted:
+        raise UserError(f"{name}: no image was chosen; there is nothing to evaluate")
+    return wanted
+
+
+def on_images(truth: dict[str, list[dict]], kept: set[int]) -> dict[str, list[dict]]:
+    """Returns the ground truth of some images only."""
+    return {
+        "images": [i for i in truth["images"] if i["id"] in kept],
+        "categories": truth["categories"],
+        "annotations": [a for a in truth["annotations"] if a["image_id"] in kept],
+    }
+
+
+def category_names(categories: list[dict[str, Any]]) -> dict[int, str]:
+    """Returns id to name, ascending; a name that two ids share gets the id added."""
+    names = {c["id"]: str(c.get("name", c["id"])) for c in categories}
+    texts = list(names.values())
+    return {
+        i: f"{name} (id {i})" if texts.count(name) > 1 else name
+        for i, name in sorted(names.items())
+    }
+
+
+def load(source: Any, kind: str) -> tuple[str, Any]:
+    """Returns the name for messages and the content of a file or of a value."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source), read_json(source)
+    return kind, source
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """The mean over what exists; COCO's curves mark the rest with -1."""
+    values = values[values > -1]
+    return float(values.mean()) if values.size else None
+
+
+def _threshold(iou: float) -> int:
+    return int(np.argmin(np.abs(IOU_THRESHOLDS - iou)))
+
+
+def _summary(curves: Curves, limits: list[int]) -> dict[str, float | None]:
+    # The limit is the last of `limits`; "all" is the first of the areas.
+    precision, recall = curves.precision[..., -1], curves.recall
+    summary = {
+        "AP": _mean(precision[..., 0]),
+        "AP50": _mean(precision[_threshold(0.5), ..., 0]),
+        "AP75": _mean(precision[_threshold(0.75), ..., 0]),
+    }
+    for number, area in enumerate(AREAS[1:], start=1):
+        summary[f"AP{area[0]}"] = _mean(precision[..., number])
+    for number, limit in enumerate(limits):
+        summary[f"ARmax{limit}"] = _mean(recall[:, :, 0, number])
+    for number, area in enumerate(AREAS[1:], start=1):
+        summary[f"AR{area[0]}"] = _mean(recall[:, :, number, -1])
+    return summary
+
+
+def _per_class(
+    curves: Curves, annotations: list[dict[str, Any]], names: dict[int, str]
+) -> dict[str, dict[str, float | int | None]]:
+    counts = dict.fromkeys(names, 0)
+    for annotation in annotations:
+        counts[annotation["category_id"]] += not annotation["iscrowd"]
+    precision, recall = curves.precision[..., 0, -1], curves.recall[..., 0, -1]
+    return {
+        name: {
+            "AP": _mean(precision[:, :, index]),
+            "AP50": _mean(precision[_threshold(0.5), :, index]),
+            "AP75": _mean(precision[_threshold(0.75), :, index]),
+            "AR": _mean(recall[:, index]),
+            "num_ground_truth": counts[category_id],
+        }
+        for index, (category_id, name) in enumerate(names.items())
+    }

@@ -1,0 +1,137 @@
+"""Ground truth of an evaluation: from the annotation file, or from the batches."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from libra_tf.errors import UserError
+from libra_tf.evaluation import checks
+from libra_tf.evaluation.batches import image_ids, paste_masks, to_numpy
+from libra_tf.evaluation.results import (
+    encode_masks,
+    parse_json,
+    read_json,
+    yxyx_to_xywh,
+)
+
+FIELDS = ("source_id", "height", "width", "num_detections", "boxes", "classes")
+
+
+def read_ground_truth(
+    path: str, class_names: Mapping[int, str], include_mask: bool = False
+) -> dict[str, list[dict[str, Any]]]:
+    """Reads and checks a COCO annotation file, local or on TensorFlow's file systems.
+
+    Args:
+        path: the file.
+        class_names: category id to name, where they replace the file's.
+        include_mask: every annotation has to have a mask.
+
+    Raises:
+        UserError: for a file that cannot be used.
+    """
+    data = _read_remote(path) if "://" in path else read_json(path)
+    truth = checks.check_ground_truth(data, path)
+    if include_mask:
+        checks.check_masks(truth["annotations"], path, (list, dict))
+    for category in truth["categories"]:
+        if category["id"] in class_names:
+            category["name"] = class_names[category["id"]]
+    return truth
+
+
+def _read_remote(path: str) -> Any:
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return parse_json(file.read(), path)
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: cannot be read: {error.message}") from error
+
+
+class CollectedGroundTruth:
+    """Images and annotations seen so far; each image counts once.
+
+    The batches are those of Model Garden's parsers: boxes `yxyx` in pixels of the
+    original image, padded, and `num_detections` of shape [B] (Mask R-CNN) or [B, 1]
+    (RetinaNet). Masks are PNG files, or crops of the boxes; crops are pasted back, so
+    their outlines are only as fine as the crop.
+    """
+
+    def __init__(self, include_mask: bool = False):
+        self._include_mask = include_mask
+        self._images: dict[int, dict[str, int]] = {}
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, groundtruths: Mapping[str, Any] | None) -> None:
+        """Adds one batch.
+
+        Raises:
+            ValueError: when the batch lacks a field.
+        """
+        fields = (*FIELDS, "masks") if self._include_mask else FIELDS
+        batch = to_numpy(groundtruths or {}, fields)
+        for row, image_id in enumerate(image_ids(batch["source_id"])):
+            if image_id not in self._images:
+                image = {name: value[row] for name, value in batch.items()}
+                self._images[image_id] = {
+                    "id": image_id,
+                    "height": _whole(image["height"]),
+                    "width": _whole(image["width"]),
+                }
+                self._annotations += self._read(image_id, image)
+
+    def dataset(self, class_names: Mapping[int, str]) -> dict[str, list]:
+        """Returns everything as COCO annotations."""
+        ids = {a["category_id"] for a in self._annotations} | set(class_names)
+        return {
+            "images": list(self._images.values()),
+            "annotations": self._annotations,
+            "categories": [
+                {"id": i, "name": class_names.get(i, str(i))} for i in sorted(ids)
+            ],
+        }
+
+    def _read(self, image_id: int, image: dict[str, np.ndarray]) -> list[dict]:
+        # The parsers cut the objects to a fixed number, but not their count.
+        number = min(_whole(image["num_detections"]), len(image["classes"]))
+        boxes = image["boxes"][:number].astype(np.float64)
+        xywh = yxyx_to_xywh(boxes)
+        areas = image.get("areas", xywh[:, 2:].prod(axis=1))
+        crowds = image.get("is_crowds", np.zeros(number))
+        annotations = [
+            {
+                "image_id": image_id,
+                "category_id": int(image["classes"][k]),
+                "bbox": xywh[k].tolist(),
+                "area": float(areas[k]),
+                "iscrowd": int(crowds[k]),
+            }
+            for k in range(number)
+        ]
+        if self._include_mask:
+            size = (_whole(image["height"]), _whole(image["width"]))
+            masks = _masks(image["masks"][:number], boxes, size)
+            for annotation, mask in zip(annotations, masks, strict=True):
+                annotation["segmentation"] = mask
+        return annotations
+
+
+def _masks(
+    masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int]
+) -> list[dict[str, Any]]:
+    if masks.ndim == 3:
+        return paste_masks(masks, boxes, size)
+    from PIL import Image
+
+    pictures = [np.asarray(Image.open(io.BytesIO(png))) > 0 for png in masks]
+    return encode_masks(pictures)
+
+
+def _whole(value: np.ndarray) -> int:
+    return int(np.reshape(value, -1)[0])

@@ -1,0 +1,121 @@
+"""COCO result records and the JSON files that hold them.
+
+Shape shorthand in this module: K detections of one image, H and W its height and
+width in pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from libra_tf.errors import UserError
+
+# 0.1 millipixel; float32 scores above 0.1 stay distinct with eight decimals, so a
+# saved file gives the same AP as the detections it was written from.
+BOX_DECIMALS = 4
+SCORE_DECIMALS = 8
+
+
+def to_coco_results(
+    image_id: int,
+    boxes: np.ndarray,
+    classes: np.ndarray,
+    scores: np.ndarray,
+    masks: list[dict[str, Any]] | np.ndarray | None = None,
+) -> list[dict[str, Any]]:
+    """Returns the detections of one image as COCO result records.
+
+    Args:
+        image_id: the image's id in the annotation file.
+        boxes: [K, 4], `yxyx`, pixels of the original image.
+        classes: [K], category ids.
+        scores: [K], in [0, 1].
+        masks: K run-length encodings, or a binary array [K, H, W]; or None.
+
+    Returns:
+        K dicts of plain Python numbers, ready for `json`: `bbox` is x, y, width,
+        height.
+    """
+    xywh = np.round(yxyx_to_xywh(boxes), BOX_DECIMALS).tolist()
+    scores = np.round(np.asarray(scores, np.float64), SCORE_DECIMALS).tolist()
+    classes = np.asarray(classes).astype(int).tolist()
+    results = [
+        {"image_id": int(image_id), "category_id": c, "bbox": b, "score": s}
+        for c, b, s in zip(classes, xywh, scores, strict=True)
+    ]
+    if masks is not None:
+        encoded = encode_masks(masks) if isinstance(masks, np.ndarray) else masks
+        for result, mask in zip(results, encoded, strict=True):
+            result["segmentation"] = mask
+    return results
+
+
+def yxyx_to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Returns boxes [K, 4] as x, y, width, height in float64."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    corner, size = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    return np.concatenate([corner[:, ::-1], size[:, ::-1]], axis=1)
+
+
+def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
+    """Returns binary masks [K, H, W] as K run-length encodings that `json` takes."""
+    from pycocotools import mask as mask_api
+
+    encoded = []
+    for mask in masks:
+        code = mask_api.encode(np.asfortranarray(mask, dtype=np.uint8))
+        encoded.append({"size": code["size"], "counts": code["counts"].decode()})
+    return encoded
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file; every failure is a `UserError` that names it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not a JSON text file ({error.reason})") from error
+    return parse_json(text, path)
+
+
+def parse_json(text: str, name: str | os.PathLike) -> Any:
+    """Parses the text of the JSON file `name`; see `read_json`."""
+    if not text.strip():
+        raise UserError(f"{name}: is empty; write it again")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{name}: is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{name}: is nested too deep to be COCO JSON") from error
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes a JSON file in one step; see `write_file`."""
+    write_file(path, json.dumps(value).encode())
+
+
+def write_file(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file in one step: readers see the old file or the whole new one.
+
+    Raises:
+        UserError: when the folder cannot be made or the file not be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()

@@ -1,0 +1,181 @@
+"""What makes no sense together, or would go wrong only much later.
+
+Each check returns nothing or raises `UserError` with the field, its value and what to
+do.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from official.vision.configs import maskrcnn as tfm_maskrcnn
+
+from libra_tf.errors import UserError
+from libra_tf.experiments import loss_config, model_config
+
+BEST_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "mask_AP", "mask_AP50")
+
+
+def check(params: Any) -> None:
+    """Raises `UserError` for the first contradiction in a resolved experiment."""
+    _check_types(params, "")
+    _check_seams(params.task)
+    if isinstance(params.task, tfm_maskrcnn.MaskRCNNTask):
+        _check_rcnn(params.task)
+    _check_frozen(params.task)
+    _check_data(params)
+    _check_intervals(params.trainer)
+
+
+def one_of(field: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raises `UserError` unless `value` is among `choices`."""
+    if value not in choices:
+        raise UserError(f"{field} is {value!r}; choose {', '.join(choices)}")
+
+
+def positive(field: str, value: Any, *, zero: bool = False) -> None:
+    """Raises `UserError` unless `value` is a finite number > 0 (or >= 0)."""
+    good = (
+        isinstance(value, int | float)
+        and math.isfinite(value)
+        and (value > 0 or (zero and value == 0))
+    )
+    if not good:
+        raise UserError(f"{field} is {value!r}; it must be {'>=' if zero else '>'} 0")
+
+
+def _check_types(config: Any, path: str) -> None:
+    """Refuses values of another kind than the default, such as `num_gpus: two`."""
+    for field, annotation in type(config)._get_annotations().items():
+        value = getattr(config, field, None)
+        name = f"{path}{field}"
+        if hasattr(value, "as_dict"):
+            if hasattr(type(value), "_get_annotations"):
+                _check_types(value, f"{name}.")
+            continue
+        kinds = {bool: bool, int: int, float: (int, float), str: str}
+        kind = kinds.get(annotation)
+        if kind is None or value is None:
+            continue
+        wrong = not isinstance(value, kind) or (
+            isinstance(value, bool) and annotation is not bool
+        )
+        if wrong:
+            raise UserError(
+                f"{name} is {value!r}; it must be of type {annotation.__name__}"
+            )
+
+
+def _check_seams(task: Any) -> None:
+    neck, losses = task.model.neck, task.losses
+    one_of("task.model.neck.type", neck.type, model_config.NECKS)
+    one_of("task.model.neck.refine", neck.refine, model_config.REFINEMENTS)
+    levels = range(task.model.min_level, task.model.max_level + 1)
+    if neck.type != "none" and neck.refine_level not in levels:
+        raise UserError(
+            f"task.model.neck.refine_level is {neck.refine_level}; the pyramid has the "
+            f"levels {levels[0]} to {levels[-1]}"
+        )
+    one_of("task.losses.normalizer", losses.normalizer, loss_config.NORMALIZERS)
+    box = losses.box
+    one_of("task.losses.box.type", box.type, loss_config.BOX_LOSSES)
+    one_of("task.losses.box.form", box.form, ("consistent", "reference"))
+    positive("task.losses.box.weight", box.weight, zero=True)
+    for name in ("alpha", "gamma", "beta"):
+        positive(f"task.losses.box.{name}", getattr(box, name))
+
+
+def _check_rcnn(task: Any) -> None:
+    sampler, losses = task.model.roi_sampler, task.losses
+    one_of(
+        "task.model.roi_sampler.positives",
+        sampler.positives,
+        model_config.POSITIVE_SAMPLERS,
+    )
+    one_of(
+        "task.model.roi_sampler.negatives",
+        sampler.negatives,
+        model_config.NEGATIVE_SAMPLERS,
+    )
+    positive("task.model.roi_sampler.num_bins", sampler.num_bins)
+    positive(
+        "task.model.rpn_sampler.neg_pos_ub",
+        task.model.rpn_sampler.neg_pos_ub,
+        zero=True,
+    )
+    cascade = sampler.cascade_iou_thresholds
+    if cascade and (
+        not sampler.is_stock or losses.normalizer != "tfm" or losses.box.type != "huber"
+    ):
+        raise UserError(
+            "task.model.roi_sampler.cascade_iou_thresholds: cascade heads work with "
+            "Model Garden's own sampler, normaliser and box loss only"
+        )
+    if losses.normalizer == "reference":
+        plain = (
+            losses.frcnn_class_loss_top_k_percent == 1.0
+            and not losses.frcnn_class_use_binary_cross_entropy
+            and not losses.class_weights
+        )
+        if not plain:
+            raise UserError(
+                "task.losses: frcnn_class_loss_top_k_percent, class_weights and "
+                "frcnn_class_use_binary_cross_entropy belong to normalizer 'tfm'"
+            )
+
+
+def _check_frozen(task: Any) -> None:
+    if task.init_checkpoint:
+        return
+    resnet = task.model.backbone.get()
+    if task.model.frozen_stages or not getattr(resnet, "bn_trainable", True):
+        raise UserError(
+            "task.init_checkpoint is empty, but part of the backbone is frozen at its "
+            "initial weights: give a checkpoint, or set task.model.frozen_stages to 0 "
+            "and task.model.backbone.resnet.bn_trainable to true"
+        )
+
+
+def _check_data(params: Any) -> None:
+    task = params.task
+    size = list(task.model.input_size)
+    stride = 2**task.model.max_level
+    if len(size) != 3 or any(not isinstance(n, int) or n < 1 for n in size):
+        raise UserError(f"task.model.input_size is {size}; give [height, width, 3]")
+    for name in ("train_data", "validation_data"):
+        data = getattr(task, name)
+        positive(f"task.{name}.global_batch_size", data.global_batch_size)
+        if not data.input_path and not getattr(data, "tfds_name", ""):
+            raise UserError(
+                f"task.{name}.input_path is empty: give task.dataset, or the pattern of "
+                "the record files"
+            )
+    if size[0] < stride // 2 or size[1] < stride // 2:
+        raise UserError(
+            f"task.model.input_size is {size}, too small for level "
+            f"{task.model.max_level} (stride {stride}); lower task.model.max_level"
+        )
+    if getattr(task, "use_wod_metrics", False):
+        raise UserError("task.use_wod_metrics: Waymo metrics are not part of libra_tf")
+
+
+def _check_intervals(trainer: Any) -> None:
+    positive("trainer.train_steps", trainer.train_steps, zero=True)
+    for name in ("steps_per_loop", "summary_interval", "checkpoint_interval"):
+        positive(f"trainer.{name}", getattr(trainer, name))
+    for name in ("summary_interval", "checkpoint_interval"):
+        value = getattr(trainer, name)
+        if value % trainer.steps_per_loop:
+            raise UserError(
+                f"trainer.{name} is {value}; it must be a multiple of "
+                f"trainer.steps_per_loop, {trainer.steps_per_loop}"
+            )
+    if trainer.validation_steps == 0 or trainer.validation_steps < -1:
+        raise UserError(
+            f"trainer.validation_steps is {trainer.validation_steps}; give the number "
+            "of batches, or -1 for all"
+        )
+    metric = trainer.best_checkpoint_eval_metric
+    if trainer.best_checkpoint_export_subdir and metric not in BEST_METRICS:
+        one_of("trainer.best_checkpoint_eval_metric", metric, BEST_METRICS)

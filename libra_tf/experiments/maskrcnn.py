@@ -1,0 +1,112 @@
+"""`libra_fasterrcnn_resnetfpn_coco` and `libra_maskrcnn_resnetfpn_coco`."""
+
+from __future__ import annotations
+
+from official.core import exp_factory
+from official.vision.configs import backbones, common
+from official.vision.configs import maskrcnn as tfm_maskrcnn
+
+from libra_tf.experiments import loss_config, model_config, schedule, task_config
+
+
+def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
+    """Returns the detector of Libra R-CNN (paper, sections 3 and 4.2)."""
+    without_mask = (
+        {}
+        if include_mask
+        else {"mask_head": None, "mask_sampler": None, "mask_roi_aligner": None}
+    )
+    return model_config.MaskRCNN(
+        # 0: taken from the data set.
+        num_classes=0,
+        # The paper resizes to 1333x800. Model Garden trains on one static canvas;
+        # 1024x1024 holds about as many pixels of a 4:3 image.
+        input_size=[1024, 1024, 3],
+        include_mask=include_mask,
+        backbone=backbones.Backbone(
+            type="resnet",
+            # Released configs: BatchNorm of the backbone stays as on ImageNet.
+            resnet=backbones.ResNet(model_id=50, bn_trainable=False),
+        ),
+        frozen_stages=1,  # released configs
+        # Section 3.2, non-local refinement of C4; all levels of the FPN as released.
+        neck=model_config.Neck(
+            type="balanced_feature_pyramid", refine="non_local", refine_level=4
+        ),
+        # Released configs: at most five negatives per positive in the RPN.
+        rpn_sampler=model_config.RPNSampler(neg_pos_ub=5.0),
+        # Two thousand proposals in training, as in the 2019 configs: a sampler needs
+        # candidates to choose from. One thousand in evaluation.
+        roi_generator=tfm_maskrcnn.ROIGenerator(
+            num_proposals=2000, test_num_proposals=1000
+        ),
+        # Section 3.1: 512 RoIs, a quarter foreground, K = 3 bins, positives shared
+        # equally among the instances.
+        roi_sampler=model_config.ROISampler(
+            positives="instance_balanced",
+            negatives="iou_balanced",
+            num_bins=3,
+            ignore_padding=True,
+        ),
+        # Released configs: two shared fully connected layers, no convolution.
+        detection_head=tfm_maskrcnn.DetectionHead(num_convs=0, num_fcs=2),
+        norm_activation=common.NormActivation(
+            norm_momentum=0.997, norm_epsilon=0.0001, use_sync_bn=True
+        ),
+        **without_mask,
+    )
+
+
+def libra_maskrcnn_experiment(name: str, include_mask: bool):
+    """Returns the experiment with the paper's settings on COCO."""
+    return task_config.ExperimentConfig(
+        experiment=name,
+        runtime=task_config.RuntimeConfig(mixed_precision_dtype="float32"),
+        task=task_config.MaskRCNNTask(
+            init_checkpoint=schedule.IMAGENET_RESNET50,
+            init_checkpoint_modules="backbone",
+            dataset="coco",
+            model=libra_maskrcnn_model(include_mask),
+            losses=loss_config.MaskRCNNLosses(
+                # SGD weight decay 1e-4 (paper, section 4.2).
+                l2_weight_decay=1e-4,
+                # Section 3.3: alpha 0.5, gamma 1.5; beta 1 in the RoI head.
+                box=loss_config.BoxLoss(
+                    type="balanced_l1", weight=1.0, alpha=0.5, gamma=1.5, beta=1.0
+                ),
+                # neg_pos_ub makes the number of anchors vary: divide by what was
+                # sampled, not by a constant.
+                normalizer="reference",
+            ),
+            train_data=tfm_maskrcnn.DataConfig(
+                is_training=True,
+                global_batch_size=schedule.BATCH_SIZE,
+                dtype="float32",
+                # Section 4.2: horizontal flips only.
+                parser=tfm_maskrcnn.Parser(aug_rand_hflip=True),
+            ),
+            validation_data=tfm_maskrcnn.DataConfig(
+                is_training=False,
+                global_batch_size=8,
+                dtype="float32",
+                drop_remainder=False,
+            ),
+        ),
+        trainer=schedule.trainer(learning_rate=0.02),  # paper, section 4.2
+        restrictions=[
+            "task.train_data.is_training != None",
+            "task.validation_data.is_training != None",
+        ],
+    )
+
+
+@exp_factory.register_config_factory("libra_fasterrcnn_resnetfpn_coco")
+def libra_fasterrcnn_resnetfpn_coco() -> task_config.ExperimentConfig:
+    """Libra Faster R-CNN on COCO."""
+    return libra_maskrcnn_experiment("libra_fasterrcnn_resnetfpn_coco", False)
+
+
+@exp_factory.register_config_factory("libra_maskrcnn_resnetfpn_coco")
+def libra_maskrcnn_resnetfpn_coco() -> task_config.ExperimentConfig:
+    """Libra R-CNN's box branch with the stock mask branch, on COCO."""
+    return libra_maskrcnn_experiment("libra_maskrcnn_resnetfpn_coco", True)

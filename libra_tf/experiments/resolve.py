@@ -1,0 +1,131 @@
+"""Turns an experiment as written into one that can run, or says why it cannot."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+from official.vision.configs import maskrcnn as tfm_maskrcnn
+
+from libra_tf.data.manifest import Manifest, load_manifest
+from libra_tf.errors import UserError
+from libra_tf.experiments.checks import check
+
+
+def resolve(params: Any) -> None:
+    """Fills in what follows from other settings, then checks the whole.
+
+    From `task.dataset` follow the record files, the evaluation JSON, the class names
+    and `task.model.num_classes`; from `trainer.reference_batch_size` the learning
+    rates. Doing it twice changes nothing, so a saved config can be read again.
+
+    Args:
+      params: an experiment of this package, unlocked; changed in place.
+
+    Raises:
+      UserError: a setting is missing, wrong or contradicts another.
+    """
+    if getattr(params.task, "dataset", ""):
+        _fill_in_dataset(params.task, load_manifest(params.task.dataset))
+    if params.task.model.num_classes < 2:
+        raise UserError(
+            "task.model.num_classes is not set: give task.dataset (a folder written by "
+            "`libra data convert`), or set it to the highest class id plus one"
+        )
+    _check_annotation_file(params.task)
+    _scale_learning_rate(params)
+    check(params)
+
+
+def _fill_in_dataset(task: Any, manifest: Manifest) -> None:
+    for split_name, data in (
+        (task.train_split, task.train_data),
+        (task.validation_split, task.validation_data),
+    ):
+        if not data.input_path:
+            data.input_path = manifest.split(split_name).tfrecords
+    if not task.annotation_file:
+        split = manifest.split(task.validation_split)
+        task.annotation_file = split.annotation_file
+    given = task.model.num_classes
+    if given not in (0, manifest.num_classes):
+        raise UserError(
+            f"task.model.num_classes is {given}, but {manifest.folder} has class ids up "
+            f"to {manifest.num_classes - 1}, so it must be {manifest.num_classes} "
+            "(id 0 is the background); leave it out and it is taken from the data set"
+        )
+    task.model.num_classes = manifest.num_classes
+    names = manifest.class_names
+    task.class_names = ["background"] + [
+        names.get(i, "") for i in range(1, manifest.num_classes)
+    ]
+    _check_masks(task, manifest)
+
+
+def _check_masks(task: Any, manifest: Manifest) -> None:
+    if not isinstance(task, tfm_maskrcnn.MaskRCNNTask) or not task.model.include_mask:
+        return
+    for name in (task.train_split, task.validation_split):
+        if not manifest.split(name).masks:
+            raise UserError(
+                f"{manifest.folder}: split {name} was converted without masks; convert "
+                "it again with --masks, or use a Faster R-CNN experiment"
+            )
+
+
+def _check_annotation_file(task: Any) -> None:
+    path = task.annotation_file
+    if not path:
+        return
+    if "://" not in path and not os.path.isfile(path):
+        raise UserError(
+            f"task.annotation_file: {path} does not exist; it is the COCO JSON of the "
+            "validation split (leave it empty to collect it from the records)"
+        )
+    if task.class_names or "://" in path:
+        return
+    try:
+        with open(path, encoding="utf-8") as file:
+            categories = json.load(file)["categories"]
+        names = {int(c["id"]): str(c["name"]) for c in categories}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a COCO annotation file ({error})") from error
+    highest = max(names, default=0)
+    if highest >= task.model.num_classes:
+        raise UserError(
+            f"{path}: category id {highest} needs task.model.num_classes "
+            f"{highest + 1}, which is {task.model.num_classes}"
+        )
+    task.class_names = ["background"] + [
+        names.get(i, "") for i in range(1, task.model.num_classes)
+    ]
+
+
+def _scale_learning_rate(params: Any) -> None:
+    """Multiplies every learning rate by batch size / reference batch size."""
+    reference = getattr(params.trainer, "reference_batch_size", 0)
+    batch_size = params.task.train_data.global_batch_size
+    if not reference or reference == batch_size:
+        return
+    factor = batch_size / reference
+    schedules = params.trainer.optimizer_config
+    for schedule in (schedules.learning_rate.get(), schedules.warmup.get()):
+        for field in _learning_rate_fields(schedule):
+            value = getattr(schedule, field)
+            scaled = (
+                [v * factor for v in value]
+                if isinstance(value, list | tuple)
+                else value * factor
+            )
+            setattr(schedule, field, scaled)
+    params.trainer.reference_batch_size = batch_size
+
+
+def _learning_rate_fields(schedule: Any) -> list[str]:
+    if schedule is None:
+        return []
+    rates = ("values", "initial_learning_rate", "warmup_learning_rate")
+    names = [field.name for field in dataclasses.fields(schedule)]
+    return [n for n in rates if n in names and getattr(schedule, n) is not None]

@@ -1,0 +1,144 @@
+"""Experiments from names, files and overrides, and back to text."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from official.core import exp_factory
+
+import libra_tf.experiments
+from libra_tf.errors import UserError
+
+
+def get_experiment(name: str) -> Any:
+    """Returns a registered experiment, ours or Model Garden's.
+
+    Raises:
+      UserError: no such name; tells the nearest ones.
+    """
+    from official.vision import registry_imports  # noqa: F401  (registration)
+
+    try:
+        return exp_factory.get_exp_config(name)
+    except LookupError as error:
+        known = list(exp_factory._REGISTERED_CONFIGS)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        near = near or list(libra_tf.experiments.NAMES)
+        raise UserError(
+            f"no experiment is called {name!r}; near: {', '.join(near)}"
+        ) from error
+
+
+def load_experiment(
+    name: str | None = None,
+    config_files: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+) -> Any:
+    """Builds an experiment from its name, YAML files and `a.b=value` overrides.
+
+    Args:
+      name: registered name; None takes it from the `experiment` key of the files.
+      config_files: applied in order, each over the former.
+      overrides: applied last; values are YAML.
+
+    Raises:
+      UserError: no name, an unreadable file, or an unknown key.
+    """
+    layers = [(path, read_yaml(path)) for path in config_files]
+    names = [str(layer["experiment"]) for _, layer in layers if "experiment" in layer]
+    if name is None and not names:
+        raise UserError("give --experiment, or a config file with an `experiment` key")
+    name = name or names[-1]
+    params = get_experiment(name)
+    for path, layer in layers:
+        if layer.get("experiment", name) != name:
+            raise UserError(
+                f"{path} is for experiment {layer['experiment']}, not for {name}"
+            )
+        override(params, layer, path)
+    for text in overrides:
+        override(params, parse_override(text), f"--set {text}")
+    return params
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Returns the mapping in a YAML file; raises `UserError` if there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read as YAML ({text})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is not a YAML mapping of settings")
+    return content
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """Turns "task.model.num_classes=4" into nested mappings."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {text}: write it as key.of.setting=value")
+    try:
+        result: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {text}: the value is not YAML") from error
+    for part in reversed(key.strip().split(".")):
+        result = {part: result}
+    return result
+
+
+def override(params: Any, values: dict[str, Any], source: str) -> None:
+    """Applies nested mappings; an unknown key raises `UserError` with near ones."""
+    path = _unknown_key(params, values)
+    if path:
+        raise UserError(f"{source}: {path}")
+    try:
+        params.override(values, is_strict=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def _unknown_key(config: Any, values: dict[str, Any], path: str = "") -> str | None:
+    for key, value in values.items():
+        # Not as_dict: of a choice such as `optimizer` it holds the chosen one only.
+        known = [k for k in vars(config) if k not in config.RESERVED_ATTR]
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {path}{near[0]}?" if near else ""
+            return f"there is no setting {path}{key}{hint}"
+        child = getattr(config, key)
+        if isinstance(value, dict) and hasattr(child, "as_dict"):
+            if unknown := _unknown_key(child, value, f"{path}{key}."):
+                return unknown
+    return None
+
+
+def dump_params(params: Any) -> str:
+    """Returns the whole experiment as YAML."""
+    return yaml.dump(params.as_dict(), default_flow_style=False)
+
+
+def load_run(folder: str) -> Any:
+    """Returns the experiment that `params.yaml` in a run's folder describes.
+
+    Raises:
+      UserError: there is no such file, or it is not of this package.
+    """
+    path = os.path.join(folder, "params.yaml")
+    if not os.path.isfile(path):
+        raise UserError(f"{folder}: no params.yaml here; give the folder of a run")
+    values = read_yaml(path)
+    name = values.get("experiment")
+    if not name:
+        raise UserError(
+            f"{path}: no `experiment` in it; it was not written by libra_tf. Give "
+            "--experiment"
+        )
+    params = get_experiment(str(name))
+    override(params, values, path)
+    return params

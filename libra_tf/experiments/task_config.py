@@ -1,0 +1,96 @@
+"""Task, trainer and runtime settings: Model Garden's, plus data set and seed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from official.core import config_definitions as tfm
+from official.vision.configs import maskrcnn as tfm_maskrcnn
+from official.vision.configs import retinanet as tfm_retinanet
+
+from libra_tf.experiments.loss_config import MaskRCNNLosses, RetinaNetLosses
+from libra_tf.experiments.model_config import MaskRCNN, RetinaNet
+
+
+@dataclasses.dataclass
+class DatasetFields:
+    """Where the examples and the class names come from.
+
+    Attributes:
+      dataset: folder that `libra data convert` wrote. It gives the record files, the
+        evaluation JSON, the class names and `model.num_classes`; leave it empty to
+        set those one by one, as in Model Garden.
+      train_split: split of `dataset` to train on.
+      validation_split: split of `dataset` to evaluate on.
+      class_names: name of class id i at position i; 0 is the background. Filled in
+        from `dataset`.
+    """
+
+    dataset: str = ""
+    train_split: str = "train"
+    validation_split: str = "val"
+    class_names: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class MaskRCNNTask(DatasetFields, tfm_maskrcnn.MaskRCNNTask):
+    """Faster and Mask R-CNN.
+
+    Attributes:
+      evaluate_proposals: report the average recall of the RPN's proposals (paper,
+        Table 3).
+    """
+
+    model: MaskRCNN = dataclasses.field(default_factory=MaskRCNN)
+    losses: MaskRCNNLosses = dataclasses.field(default_factory=MaskRCNNLosses)
+    max_num_eval_detections: int = 100
+    evaluate_proposals: bool = True
+
+
+@dataclasses.dataclass
+class RetinaNetTask(DatasetFields, tfm_retinanet.RetinaNetTask):
+    """RetinaNet."""
+
+    model: RetinaNet = dataclasses.field(default_factory=RetinaNet)
+    losses: RetinaNetLosses = dataclasses.field(default_factory=RetinaNetLosses)
+    validation_data: tfm_retinanet.DataConfig = dataclasses.field(
+        # Model Garden's default drops the last, short batch and so evaluates a subset.
+        default_factory=lambda: tfm_retinanet.DataConfig(
+            is_training=False, drop_remainder=False
+        )
+    )
+
+
+@dataclasses.dataclass
+class TrainerConfig(tfm.TrainerConfig):
+    """Training schedule.
+
+    Attributes:
+      reference_batch_size: if set, the learning rates are meant for this global batch
+        size and are scaled linearly to the one in use.
+      seed: seeds initial weights, data order and sampling.
+    """
+
+    reference_batch_size: int = 0
+    seed: int | None = None
+
+
+@dataclasses.dataclass
+class RuntimeConfig(tfm.RuntimeConfig):
+    """Devices.
+
+    Attributes:
+      cpu_replicas: with `num_gpus` 0, train on this many logical CPU devices as if
+        they were GPUs. For tests of multi-replica behaviour, not for speed.
+    """
+
+    cpu_replicas: int = 0
+
+
+@dataclasses.dataclass
+class ExperimentConfig(tfm.ExperimentConfig):
+    """An experiment of this package; `experiment` is the name it is registered by."""
+
+    experiment: str = ""
+    trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+    runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)

@@ -1,0 +1,39 @@
+"""Shared by the tasks: which parts `init_checkpoint` sets."""
+
+from __future__ import annotations
+
+import tf_keras
+
+from libra_tf.errors import UserError
+from libra_tf.tasks.restore import RestoreReport, restore_weights
+
+
+def initialize_model(task_config, model: tf_keras.Model) -> RestoreReport | None:
+    """Loads `init_checkpoint` into the parts that `init_checkpoint_modules` names.
+
+    Args:
+      task_config: a task's settings. "all" means every part of the model
+        (`checkpoint_items`); otherwise a list of parts, such as "backbone, decoder".
+      model: the model to set.
+
+    Returns:
+      What was restored, or None without `init_checkpoint`.
+
+    Raises:
+      UserError: unknown part, or a checkpoint that does not fit.
+    """
+    if not task_config.init_checkpoint:
+        return None
+    parts = dict(model.checkpoint_items)
+    modules = task_config.init_checkpoint_modules
+    if modules != "all":
+        if isinstance(modules, str):
+            modules = [name.strip() for name in modules.split(",")]
+        unknown = sorted(set(modules) - set(parts))
+        if unknown:
+            raise UserError(
+                f"task.init_checkpoint_modules: no part named {', '.join(unknown)}; "
+                f"there are {', '.join(sorted(parts))}"
+            )
+        parts = {name: parts[name] for name in modules}
+    return restore_weights(task_config.init_checkpoint, parts)

@@ -1,0 +1,135 @@
+"""Losses of the RPN and of the R-CNN head, normalised as the reference does.
+
+Shape shorthand in this module: B images, N sampled RoIs per image, C classes with
+background 0, A anchors per cell of a level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from libra_tf.losses import smooth_l1
+from libra_tf.tasks.box_regression import Elementwise
+from libra_tf.tasks.normalizer import count_at_least_one, replica_mean
+
+Levels = Mapping[str, tf.Tensor]
+
+
+def flatten_levels(levels: Levels, size: int | None = None) -> tf.Tensor:
+    """Joins {level: [B, H, W, A * size]} to [B, anchors, size], or [B, anchors]."""
+    shape = [-1] if size is None else [-1, size]
+    return tf.concat(
+        [
+            tf.reshape(levels[level], [tf.shape(levels[level])[0], *shape])
+            for level in sorted(levels, key=int)
+        ],
+        axis=1,
+    )
+
+
+def rpn_losses(
+    scores: Levels,
+    boxes: Levels,
+    score_targets: Levels,
+    box_targets: Levels,
+    *,
+    beta: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Binary cross entropy and smooth L1 over the sampled anchors.
+
+    Both sums are divided by the number of sampled anchors, with at least one positive
+    and one negative counted per image, over all replicas.
+
+    Args:
+      scores: {level: [B, H, W, A]} logits.
+      boxes: {level: [B, H, W, 4A]} predicted deltas.
+      score_targets: {level: [B, H, W, A]}, 1 positive, 0 negative, -1 not sampled.
+      box_targets: {level: [B, H, W, 4A]} target deltas.
+      beta: threshold of smooth L1.
+
+    Returns:
+      The score loss and the box loss, scalars. The box loss takes the sampled
+      positives only; Model Garden's takes every matched anchor.
+    """
+    labels = flatten_levels(score_targets)
+    positive, negative = tf.equal(labels, 1), tf.equal(labels, 0)
+    normalizer = replica_mean(
+        count_at_least_one(positive) + count_at_least_one(negative)
+    )
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(
+        labels=tf.cast(positive, tf.float32), logits=flatten_levels(scores)
+    )
+    sampled = tf.cast(positive | negative, tf.float32)
+    errors = smooth_l1(
+        flatten_levels(box_targets, 4), flatten_levels(boxes, 4), beta=beta
+    )
+    box_sum = tf.reduce_sum(errors * tf.cast(positive, tf.float32)[..., tf.newaxis])
+    return tf.reduce_sum(entropy * sampled) / normalizer, box_sum / normalizer
+
+
+def rcnn_class_loss(class_outputs: tf.Tensor, class_targets: tf.Tensor) -> tf.Tensor:
+    """Softmax cross entropy over the sampled RoIs, divided by their number.
+
+    Args:
+      class_outputs: [B, N, C] logits.
+      class_targets: [B, N]; -1 marks a row that no candidate filled.
+
+    Returns:
+      A scalar.
+    """
+    class_targets = tf.cast(class_targets, tf.int32)
+    valid = tf.cast(class_targets >= 0, tf.float32)
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=tf.maximum(class_targets, 0), logits=class_outputs
+    )
+    return tf.reduce_sum(entropy * valid) / replica_mean(tf.reduce_sum(valid))
+
+
+def boxes_of_target_class(
+    box_outputs: tf.Tensor, class_targets: tf.Tensor
+) -> tf.Tensor:
+    """Picks from [B, N, 4C] the four deltas of each RoI's target class: [B, N, 4].
+
+    A class-agnostic head ([B, N, 4]) has nothing to pick.
+    """
+    if box_outputs.shape[-1] == 4:
+        return box_outputs
+    shape = tf.shape(box_outputs)
+    per_class = tf.reshape(box_outputs, [shape[0], shape[1], -1, 4])
+    index = tf.maximum(tf.cast(class_targets, tf.int32), 0)
+    return tf.gather(per_class, index, batch_dims=2)
+
+
+def rcnn_box_loss(
+    box_outputs: tf.Tensor,
+    class_targets: tf.Tensor,
+    box_targets: tf.Tensor,
+    *,
+    elementwise: Elementwise,
+    normalizer: str,
+) -> tf.Tensor:
+    """Sum over the four coordinates of the foreground RoIs, divided by a count.
+
+    Args:
+      box_outputs: [B, N, 4C] or [B, N, 4] predicted deltas.
+      class_targets: [B, N]; foreground is > 0.
+      box_targets: [B, N, 4] target deltas.
+      elementwise: loss per coordinate.
+      normalizer: "reference" divides by all sampled RoIs, "tfm" by the coordinates of
+        the foreground RoIs.
+
+    Returns:
+      A scalar.
+    """
+    foreground = tf.cast(class_targets > 0, tf.float32)
+    errors = elementwise(box_targets, boxes_of_target_class(box_outputs, class_targets))
+    # Rows without a target may hold anything: select, since 0 * inf is not 0.
+    errors = tf.where(foreground[..., tf.newaxis] > 0, errors, tf.zeros_like(errors))
+    if normalizer == "tfm":
+        count = replica_mean(4.0 * tf.reduce_sum(foreground), minimum=0.01)
+    else:
+        valid = tf.cast(class_targets >= 0, tf.float32)
+        count = replica_mean(tf.reduce_sum(valid))
+    return tf.reduce_sum(errors) / count

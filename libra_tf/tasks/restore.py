@@ -1,0 +1,163 @@
+"""Initial weights from a checkpoint, with an account of what was taken."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+from libra_tf.errors import UserError
+
+_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoreReport:
+    """What `restore_weights` did.
+
+    Attributes:
+      source: the checkpoint.
+      restored: number of variables that were set.
+      total: number of variables asked for.
+      missing: names of variables that the checkpoint does not have.
+      mismatched: names, with both shapes, of variables of another shape.
+    """
+
+    source: str
+    restored: int
+    total: int
+    missing: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+    def __str__(self) -> str:
+        text = f"{self.restored} of {self.total} variables from {self.source}"
+        if self.missing:
+            text += f"; not in it: {_shorten(self.missing)}"
+        if self.mismatched:
+            text += f"; of another shape: {_shorten(self.mismatched)}"
+        return text
+
+
+def _shorten(names: tuple[str, ...], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def checkpoint_path(path: str) -> str:
+    """Returns the checkpoint prefix that `path` means: itself, or a folder's newest.
+
+    Raises:
+      UserError: there is no checkpoint.
+    """
+    prefix = path
+    if tf.io.gfile.isdir(path):
+        prefix = tf.train.latest_checkpoint(path)
+        if prefix is None:
+            raise UserError(f"{path}: no checkpoint in this folder")
+    if not tf.io.gfile.glob(f"{prefix}.index"):
+        raise UserError(f"{path}: no such checkpoint (there is no {prefix}.index)")
+    return prefix
+
+
+def restore_weights(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
+    """Sets the variables below `items` that the checkpoint has in the same shape.
+
+    Objects are matched by the path from the root, as `tf.train.Checkpoint` does; a
+    variable that is missing or of another shape keeps its value and is reported, so
+    that a detector can start from one with another number of classes.
+
+    Args:
+      path: checkpoint prefix, or a folder of checkpoints.
+      items: objects by the name they have in the checkpoint.
+
+    Raises:
+      UserError: there is no checkpoint, or nothing in it fits.
+    """
+    report = _walk(path, items, assign=True)
+    if not report.restored:
+        raise UserError(
+            f"{report.source}: none of the {report.total} variables of "
+            f"{', '.join(sorted(items))} is in this checkpoint"
+        )
+    return report
+
+
+def restore_all(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
+    """Sets every variable below `items`, or raises `UserError` and says which fails.
+
+    See `restore_weights`.
+    """
+    report = inspect_checkpoint(path, items)
+    if report.restored < report.total:
+        raise UserError(f"the checkpoint does not fit the model: {report}")
+    return _walk(path, items, assign=True)
+
+
+def inspect_checkpoint(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
+    """Returns what `restore_weights` would do, and sets nothing."""
+    return _walk(path, items, assign=False)
+
+
+def _walk(path: str, items: Mapping[str, tf.Module], assign: bool) -> RestoreReport:
+    prefix = checkpoint_path(path)
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+            reader.get_tensor(_GRAPH_KEY)
+        )
+    except (tf.errors.OpError, KeyError) as error:
+        raise UserError(
+            f"{prefix}: not a readable TensorFlow 2 checkpoint ({error})"
+        ) from error
+    walker = _Walker(reader, graph, assign)
+    walker.visit(tf.train.Checkpoint(**items), 0, "")
+    return RestoreReport(
+        source=prefix,
+        restored=walker.restored,
+        total=walker.total,
+        missing=tuple(walker.missing),
+        mismatched=tuple(walker.mismatched),
+    )
+
+
+class _Walker:
+    """Walks the objects of a program and of a checkpoint side by side."""
+
+    def __init__(self, reader, graph, assign: bool):
+        self._reader, self._nodes, self._assign = reader, graph.nodes, assign
+        self._shapes = reader.get_variable_to_shape_map()
+        self._seen: set[int] = set()
+        self.restored, self.total = 0, 0
+        self.missing: list[str] = []
+        self.mismatched: list[str] = []
+
+    def visit(self, trackable, node_id: int | None, path: str) -> None:
+        """Visits one object; `node_id` is None where the checkpoint has no twin."""
+        if id(trackable) in self._seen:
+            return
+        self._seen.add(id(trackable))
+        if isinstance(trackable, tf.Variable):
+            self._restore(trackable, node_id, path)
+            return
+        node = None if node_id is None else self._nodes[node_id]
+        twins = {} if node is None else {c.local_name: c.node_id for c in node.children}
+        for name, child in tf.train.TrackableView.children(trackable).items():
+            if name != "save_counter":
+                self.visit(child, twins.get(name), f"{path}/{name}" if path else name)
+
+    def _restore(self, variable, node_id: int | None, path: str) -> None:
+        self.total += 1
+        attributes = () if node_id is None else self._nodes[node_id].attributes
+        if not attributes:
+            self.missing.append(path)
+            return
+        key = attributes[0].checkpoint_key
+        have, want = tuple(self._shapes[key]), tuple(variable.shape)
+        if have != want:
+            self.mismatched.append(f"{path} {have} -> {want}")
+            return
+        if self._assign:
+            variable.assign(self._reader.get_tensor(key))
+        self.restored += 1

@@ -1,0 +1,60 @@
+"""The Model Garden train binary with the experiments of this package.
+
+    python -m libra_tf.train --experiment=libra_fasterrcnn_resnetfpn_coco \\
+        --mode=train_and_eval --model_dir=runs/first \\
+        --params_override=task.dataset=tfrecords
+
+All flags are Model Garden's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# TensorFlow's start-up chatter would bury the lines meant for people.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import gin
+from absl import app, flags
+from official.common import flags as tfm_flags
+from official.core import train_utils
+from official.vision import train as tfm_train  # defines its own flag
+
+from libra_tf.errors import UserError
+from libra_tf.experiments.saved import load_experiment
+from libra_tf.training.runner import run
+
+FLAGS = tfm_train.FLAGS
+
+
+def parse_flags():
+    """Returns the experiment that the flags describe."""
+    gin.parse_config_files_and_bindings(FLAGS.gin_file, FLAGS.gin_params)
+    load_experiment(FLAGS.experiment, FLAGS.config_file or ())  # clear errors first
+    try:
+        return train_utils.parse_configuration(
+            FLAGS, lock_return=False, print_return=False
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        text = error.args[0] if error.args else error
+        raise UserError(f"--params_override: {text}") from error
+
+
+def main(_) -> None:
+    try:
+        run(
+            parse_flags(),
+            FLAGS.mode,
+            FLAGS.model_dir,
+            async_checkpoints=FLAGS.enable_async_checkpointing,
+        )
+    except UserError as error:
+        print(f"libra_tf.train: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    tfm_flags.define_flags()
+    flags.mark_flags_as_required(["experiment", "mode", "model_dir"])
+    app.run(main)

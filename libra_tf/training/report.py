@@ -1,0 +1,70 @@
+"""The block of facts at the start of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from libra_tf.tasks.restore import inspect_checkpoint
+
+
+def describe_run(
+    params: Any,
+    strategy: tf.distribute.Strategy,
+    task: Any,
+    model: Any,
+    resumed_from: str | None,
+    step: int,
+    model_dir: str,
+) -> str:
+    """Returns lines: devices, data, model, what was restored, where it goes."""
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    replicas = strategy.num_replicas_in_sync
+    batch_size = params.task.train_data.global_batch_size
+    name = getattr(params, "experiment", "") or type(params.task).__name__
+    data = getattr(params.task, "dataset", "") or params.task.train_data.input_path
+    rows = {
+        "experiment": name,
+        "devices": f"{gpus} GPU found, {replicas} replica(s), "
+        f"batch {batch_size} ({batch_size // replicas} per replica)",
+        "data": data,
+        "classes": _classes(params.task),
+        "model": f"{_count(model.trainable_variables):.1f} M trainable parameters, "
+        f"input {'x'.join(str(n) for n in params.task.model.input_size[:2])}",
+        "switches": _switches(params.task),
+        "weights": _weights(task, model, resumed_from, step),
+        "output": model_dir,
+    }
+    return "\n".join(f"  {key:<11}{value}" for key, value in rows.items() if value)
+
+
+def _classes(task: Any) -> str:
+    names = [n for n in getattr(task, "class_names", [])[1:] if n]
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    count = task.model.num_classes
+    return f"{len(names) or count - 1} ({shown})" if names else f"{count - 1}"
+
+
+def _switches(task: Any) -> str:
+    neck = getattr(task.model, "neck", None)
+    if neck is None:
+        return ""
+    parts = [f"neck {neck.type}" + (f" ({neck.refine})" if neck.type != "none" else "")]
+    sampler = getattr(task.model, "roi_sampler", None)
+    if sampler is not None:
+        parts.append(f"RoI sampler {sampler.positives} + {sampler.negatives}")
+    parts.append(f"box loss {task.losses.box.type}")
+    return ", ".join(parts)
+
+
+def _weights(task: Any, model: Any, resumed_from: str | None, step: int) -> str:
+    if resumed_from:
+        report = inspect_checkpoint(resumed_from, {"model": model})
+        return f"resumed at step {step}: {report}"
+    report = getattr(task, "restore_report", None)
+    return f"initialised: {report}" if report else "random"
+
+
+def _count(variables: Any) -> float:
+    return sum(v.shape.num_elements() for v in variables) / 1e6

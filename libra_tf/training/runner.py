@@ -1,0 +1,170 @@
+"""Runs an experiment: the body of the train binary and of `libra train`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import sys
+from typing import Any, TextIO
+
+import tensorflow as tf
+import tf_keras
+from official.core import task_factory, train_lib, train_utils
+from official.modeling import performance
+from official.vision.utils import summary_manager
+
+import libra_tf.tasks  # noqa: F401  (registration)
+from libra_tf.data.atomic import write_text
+from libra_tf.errors import UserError
+from libra_tf.experiments.resolve import resolve
+from libra_tf.experiments.saved import dump_params
+from libra_tf.experiments.task_config import ExperimentConfig
+from libra_tf.training.progress import Progress
+from libra_tf.training.report import describe_run
+from libra_tf.training.strategy import build_strategy, check_batch_size
+from libra_tf.training.trainer import Trainer
+
+PARAMS_FILE = "params.yaml"
+LOG_FILE = "orbit.log"
+
+
+def prepare(params: Any) -> tf.distribute.Strategy:
+    """Resolves and locks `params`, sets precision and seed; returns the strategy.
+
+    Experiments of Model Garden itself are run as they are.
+    """
+    if isinstance(params, ExperimentConfig):
+        resolve(params)
+        _seed(params)
+    params.validate()
+    params.lock()
+    strategy = build_strategy(params.runtime)
+    check_batch_size(params, strategy)
+    if params.runtime.mixed_precision_dtype:
+        performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
+    return strategy
+
+
+def run(
+    params: Any,
+    mode: str,
+    model_dir: str,
+    *,
+    async_checkpoints: bool = True,
+    stream: TextIO | None = None,
+) -> dict[str, float]:
+    """Trains and evaluates as `mode` says.
+
+    Writes to `model_dir`: params.yaml, checkpoints, best_ckpt/, TensorBoard events
+    under train/ and validation/, metrics.jsonl and orbit.log.
+
+    Args:
+      params: experiment; resolved and locked here.
+      mode: "train", "eval", "train_and_eval" or "continuous_eval".
+      model_dir: output folder; a run found there is resumed.
+      async_checkpoints: write checkpoints beside training.
+      stream: for progress lines; standard output by default.
+
+    Returns:
+      The last line of evaluation metrics; empty in mode "train".
+
+    Raises:
+      UserError: a setting, the data or the checkpoints are at fault.
+    """
+    stream = stream or sys.stdout
+    strategy = prepare(params)
+    os.makedirs(model_dir, exist_ok=True)
+    if "train" in mode:
+        write_text(pathlib.Path(model_dir, PARAMS_FILE), [dump_params(params)])
+    with strategy.scope():
+        task = task_factory.get_task(params.task, logging_dir=model_dir)
+        trainer = _build_trainer(params, task, mode, model_dir)
+    progress = Progress(
+        trainer,
+        params.trainer.train_steps,
+        params.task.train_data.global_batch_size,
+        model_dir,
+        stream,
+    )
+    last: dict[str, float] = {}
+    with _orbit_log(model_dir):
+        runner = _build_runner(
+            strategy, task, mode, params, model_dir, trainer, progress, last,
+            async_checkpoints,
+        )  # fmt: skip
+        step = int(trainer.global_step.numpy())
+        latest = runner.checkpoint_manager.latest_checkpoint if step else None
+        print(
+            describe_run(
+                params, strategy, task, trainer.model, latest, step, model_dir
+            ),
+            file=stream,
+            flush=True,
+        )
+        runner.run()
+    return last
+
+
+def _seed(params: Any) -> None:
+    seed = params.trainer.seed
+    if seed is None:
+        return
+    tf_keras.utils.set_random_seed(seed)
+    if params.task.train_data.seed is None:
+        params.task.train_data.seed = seed
+
+
+def _build_trainer(params: Any, task: Any, mode: str, model_dir: str) -> Trainer:
+    model = task.build_model()
+    return Trainer(
+        params,
+        task,
+        model=model,
+        optimizer=train_utils.create_optimizer(task, params),
+        train="train" in mode,
+        evaluate="eval" in mode,
+        checkpoint_exporter=train_lib.maybe_create_best_ckpt_exporter(
+            params, model_dir
+        ),
+    )
+
+
+def _build_runner(
+    strategy, task, mode, params, model_dir, trainer, progress, last, async_checkpoints
+):
+    def remember(output):
+        last.update({k: float(v) for k, v in output.items() if tf.rank(v) == 0})
+
+    try:
+        return train_lib.OrbitExperimentRunner(
+            distribution_strategy=strategy,
+            task=task,
+            mode=mode,
+            params=params,
+            model_dir=model_dir,
+            trainer=trainer,
+            train_actions=[progress.on_train] if "train" in mode else None,
+            eval_actions=[progress.on_eval, remember],
+            eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(
+                params=params, model_dir=model_dir
+            ),
+            enable_async_checkpointing=async_checkpoints,
+        )
+    except ValueError as error:
+        if "shape" not in str(error):
+            raise
+        raise UserError(
+            f"{model_dir} holds checkpoints of another model ({error}); give another "
+            "folder, or remove it"
+        ) from error
+
+
+@contextlib.contextmanager
+def _orbit_log(folder: str):
+    """Orbit prints its own lines; they go to a file beside the metrics."""
+    with (
+        open(os.path.join(folder, LOG_FILE), "a", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+    ):
+        yield

@@ -1,0 +1,71 @@
+"""Devices and the distribution strategy over them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from official.common import distribute_utils
+
+from libra_tf.errors import UserError
+
+
+def build_strategy(runtime: Any) -> tf.distribute.Strategy:
+    """Returns the strategy that Model Garden's runtime settings ask for.
+
+    Args:
+      runtime: `RuntimeConfig`. With `cpu_replicas` N > 1 and no GPU, replicas are N
+        logical CPU devices.
+
+    Raises:
+      UserError: more GPUs are asked for than there are, or the logical devices cannot
+        be made any more because TensorFlow has started.
+    """
+    available = len(tf.config.list_physical_devices("GPU"))
+    if runtime.num_gpus > available:
+        raise UserError(
+            f"runtime.num_gpus is {runtime.num_gpus}, but TensorFlow sees {available} "
+            "GPUs here; lower it, or run `libra doctor` to find out why"
+        )
+    cpu_replicas = getattr(runtime, "cpu_replicas", 0)
+    if cpu_replicas > 1:
+        if runtime.num_gpus:
+            raise UserError("runtime.cpu_replicas goes with runtime.num_gpus=0 only")
+        return tf.distribute.MirroredStrategy(logical_cpus(cpu_replicas))
+    try:
+        return distribute_utils.get_distribution_strategy(
+            distribution_strategy=runtime.distribution_strategy,
+            all_reduce_alg=runtime.all_reduce_alg,
+            num_gpus=runtime.num_gpus,
+            tpu_address=runtime.tpu,
+        )
+    except ValueError as error:
+        raise UserError(f"runtime.distribution_strategy: {error}") from error
+
+
+def logical_cpus(count: int) -> list[str]:
+    """Splits the CPU into `count` logical devices; returns their names."""
+    device = tf.config.list_physical_devices("CPU")[0]
+    have = tf.config.get_logical_device_configuration(device)
+    if have is None or len(have) < count:
+        try:
+            tf.config.set_logical_device_configuration(
+                device, [tf.config.LogicalDeviceConfiguration()] * count
+            )
+        except RuntimeError as error:
+            raise UserError(
+                "runtime.cpu_replicas must be set before TensorFlow runs anything: "
+                "start a new process"
+            ) from error
+    return [f"CPU:{i}" for i in range(count)]
+
+
+def check_batch_size(params: Any, strategy: tf.distribute.Strategy) -> None:
+    """Refuses a global batch that the replicas cannot share equally."""
+    replicas = strategy.num_replicas_in_sync
+    batch_size = params.task.train_data.global_batch_size
+    if batch_size % replicas:
+        raise UserError(
+            f"task.train_data.global_batch_size is {batch_size}; it must be a multiple "
+            f"of the number of replicas, {replicas}"
+        )

@@ -1,0 +1,89 @@
+"""Pictures of detections."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from libra_tf.errors import UserError
+from libra_tf.inference.drawing import COLORS, draw_detections, save_image
+
+NAMES = {1: "RBC", 2: "WBC"}
+GREY = np.full((480, 640, 3), 120, np.uint8)
+BOX = np.array([[100, 200, 300, 500]])
+
+
+def changed(picture, image=GREY):
+    return np.argwhere((picture != image).any(-1))
+
+
+def test_box_and_label_are_drawn_where_they_belong():
+    picture = draw_detections(GREY, BOX, [1], [0.9], NAMES)
+    assert picture.dtype == np.uint8
+    assert picture.shape == GREY.shape
+    assert (picture[200, 200] == COLORS[1]).all()
+    assert (picture[300, 350] == COLORS[1]).all()
+    assert (picture[200, 350] == 120).all()
+    top, left = changed(picture).min(0)
+    bottom, right = changed(picture).max(0)
+    # The label stands above the box; lines are a few pixels wide.
+    assert 70 < top < 95
+    assert left == pytest.approx(200, abs=8)
+    assert (bottom, right) == pytest.approx((300, 500), abs=8)
+
+
+def test_label_tells_class_and_score():
+    one, other, third = (
+        draw_detections(GREY, BOX, [1], [score], names)
+        for score, names in [(0.91, NAMES), (0.92, NAMES), (0.91, {1: "Platelets"})]
+    )
+    assert (one != other).any()
+    assert (one != third).any()
+
+
+def test_threshold_and_empty_image():
+    scores = np.array([0.9, 0.3])
+    boxes = np.concatenate([BOX, BOX + 50])
+    both = draw_detections(GREY, boxes, [1, 2], scores, NAMES, threshold=0.3)
+    first = draw_detections(GREY, boxes, [1, 2], scores, NAMES)
+    assert len(changed(both)) > len(changed(first)) > 0
+    none = draw_detections(GREY, np.zeros((0, 4)), [], np.zeros(0), NAMES)
+    assert (none == GREY).all()
+
+
+def test_small_image_is_enlarged_with_its_boxes_and_masks():
+    small = np.full((60, 80, 3), 120, np.uint8)
+    mask = np.zeros((1, 60, 80), bool)
+    mask[0, 20:30, 30:50] = True
+    picture = draw_detections(
+        small, np.array([[10, 20, 40, 60]]), [2], [0.8], NAMES, masks=mask
+    )
+    assert picture.shape == (480, 640, 3)
+    assert (picture[200, 160] == COLORS[2]).all()  # left line: x 20 * 8
+    blend = 120 * 0.6 + np.array(COLORS[2]) * 0.4
+    assert picture[200, 320] == pytest.approx(blend, abs=1)
+    assert (picture[300, 320] == 120).all()
+
+
+def test_id_without_name_and_box_beyond_the_image():
+    box = np.array([[-50, -50, 2000, 2000]])
+    picture = draw_detections(GREY, box, [9], [0.5], NAMES)
+    assert len(changed(picture)) > 100
+
+
+def test_image_is_not_changed():
+    image = np.full((480, 480, 3), 7, np.uint8)
+    draw_detections(image, BOX, [1], [1.0], NAMES)
+    assert (image == 7).all()
+
+
+def test_save_image(tmp_path):
+    path = tmp_path / "new" / "a.png"
+    save_image(path, GREY)
+    assert (np.asarray(Image.open(path)) == GREY).all()
+    save_image(path.with_suffix(".jpg"), GREY)
+    assert Image.open(path.with_suffix(".jpg")).format == "JPEG"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["a.jpg", "a.png"]
+    with pytest.raises(UserError, match=r"a\.txt: unknown kind of picture"):
+        save_image(path.with_suffix(".txt"), GREY)
+    with pytest.raises(UserError, match="cannot be written"):
+        save_image(path / "b.png", GREY)

@@ -1,0 +1,184 @@
+"""Folders: finding splits before conversion, reading the manifest after it."""
+
+import json
+
+import pytest
+
+from libra_tf.data.layout import (
+    find_splits,
+    layout_sources,
+    load_manifest,
+    pick_image_dir,
+    split_name,
+)
+from libra_tf.data.manifest import add_split
+from libra_tf.data.records import Category
+from libra_tf.errors import UserError
+
+ENTRY = {
+    "num_images": 5,
+    "num_annotations": 9,
+    "tfrecords": "val-*.tfrecord",
+    "num_shards": 2,
+    "annotations": "val.json",
+    "masks": False,
+}
+CATEGORIES = (Category(1, "cat"), Category(7, "dog"))
+
+
+def annotations(tmp_path, *names, image="a.jpg"):
+    folder = tmp_path / "annotations"
+    folder.mkdir(exist_ok=True)
+    content = {
+        "categories": [{"id": 1, "name": "x"}],
+        "images": [{"id": 1, "file_name": image, "width": 4, "height": 4}],
+        "annotations": [],
+    }
+    for name in names:
+        (folder / f"instances_{name}.json").write_text(json.dumps(content))
+
+
+def image(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("train", "train"),
+        ("train2017", "train"),
+        ("valid", "val"),
+        ("test-dev2017", "test"),
+        ("extra", "extra"),
+    ],
+)
+def test_split_names(raw, name):
+    assert split_name(raw) == name
+
+
+def test_splits_come_in_order_train_first(tmp_path):
+    annotations(tmp_path, "val2017", "train2017", "extra", "test")
+    names = [source.name for source in find_splits(tmp_path)]
+    assert names == ["train", "val", "test", "extra"]
+
+
+@pytest.mark.parametrize(
+    "folder", ["images/val2017", "images/val", "val2017", "val", "images"]
+)
+def test_image_folder_is_where_the_first_image_lies(tmp_path, folder):
+    annotations(tmp_path, "val2017")
+    image(tmp_path, "images/val2017/other.jpg")
+    image(tmp_path, f"{folder}/a.jpg")
+    ((name, _, found),) = layout_sources(tmp_path)
+    assert (name, found) == ("val", tmp_path / folder)
+
+
+def test_file_names_with_a_folder(tmp_path):
+    annotations(tmp_path, "val", image="val/a.jpg")
+    image(tmp_path, "images/val/a.jpg")
+    ((_, _, found),) = layout_sources(tmp_path)
+    assert found == tmp_path / "images"
+
+
+def test_one_split_of_several(tmp_path):
+    annotations(tmp_path, "train", "val")
+    image(tmp_path, "images/a.jpg")
+    assert [name for name, *_ in layout_sources(tmp_path, "val")] == ["val"]
+    with pytest.raises(UserError, match="no split 'test'; there are: train, val"):
+        list(layout_sources(tmp_path, "test"))
+
+
+def test_folders_of_another_layout(tmp_path):
+    with pytest.raises(UserError, match="instances_SPLIT"):
+        find_splits(tmp_path)
+    (tmp_path / "JPEGImages").mkdir()
+    with pytest.raises(UserError, match="--voc"):
+        find_splits(tmp_path)
+
+
+def test_two_files_for_one_split(tmp_path):
+    annotations(tmp_path, "train2014", "train2017")
+    with pytest.raises(UserError, match="both the split train"):
+        find_splits(tmp_path)
+
+
+def test_no_image_folder(tmp_path):
+    annotations(tmp_path, "train")
+    (source,) = find_splits(tmp_path)
+    with pytest.raises(UserError, match=r"instances_train\.json.*--images"):
+        pick_image_dir(source, None)
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """A converted folder with the split val in two (empty) shards."""
+    for name in ("val-00000-of-00002.tfrecord", "val-00001-of-00002.tfrecord"):
+        (tmp_path / name).touch()
+    (tmp_path / "val.json").write_text("{}")
+    add_split(tmp_path, "val", CATEGORIES, ENTRY)
+    return tmp_path
+
+
+def test_manifest_gives_absolute_paths(converted, monkeypatch):
+    monkeypatch.chdir(converted.parent)
+    manifest = load_manifest(converted.name)
+    assert manifest.folder == str(converted)
+    assert manifest.class_names == {1: "cat", 7: "dog"}
+    assert manifest.num_classes == 8
+    split = manifest.split("val")
+    assert split.tfrecords == str(converted / "val-*.tfrecord")
+    assert split.annotation_file == str(converted / "val.json")
+    assert (split.num_images, split.num_annotations, split.masks) == (5, 9, False)
+
+
+def test_unknown_split_lists_the_others(converted):
+    with pytest.raises(UserError, match="no split 'train'; there are: val"):
+        load_manifest(converted).split("train")
+
+
+def test_folder_without_manifest_says_how_to_make_one(tmp_path):
+    with pytest.raises(UserError, match=r"no dataset\.json in .*libra data convert"):
+        load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("val-00001-of-00002.tfrecord", "1 files instead of the 2 of split val"),
+        ("val.json", "convert split val again"),
+    ],
+)
+def test_missing_files_are_told(converted, name, words):
+    (converted / name).unlink()
+    with pytest.raises(UserError, match=words):
+        load_manifest(converted)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"format": 2}',
+        '{"format": 1, "categories": [{"id": 1, "name": "x"}]}',
+        '{"format": 1, "categories": [{"id": 1, "name": "x"}], "splits": []}',
+        '{"format": 1, "categories": [{"id": 1, "name": "x"}], "splits": {"a": {}}}',
+        '{"format": 1, "categories": [], "splits": {}}',
+        '{"format": 1, "categories": [3], "splits": {}}',
+    ],
+)
+def test_broken_manifest_is_named(tmp_path, content):
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(UserError, match=r"dataset\.json"):
+        load_manifest(tmp_path)
+
+
+def test_adding_a_split_keeps_the_others(converted):
+    other = {**ENTRY, "tfrecords": "test-*.tfrecord"}
+    add_split(converted, "test", CATEGORIES, other)
+    content = json.loads((converted / "dataset.json").read_text())
+    assert list(content["splits"]) == ["test", "val"]
+    with pytest.raises(UserError, match="other categories than test, val"):
+        add_split(converted, "train", CATEGORIES[:1], ENTRY)

@@ -1,0 +1,161 @@
+"""Pascal VOC reader."""
+
+import pytest
+from PIL import Image
+
+from libra_tf.data.voc import read_voc
+from libra_tf.errors import UserError
+
+OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult>
+<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax>
+<ymax>2</ymax></bndbox></part>
+<bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax>
+<ymax>{box[3]}</ymax></bndbox></object>"""
+SIZE = "<size><width>40</width><height>30</height><depth>3</depth></size>"
+
+
+def annotation(*objects, size=SIZE, filename="{stem}.jpg"):
+    rows = [OBJECT.format(name=n, box=b, difficult=d) for n, b, d in objects]
+    name = f"<filename>{filename}</filename>"
+    return f"<annotation>{name}{size}{''.join(rows)}</annotation>"
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """Writes a folder from {stem: xml}; returns it."""
+
+    def make(files, splits=None):
+        (tmp_path / "JPEGImages").mkdir()
+        (tmp_path / "Annotations").mkdir()
+        for stem, xml in files.items():
+            Image.new("RGB", (40, 30)).save(tmp_path / "JPEGImages" / f"{stem}.jpg")
+            text = xml.replace("{stem}", stem)
+            (tmp_path / "Annotations" / f"{stem}.xml").write_text(text)
+        for split, stems in (splits or {}).items():
+            path = tmp_path / "ImageSets" / "Main" / f"{split}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{stem}\n" for stem in stems))
+        return tmp_path
+
+    return make
+
+
+def test_boxes_count_from_zero_and_classes_are_sorted(voc):
+    folder = voc(
+        {
+            "b": annotation(("dog", (1, 1, 40, 30), 0)),
+            "a": annotation(("cat", (5, 6, 14, 25), 0), ("dog", (2, 2, 2, 2), 0)),
+        }
+    )
+    dataset = read_voc(folder, "train")
+    assert [(c.id, c.name) for c in dataset.categories] == [(1, "cat"), (2, "dog")]
+    first, second = dataset.images
+    assert (first.id, first.file_name, first.width, first.height) == (
+        1,
+        "a.jpg",
+        40,
+        30,
+    )
+    assert [a.bbox for a in first.annotations] == [(4, 5, 10, 20), (1, 1, 1, 1)]
+    assert [a.category_id for a in first.annotations] == [1, 2]
+    assert second.annotations[0].bbox == (0, 0, 40, 30)  # The whole image.
+    assert [a.id for i in dataset.images for a in i.annotations] == [1, 2, 3]
+
+
+def test_split_file_chooses_and_orders(voc):
+    xml = annotation(("dog", (1, 1, 9, 9), 0))
+    folder = voc(
+        {"a": xml, "b": xml, "c": xml}, {"train": ["c  1", "a -1"], "val": ["b"]}
+    )
+    assert [i.file_name for i in read_voc(folder, "train").images] == ["c.jpg", "a.jpg"]
+    with pytest.raises(UserError, match=r"test\.txt: no such split.*train, val"):
+        read_voc(folder, "test")
+
+
+@pytest.mark.parametrize(
+    ("difficult", "crowds"), [("crowd", [True, False]), ("keep", [False] * 2)]
+)
+def test_difficult_objects(voc, difficult, crowds):
+    folder = voc({"a": annotation(("x", (1, 1, 9, 9), 1), ("x", (1, 1, 5, 5), 0))})
+    objects = read_voc(folder, "train", difficult=difficult).images[0].annotations
+    assert [o.iscrowd for o in objects] == crowds
+
+
+def test_difficult_objects_can_be_dropped(voc):
+    folder = voc({"a": annotation(("x", (1, 1, 9, 9), 1), ("x", (1, 1, 5, 5), 0))})
+    (kept,) = read_voc(folder, "train", difficult="drop").images[0].annotations
+    assert kept.bbox == (0, 0, 5, 5)
+
+
+def test_given_classes_set_the_ids_and_must_be_complete(voc):
+    folder = voc({"a": annotation(("dog", (1, 1, 9, 9), 0))})
+    dataset = read_voc(folder, "train", classes=["zebra", "dog"])
+    assert dataset.images[0].annotations[0].category_id == 2
+    with pytest.raises(UserError, match=r"a\.xml: class 'dog'.*--classes"):
+        read_voc(folder, "train", classes=["zebra"])
+
+
+def test_size_comes_from_the_file_where_the_xml_is_silent(voc):
+    folder = voc({"a": annotation(("x", (1, 1, 9, 9), 0), size="")})
+    image = read_voc(folder, "train").images[0]
+    assert (image.width, image.height) == (40, 30)
+
+
+def test_wrong_filename_falls_back_to_the_annotation_name(voc):
+    xml = annotation(("x", (1, 1, 9, 9), 0), filename="C:\\photos\\other.jpg")
+    assert read_voc(voc({"a": xml}), "train").images[0].file_name == "a.jpg"
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>'
+
+
+@pytest.mark.parametrize(
+    ("xml", "words"),
+    [
+        (BOMB, "DOCTYPE"),
+        ("<annotation>", "not valid XML"),
+        ("\0<annotation/>", "not UTF-8"),
+        (annotation(("", (1, 1, 9, 9), 0)), "object 1: name"),
+        (annotation(("x", ("nan", 1, 9, 9), 0)), "bndbox/xmin 'nan'"),
+        (annotation(("x", (1, 1, 9, "a"), 0)), "bndbox/ymax 'a'"),
+        ("<annotation><object><name>x</name></object></annotation>", "bndbox/xmin"),
+    ],
+)
+def test_broken_xml_is_named(voc, xml, words):
+    with pytest.raises(UserError, match=r"a\.xml") as error:
+        read_voc(voc({"a": xml}), "train")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_entities_hidden_in_utf16_are_refused(voc):
+    folder = voc({"a": ""})
+    (folder / "Annotations" / "a.xml").write_bytes(BOMB.encode("utf-16"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_voc(folder, "train")
+
+
+def test_image_outside_of_the_folder_is_refused(voc, tmp_path):
+    xml = annotation(("x", (1, 1, 9, 9), 0), size="", filename="../secret.jpg")
+    folder = voc({"a": xml})
+    Image.new("RGB", (4, 4)).save(folder / "secret.jpg")
+    with pytest.raises(UserError, match=r"secret\.jpg.*inside the image folder"):
+        read_voc(folder, "train")
+
+
+def test_split_file_with_a_path_is_refused(voc):
+    folder = voc({"a": annotation()}, {"train": ["../Annotations/a"]})
+    with pytest.raises(UserError, match="is a path"):
+        read_voc(folder, "train")
+
+
+def test_other_folders_are_refused(tmp_path):
+    with pytest.raises(UserError, match="not a Pascal VOC folder"):
+        read_voc(tmp_path, "train")
+
+
+def test_missing_image_is_named(voc):
+    folder = voc({"a": annotation(("x", (1, 1, 9, 9), 0))})
+    (folder / "JPEGImages" / "a.jpg").unlink()
+    with pytest.raises(UserError, match=r"a\.xml: its image a\.jpg"):
+        read_voc(folder, "train")
