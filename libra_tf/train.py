@@ -16,7 +16,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import gin
-from absl import app, flags
+from absl import app, flags, logging
 from official.common import flags as tfm_flags
 from official.core import train_utils
 from official.vision import train as tfm_train  # defines its own flag
@@ -42,6 +42,8 @@ def parse_flags():
 
 
 def main(_) -> None:
+    if not FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     try:
         run(
             parse_flags(),

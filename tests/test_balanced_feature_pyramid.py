@@ -238,6 +238,11 @@ def test_messages(kwargs, features, message):
         BalancedFeaturePyramid(**kwargs)(features)
 
 
+def test_levels_are_named_in_order_of_number():
+    with pytest.raises(ValueError, match="levels 9, 10, 11"):
+        BalancedFeaturePyramid()(pyramid(first=9))
+
+
 def test_unknown_refinement():
     with pytest.raises(ValueError, match="None, conv, non_local, got 'nonlocal'"):
         BalancedFeaturePyramid(refine="nonlocal")

@@ -130,7 +130,7 @@ def test_refuses_what_is_not_json(tmp_path, content):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match="nothing here.json: cannot be read"):
+    with pytest.raises(UserError, match=r"nothing here\.json: cannot be read"):
         read_coco(tmp_path / "nothing here.json")
 
 

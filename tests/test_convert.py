@@ -1,6 +1,7 @@
 """Conversion of a split: complete or not at all, equal from run to run."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -24,6 +25,9 @@ from libra_tf.data.manifest import load_manifest
 from libra_tf.data.synthesize import synthesize
 from libra_tf.data.workers import map_in_order
 from libra_tf.errors import UserError
+
+# pycocotools against NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +268,7 @@ def test_interruption_shows_no_half_files(shapes, tmp_path, signal_number):
         time.sleep(0.05)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     workers = children.read_text().split() if children.exists() else []
+    assert len(workers) >= 2 or not children.exists()
     if signal_number == signal.SIGINT:
         os.killpg(process.pid, signal_number)
     else:
@@ -282,14 +287,6 @@ def test_interruption_shows_no_half_files(shapes, tmp_path, signal_number):
         time.sleep(0.05)
 
 
-def halve(number):
-    return number / 2
-
-
-def reciprocal(number):
-    return 1 / number
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_keep_their_order_and_items_are_taken_late(workers):
     taken = []
@@ -299,15 +296,15 @@ def test_results_keep_their_order_and_items_are_taken_late(workers):
             taken.append(number)
             yield number
 
-    results = map_in_order(halve, items(), workers)
+    results = map_in_order(math.sqrt, items(), workers)
     assert next(results) == 0.0
     assert len(taken) < 50
-    assert list(results) == [number / 2 for number in range(1, 200)]
+    assert list(results) == [math.sqrt(number) for number in range(1, 200)]
 
 
 def test_error_of_a_worker_arrives():
-    with pytest.raises(ZeroDivisionError):
-        list(map_in_order(reciprocal, [3, 2, 1, 0, 1], 2))
+    with pytest.raises(ValueError, match=r"domain|nonnegative"):
+        list(map_in_order(math.sqrt, [3, 2, 1, 0, -1], 2))
 
 
 def test_transcoded_and_plain_images_side_by_side(tmp_path):

@@ -1,6 +1,7 @@
 """TFRecords: Model Garden's own decoder reads back what went in."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from libra_tf.data.records import Annotation, ImageRecord
 from libra_tf.data.tfrecord import ShardWriter, make_example
 from libra_tf.data.transcode import EncodedImage
 from libra_tf.errors import UserError
+
+# pycocotools against NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 WIDTH, HEIGHT = 60, 40
 NAMES = {1: "cat", 90: "Zahnbürste"}
@@ -159,7 +163,7 @@ def test_shards_are_even_and_in_order(tmp_path):
     records = [b"%d" % i for i in range(10)]
     write_split(tmp_path, "train", 3, records)
     shards = read_all(tmp_path, "train")
-    assert sum(shards, []) == records
+    assert list(itertools.chain(*shards)) == records
     assert [len(shard) for shard in shards] == [4, 3, 3]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"train-0000{i}-of-00003.tfrecord" for i in range(3)
@@ -201,13 +205,13 @@ def test_unpublished_shards_leave_nothing(tmp_path):
 
 def test_rest_of_a_killed_conversion_is_removed(tmp_path):
     (tmp_path / ".train-00007-of-00009.tfrecord.tmp").write_bytes(b"half")
-    write_split(tmp_path, "train", 1, [b"new"])
-    assert len(list(tmp_path.iterdir())) == 1
+    with ShardWriter(tmp_path, "train", 1, 1):
+        assert list(tmp_path.iterdir()) == []  # At once: it may fill the disk.
 
 
 def test_folder_that_cannot_be_written_is_named(tmp_path):
     with (
         ShardWriter(tmp_path / "gone", "train", 1, 1) as writer,
-        pytest.raises(UserError, match="gone.*cannot write"),
+        pytest.raises(UserError, match=r"gone.*cannot write"),
     ):
         writer.write(b"x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def read_coco(path: str | Path) -> Dataset:
     content = load_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a COCO file: the outermost value is no object")
-    categories = read_categories(_records(content, "categories", path), str(path))
+    categories = read_categories(content, path)
     images = dict(_images(_records(content, "images", path), path))
     known = {category.id for category in categories}
     annotations: dict[int, list[Annotation]] = {key: [] for key in images}
@@ -62,10 +62,10 @@ def load_json(path: str | Path) -> Any:
         raise UserError(f"{path}: not valid JSON: {error}") from error
 
 
-def read_categories(raw_categories: Iterable[dict], path: str) -> tuple[Category, ...]:
-    """Returns the categories in order of id; ids and names must be unique."""
+def read_categories(content: dict, path: str | Path) -> tuple[Category, ...]:
+    """Returns `content["categories"]` in order of id; ids and names must be unique."""
     names: dict[int, str] = {}
-    for raw in raw_categories:
+    for raw in _records(content, "categories", path):
         where = f"{path}: category {raw.get('id')!r}"
         key, name = _integer(raw, "id", where), _text(raw, "name", where)
         if not 1 <= key <= MAX_CATEGORY_ID:
@@ -87,8 +87,8 @@ def _records(content: dict, key: str, path: str | Path) -> list[dict]:
     records = content.get(key)
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise UserError(
-            f"{path}: {key} is missing or no list of objects; is this a COCO "
-            "detection file (instances_*.json)?"
+            f"{path}: {key} is missing or no list of objects; mend it or name another "
+            "file"
         )
     return records
 

@@ -161,7 +161,7 @@ def _write(folder: Path, content: dict[str, Any]) -> None:
 
 
 def _categories(content: dict[str, Any], folder: Path) -> tuple[Category, ...]:
-    return read_categories(content.get("categories", []), str(folder / FILE_NAME))
+    return read_categories(content, folder / FILE_NAME)
 
 
 def _split_files(folder: Path, name: str, entry: dict[str, Any]) -> SplitFiles:

@@ -110,8 +110,8 @@ def draw_mask(
         return _draw_runs(segmentation["counts"], height, width, where)
     from pycocotools import mask as coco_mask
 
-    runs = coco_mask.frPyObjects(segmentation, height, width)
-    return np.ascontiguousarray(coco_mask.decode(coco_mask.merge(runs)))
+    runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    return _draw_runs(runs["counts"].decode(), height, width, where)
 
 
 def _draw_runs(counts: Any, height: int, width: int, where: str) -> np.ndarray:

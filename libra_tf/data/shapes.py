@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 CLASS_NAMES = ("rectangle", "ellipse", "triangle")
 ELLIPSE_CORNERS = 40  # A multiple of four, so that the box is exact.
-OVERSAMPLING = 4
+OVERSAMPLING = 8
 MIN_CONTRAST = 90.0
 MAX_TRIES = 25
 

@@ -70,9 +70,9 @@ def _object_features(
     width, height = image.width, image.height
     sides = {
         "xmin": [o.bbox[0] / width for o in objects],
-        "xmax": [min((o.bbox[0] + o.bbox[2]) / width, 1.0) for o in objects],
+        "xmax": [(o.bbox[0] + o.bbox[2]) / width for o in objects],
         "ymin": [o.bbox[1] / height for o in objects],
-        "ymax": [min((o.bbox[1] + o.bbox[3]) / height, 1.0) for o in objects],
+        "ymax": [(o.bbox[1] + o.bbox[3]) / height for o in objects],
     }
     names = [_utf8(class_names[o.category_id]) for o in objects]
     return {

@@ -1,1 +1,1 @@
-"""."""
+"""Trained detectors at work: checkpoints and SavedModels on images."""

@@ -10,6 +10,7 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from libra_tf.errors import UserError
 
+_STEP_KEY = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
 _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
@@ -59,6 +60,11 @@ def checkpoint_path(path: str) -> str:
     if not tf.io.gfile.glob(f"{prefix}.index"):
         raise UserError(f"{path}: no such checkpoint (there is no {prefix}.index)")
     return prefix
+
+
+def checkpoint_step(prefix: str) -> int:
+    """Returns the training step at which a checkpoint was saved."""
+    return int(tf.train.load_checkpoint(prefix).get_tensor(_STEP_KEY))
 
 
 def restore_weights(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:

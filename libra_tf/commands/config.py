@@ -1,0 +1,182 @@
+"""`libra config`: list, show and check experiment files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from libra_tf.errors import UserError
+
+LIST = """\
+Lists the experiments, and the files that come with the package: each opens with what
+it is, the number to expect, the hardware and the command.
+
+example:
+  libra config list
+"""
+SHOW = """\
+Prints every setting as YAML: the experiment's, then the files', then --set, each over
+the former. With a data set, also what follows from it.
+
+examples:
+  libra config show --config quickstart/libra_fasterrcnn --data shapes_tfr
+  libra config show --experiment libra_retinanet_resnetfpn_coco \\
+      --set task.model.neck.type=none
+"""
+CHECK = """\
+Reads each file and looks for unknown settings, wrong values and contradictions. What
+only the data set knows (classes, record files) is not checked without --data.
+One line per file; the exit code is 0 only if all are good.
+
+examples:
+  libra config check mine.yaml
+  libra config check quickstart/libra_fasterrcnn --data shapes_tfr
+"""
+# Stands for what the data set would give: the background and one class.
+ANY_CLASSES, ANY_RECORDS = 2, "*.tfrecord"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the sub-verbs."""
+    verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = _verb(verbs, "list", "experiments and shipped files", LIST)
+    listing.add_argument("--json", action="store_true", help="print JSON on stdout")
+    show = _verb(verbs, "show", "print all settings", SHOW)
+    show.add_argument("--experiment", metavar="NAME", help="default: the files' own")
+    show.add_argument(
+        "--config",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="file, or name of a shipped one; may be given again",
+    )
+    show.add_argument(
+        "--set",
+        metavar="A.B=C",
+        action="append",
+        default=[],
+        help="one setting; may be given again",
+    )
+    check = _verb(verbs, "check", "find mistakes in files", CHECK)
+    check.add_argument("files", metavar="FILE", nargs="+", help="file or shipped name")
+    for sub in (show, check):
+        sub.add_argument("--data", metavar="DIR", help="folder of `libra data convert`")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the chosen sub-verb."""
+    return {"list": _list, "show": _show, "check": _check}[args.action](args)
+
+
+def _verb(verbs: Any, name: str, text: str, epilog: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(
+        name,
+        help=text,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _list(args: argparse.Namespace) -> int:
+    from libra_tf.experiments.files import config_files, read_head
+
+    experiments = _experiments()
+    files = config_files()
+    heads = {name: read_head(path) for name, path in files.items()}
+    if args.json:
+        entries = {n: {"path": files[n], "head": head} for n, head in heads.items()}
+        content = {"experiments": experiments, "files": entries}
+        print(json.dumps(content, indent=1), file=sys.stdout)
+        return 0
+    for title, rows in (("experiments", experiments), ("files", heads)):
+        print(f"{title}:", file=sys.stdout)
+        width = max(map(len, rows), default=0)
+        for name, text in rows.items():
+            print(f"  {name:{width}}  {text}".rstrip(), file=sys.stdout)
+    return 0
+
+
+def _experiments() -> dict[str, str]:
+    """Returns what each experiment is, by name."""
+    from official.core import exp_factory
+
+    from libra_tf.experiments import NAMES
+
+    factories = exp_factory._REGISTERED_CONFIGS
+    return {name: (factories[name].__doc__ or "").split("\n")[0] for name in NAMES}
+
+
+def _show(args: argparse.Namespace) -> int:
+    from libra_tf.experiments.resolve import resolve
+    from libra_tf.experiments.saved import dump_params
+
+    params = _load(args.experiment, args.config, args.set, args.data)
+    if _is_ours(params) and _names_dataset(params, args.data):
+        resolve(params)
+    print(dump_params(params), end="", file=sys.stdout)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    failed = 0
+    for file in args.files:
+        try:
+            name = _check_one(file, args.data)
+        except UserError as error:
+            failed += 1
+            text = str(error)
+            line = text if text.startswith(file) else f"{file}: {text}"
+        else:
+            line = f"{file}: good ({name})"
+        print(line, file=sys.stdout, flush=True)
+    return 1 if failed else 0
+
+
+def _check_one(file: str, data: str | None) -> str:
+    """Returns the experiment of a file that is good, or raises `UserError`."""
+    from libra_tf.experiments.resolve import resolve
+
+    params = _load(None, [file], [], data)
+    if not _is_ours(params):
+        raise UserError(
+            "is for an experiment of Model Garden itself, which is run as it is"
+        )
+    if not _names_dataset(params, data):
+        _stand_in_for_dataset(params.task)
+    resolve(params)
+    return params.experiment
+
+
+def _load(
+    experiment: str | None, files: list[str], overrides: list[str], data: str | None
+) -> Any:
+    from libra_tf.experiments.files import find_config
+    from libra_tf.experiments.saved import load_experiment, override
+
+    params = load_experiment(experiment, [find_config(f) for f in files], overrides)
+    if data is not None:
+        override(params, {"task": {"dataset": data}}, "--data")
+    return params
+
+
+def _is_ours(params: Any) -> bool:
+    from libra_tf.experiments.task_config import ExperimentConfig
+
+    return isinstance(params, ExperimentConfig)
+
+
+def _names_dataset(params: Any, data: str | None) -> bool:
+    """Whether somebody named a data set; the experiments' own "coco" is an example."""
+    from libra_tf.experiments.saved import get_experiment
+
+    own = get_experiment(params.experiment).task.dataset
+    return data is not None or params.task.dataset not in ("", own)
+
+
+def _stand_in_for_dataset(task: Any) -> None:
+    task.dataset = ""
+    task.model.num_classes = task.model.num_classes or ANY_CLASSES
+    for data in (task.train_data, task.validation_data):
+        data.input_path = data.input_path or ANY_RECORDS

@@ -1,0 +1,114 @@
+"""`libra eval`: COCO metrics of a checkpoint or of saved detections."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+from libra_tf.errors import UserError
+
+EPILOG = """\
+examples:
+  libra eval --model runs/first --out runs/first/eval
+  libra eval --model runs/first --data cells_tfr --split test --out eval_test
+  libra eval --detections eval_test/detections.json --annotations cells_tfr/test.json
+
+--out DIR gets metrics.json, detections.json and TensorBoard events.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags."""
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("--model", metavar="RUN", help="folder of a run, or a checkpoint prefix")
+    add("--newest", action="store_true", help="the newest checkpoint, not the best")
+    add("--data", metavar="DIR", help="another folder of `libra data convert`")
+    add("--split", help="split to evaluate; default: the run's validation split")
+    add("--detections", metavar="D.json", help="saved detections, instead of --model")
+    add("--annotations", metavar="A.json", help="ground truth for --detections")
+    add("--iou-type", choices=("bbox", "segm"), default="bbox",
+        help="what of --detections to evaluate")  # fmt: skip
+    add("--max-detections", type=int, default=100, help="per image and class")
+    add("--set", metavar="KEY=VALUE", action="append", default=[],
+        help="override a setting of the run; repeatable")  # fmt: skip
+    add("--out", metavar="DIR", help="write metrics and detections here")
+    add("--json", action="store_true", help="print JSON on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates; returns the exit code."""
+    if bool(args.model) == bool(args.detections):
+        raise UserError("give either --model or --detections with --annotations")
+    if args.detections:
+        values, tables = _evaluate_file(args)
+    else:
+        values, tables = _evaluate_model(args)
+    print(json.dumps(values, indent=1) if args.json else "\n\n".join(tables))
+    return 0
+
+
+def _evaluate_file(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    from libra_tf.evaluation.coco import evaluate_detections
+    from libra_tf.evaluation.report import format_table, to_json_dict
+    from libra_tf.evaluation.results import write_json
+
+    if not args.annotations:
+        raise UserError("--detections needs --annotations, the COCO ground truth")
+    metrics = evaluate_detections(
+        args.annotations,
+        args.detections,
+        iou_type=args.iou_type,
+        max_detections=args.max_detections,
+    )
+    values = to_json_dict(metrics)
+    if args.out:
+        write_json(os.path.join(args.out, "metrics.json"), values)
+    return values, [format_table(metrics)]
+
+
+def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    from libra_tf.evaluation.report import format_table, to_json_dict
+    from libra_tf.evaluation.results import write_json
+    from libra_tf.experiments.saved import override, parse_override
+    from libra_tf.inference.checkpoint import find_checkpoint
+    from libra_tf.training.evaluate import evaluate_checkpoint
+    from libra_tf.training.events import write_scalars
+
+    found = find_checkpoint(args.model, newest=args.newest)
+    _choose_data(found.params, args)
+    for text in args.set:
+        override(found.params, parse_override(text), f"--set {text}")
+    flat, evaluator = evaluate_checkpoint(found.params, found.path)
+    tables = [format_table(m) for m in evaluator.last_metrics.values()]
+    recall = {k: v for k, v in flat.items() if "@" in k}
+    if recall:
+        rows = "  ".join(f"{k} {v:.4f}" for k, v in recall.items())
+        tables.append(f"proposals: {rows}")
+    values = {
+        "checkpoint": found.path,
+        "metrics": flat,
+        **{k: to_json_dict(m) for k, m in evaluator.last_metrics.items()},
+    }
+    if args.out:
+        write_json(os.path.join(args.out, "metrics.json"), values)
+        evaluator.save_detections(os.path.join(args.out, "detections.json"))
+        write_scalars(args.out, found.path, flat)
+        tables.append(f"written to {args.out}")
+    return values, tables
+
+
+def _choose_data(params: Any, args: argparse.Namespace) -> None:
+    """Points the validation split elsewhere; its files follow from the data set."""
+    task = params.task
+    if not args.data and not args.split:
+        return
+    if args.data:
+        task.dataset = args.data
+    if not task.dataset:
+        raise UserError("--split needs --data: the run was not trained on a data set")
+    task.validation_split = args.split or task.validation_split
+    task.validation_data.input_path = ""
+    task.annotation_file = ""

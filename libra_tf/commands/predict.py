@@ -1,0 +1,132 @@
+"""`libra predict`: detections of images as COCO JSON and as pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from libra_tf.errors import UserError
+
+EPILOG = """\
+examples:
+  libra predict photos/ --model runs/first --out predictions
+  libra predict a.jpg b.png --model exported/saved_model --threshold 0.3 --out P
+
+--out DIR gets detections.json (COCO results in pixels of the original images, with the
+file names) and one picture per image. Image ids are those of --annotations, else the
+position in the list, from 1. A SavedModel is a program: use only those you trust.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags."""
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("images", metavar="IMAGES", nargs="+", help="image files or folders")
+    add("--model", metavar="M", required=True,
+        help="folder of a run, checkpoint prefix, or SavedModel")  # fmt: skip
+    add("--newest", action="store_true", help="the newest checkpoint, not the best")
+    add("--out", metavar="DIR", required=True, help="output folder")
+    add("--threshold", type=float, default=0.5, help="lowest score in pictures")
+    add("--annotations", metavar="A.json", help="COCO file that gives the image ids")
+    add("--no-pictures", action="store_true", help="write detections.json only")
+    add("--max-pixels", type=int, default=50_000_000, help="refuse larger images")
+    add("--json", action="store_true", help="print the detections on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detects; returns 0, or 2 if an image could not be read."""
+    from libra_tf.evaluation.results import write_json
+    from libra_tf.inference.detector import load_detector
+    from libra_tf.inference.images import list_images, read_rgb
+
+    if not 0 <= args.threshold <= 1:
+        raise UserError(f"--threshold is {args.threshold}; give a score from 0 to 1")
+    files = list_images(args.images)
+    ids = _image_ids(files, args.annotations)
+    detector = load_detector(args.model, newest=args.newest)
+    results, failures = [], []
+    names = _picture_names(files)
+    for path in files:
+        try:
+            image = read_rgb(path, args.max_pixels)
+        except UserError as error:
+            failures.append(str(error))
+            print(f"libra: error: {error}", file=sys.stderr)
+            continue
+        found = detector.detect(image)
+        results += _results(ids[path], path, found, detector.class_names)
+        if not args.no_pictures:
+            _draw(Path(args.out, names[path]), image, found, detector, args.threshold)
+    write_json(os.path.join(args.out, "detections.json"), results)
+    if args.json:
+        print(json.dumps(results))
+    else:
+        strong = sum(r["score"] >= args.threshold for r in results)
+        print(
+            f"{len(files) - len(failures)} images, {strong} detections with score >= "
+            f"{args.threshold} ({len(results)} in all), written to {args.out}"
+        )
+    if failures:
+        print(f"libra: {len(failures)} of {len(files)} images failed", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def _image_ids(files: list[Path], annotations: str | None) -> dict[Path, int]:
+    if not annotations:
+        return {path: i for i, path in enumerate(files, start=1)}
+    from libra_tf.data.coco import load_json
+
+    try:
+        images = load_json(annotations)["images"]
+        known = {os.path.basename(i["file_name"]): int(i["id"]) for i in images}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{annotations}: not a COCO annotation file") from error
+    unknown = [str(p) for p in files if p.name not in known]
+    if unknown:
+        raise UserError(f"{annotations}: has no image with file_name {unknown[0]}")
+    return {path: known[path.name] for path in files}
+
+
+def _picture_names(files: list[Path]) -> dict[Path, str]:
+    """Names of the pictures: the image's, made unique where two folders share one."""
+    seen: dict[str, int] = {}
+    names = {}
+    for path in files:
+        count = seen[path.stem] = seen.get(path.stem, 0) + 1
+        names[path] = f"{path.stem}.png" if count == 1 else f"{path.stem}_{count}.png"
+    return names
+
+
+def _results(image_id: int, path: Path, found: Any, class_names: dict) -> list[dict]:
+    from libra_tf.evaluation.results import to_coco_results
+
+    results = to_coco_results(
+        image_id, found.boxes, found.classes, found.scores, found.masks
+    )
+    for result in results:
+        result["file_name"] = str(path)
+        name = class_names.get(result["category_id"])
+        if name:
+            result["category_name"] = name
+    return results
+
+
+def _draw(path: Path, image: Any, found: Any, detector: Any, threshold: float) -> None:
+    from libra_tf.inference.drawing import draw_detections, save_image
+    from libra_tf.inference.masks import decode_masks
+
+    picture = draw_detections(
+        image,
+        found.boxes,
+        found.classes,
+        found.scores,
+        detector.class_names,
+        threshold=threshold,
+        masks=decode_masks(found.masks),
+    )
+    save_image(path, picture)

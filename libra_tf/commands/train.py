@@ -1,0 +1,54 @@
+"""`libra train`: the train binary with shorter flags."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+EPILOG = """\
+example:
+  libra train --config quickstart/libra_fasterrcnn --data shapes_tfr --out runs/first
+  libra train --experiment libra_retinanet_resnetfpn_coco --data coco_tfr \\
+      --out runs/coco --set runtime.num_gpus=8
+
+Running it again with the same --out resumes. `python -m libra_tf.train` takes the
+same settings with Model Garden's flags.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags."""
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("--config", metavar="FILE", action="append", default=[],
+        help="YAML file, or the name of one that `libra config list` shows; repeatable")  # fmt: skip
+    add("--experiment", help="name; default: the `experiment` key of the config")
+    add("--data", metavar="DIR", help="folder written by `libra data convert`")
+    add("--out", metavar="DIR", required=True, help="checkpoints, metrics, events")
+    add("--mode", default="train_and_eval",
+        choices=("train", "eval", "train_and_eval", "continuous_eval"))  # fmt: skip
+    add("--set", metavar="KEY=VALUE", action="append", default=[],
+        help="override one setting, such as trainer.train_steps=100; repeatable")  # fmt: skip
+    add("--seed", type=int, help="same as --set trainer.seed=N")
+    add("--json", action="store_true", help="print the last metrics as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains; returns the exit code."""
+    import sys
+
+    from libra_tf.experiments.files import find_config
+    from libra_tf.experiments.saved import load_experiment, override
+    from libra_tf.training.runner import run as run_experiment
+
+    files = [find_config(name) for name in args.config]
+    params = load_experiment(args.experiment, files, args.set)
+    if args.data:
+        override(params, {"task": {"dataset": args.data}}, "--data")
+    if args.seed is not None:
+        override(params, {"trainer": {"seed": args.seed}}, "--seed")
+    stream = sys.stderr if args.json else sys.stdout
+    metrics = run_experiment(params, args.mode, args.out, stream=stream)
+    if args.json:
+        print(json.dumps(metrics, indent=1))
+    return 0

@@ -1,0 +1,48 @@
+"""Which checkpoint a path means, and the experiment that belongs to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from libra_tf.errors import UserError
+from libra_tf.experiments.saved import load_run
+from libra_tf.tasks.restore import checkpoint_path
+
+BEST = "best_ckpt"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunCheckpoint:
+    """A checkpoint prefix and the experiment of its run."""
+
+    path: str
+    params: Any
+
+
+def find_checkpoint(path: str, *, newest: bool = False) -> RunCheckpoint:
+    """Finds a checkpoint and its params.yaml.
+
+    Args:
+      path: the folder of a run (its best checkpoint if it has one, else the newest), a
+        folder of checkpoints in it, or a checkpoint prefix such as "run/ckpt-800".
+      newest: take the newest of a run even if there is a best one.
+
+    Raises:
+      UserError: there is no checkpoint or no params.yaml.
+    """
+    path = path.removesuffix(".index").rstrip("/") or path
+    best = os.path.join(path, BEST)
+    if os.path.isdir(path):
+        has_best = not newest and tf.train.latest_checkpoint(best)
+        prefix = checkpoint_path(best if has_best else path)
+    else:
+        prefix = checkpoint_path(path)
+    folder = os.path.dirname(prefix)
+    for candidate in (folder, os.path.dirname(folder)):
+        if os.path.isfile(os.path.join(candidate, "params.yaml")):
+            return RunCheckpoint(prefix, load_run(candidate or "."))
+    raise UserError(f"{path}: no params.yaml beside the checkpoint or one folder above")

@@ -1,0 +1,109 @@
+"""A detector behind one call, from a checkpoint or from a SavedModel."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from libra_tf.errors import UserError
+from libra_tf.evaluation.batches import ImageDetections, rows
+from libra_tf.inference.checkpoint import find_checkpoint
+from libra_tf.inference.serving import DESCRIPTION, build_module
+from libra_tf.tasks.restore import restore_all
+
+Serve = Callable[..., Mapping[str, tf.Tensor]]
+
+
+class Detector:
+    """Detects objects in single images.
+
+    Args:
+      serve: maps `inputs` [1, H, W, 3] uint8 to Model Garden's detection outputs.
+      class_names: category id to name.
+      source: where the weights come from.
+    """
+
+    def __init__(self, serve: Serve, class_names: dict[int, str], source: str):
+        self._serve = serve
+        self.class_names = class_names
+        self.source = source
+
+    def detect(self, image: np.ndarray) -> ImageDetections:
+        """Returns the detections in one image, in its own pixels.
+
+        Args:
+          image: [H, W, 3] uint8, RGB.
+
+        Returns:
+          Boxes [K, 4] `yxyx` in pixels of `image`, classes, scores, and masks as
+          run-length encodings for a detector that has them.
+        """
+        outputs = self._serve(inputs=tf.constant(image[np.newaxis]))
+        arrays = {name: value.numpy() for name, value in outputs.items()}
+        arrays["source_id"] = np.array([0])
+        ((_, detections),) = rows(arrays, set())
+        return detections
+
+
+def load_detector(path: str, *, newest: bool = False) -> Detector:
+    """Loads a SavedModel folder, the folder of a run, or a checkpoint prefix.
+
+    A SavedModel is a program: load only those you trust.
+
+    Raises:
+      UserError: there is nothing of the kind at `path`.
+    """
+    for folder in (path, os.path.join(path, "saved_model")):
+        if os.path.isfile(os.path.join(folder, "saved_model.pb")):
+            return _from_saved_model(folder)
+    if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
+        raise UserError(f"{path}: no such run, checkpoint or SavedModel")
+    return _from_checkpoint(path, newest)
+
+
+def _from_saved_model(folder: str) -> Detector:
+    try:
+        loaded = tf.saved_model.load(folder)
+        serve = loaded.signatures["serving_default"]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{folder}: not a usable SavedModel ({error})") from error
+    (spec,) = serve.structured_input_signature[1].values()
+    if spec.dtype != tf.uint8:
+        raise UserError(
+            f"{folder}: its default signature takes {spec.dtype.name}, not images; "
+            "export with input type image_tensor"
+        )
+    if spec.shape[0] not in (None, 1):
+        raise UserError(
+            f"{folder}: takes batches of {spec.shape[0]} only; export with batch size 1"
+        )
+    # Signatures hold their model weakly.
+    detector = Detector(serve, _saved_class_names(folder), folder)
+    detector.keep = loaded
+    return detector
+
+
+def _saved_class_names(folder: str) -> dict[int, str]:
+    path = Path(folder, DESCRIPTION)
+    if not path.is_file():
+        return {}
+    names = json.loads(path.read_text(encoding="utf-8"))["class_names"]
+    return {int(i): name for i, name in names.items()}
+
+
+def _from_checkpoint(path: str, newest: bool) -> Detector:
+    found = find_checkpoint(path, newest=newest)
+    found.params.lock()
+    module = build_module(found.params)
+    restore_all(found.path, {"model": module.model})
+    names = dict(enumerate(found.params.task.class_names))
+    return Detector(
+        module.inference_from_image_tensors,
+        {i: name for i, name in names.items() if i and name},
+        found.path,
+    )

@@ -1,0 +1,58 @@
+"""Images that users hand to a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from libra_tf.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+MAX_PIXELS = 50_000_000
+
+
+def list_images(paths: Iterable[str]) -> list[Path]:
+    """Returns the files, and the images in the folders, in order, each once.
+
+    Raises:
+      UserError: a path does not exist, or a folder holds no image.
+    """
+    found: dict[Path, None] = {}
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise UserError(f"{path}: no image in this folder")
+            found.update(dict.fromkeys(inside))
+        elif path.is_file():
+            found[path] = None
+        else:
+            raise UserError(f"{path}: no such file or folder")
+    return list(found)
+
+
+def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decodes an image, turned upright as its EXIF tag says: [H, W, 3] uint8.
+
+    Raises:
+      UserError: it cannot be decoded, or has more than `max_pixels` pixels.
+    """
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise UserError(
+                    f"{path}: {width}x{height} pixels, more than the limit of "
+                    f"{max_pixels}; make it smaller, or raise --max-pixels"
+                )
+            upright = ImageOps.exif_transpose(picture)
+            return np.asarray(upright.convert("RGB"))
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises many kinds for broken files.
+        text = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be decoded as an image ({text})") from error

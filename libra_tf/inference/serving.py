@@ -1,0 +1,139 @@
+"""The serving form of a detector, from which SavedModels are made."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import tf_keras
+from official.vision.configs import maskrcnn as tfm_maskrcnn
+from official.vision.serving import detection, export_saved_model_lib
+
+from libra_tf.data.atomic import write_text
+from libra_tf.errors import UserError
+from libra_tf.experiments.task_config import ExperimentConfig
+from libra_tf.models.maskrcnn import build_maskrcnn
+from libra_tf.models.retinanet import build_retinanet
+from libra_tf.tasks.restore import checkpoint_step
+
+INPUT_TYPES = ("image_tensor", "image_bytes", "tf_example")
+# One file takes them all; the first is what servers call by default.
+SIGNATURES = {"image_tensor": "serving_default"} | {k: k for k in INPUT_TYPES[1:]}
+DESCRIPTION = os.path.join("assets.extra", "libra_tf.json")
+_DYNAMIC_BATCH_NMS = ("batched", "v2", "v3")
+
+
+class LibraDetectionModule(detection.DetectionModule):
+    """Model Garden's serving module around our model.
+
+    Model Garden's builds its stock detector from the same settings, whose weights are
+    others. Experiments of Model Garden itself get Model Garden's.
+    """
+
+    def _build_model(self) -> tf_keras.Model:
+        if not isinstance(self.params, ExperimentConfig):
+            return super()._build_model()
+        config = self.params.task.model
+        nms = config.detection_generator.nms_version
+        if self._batch_size is None and nms not in _DYNAMIC_BATCH_NMS:
+            raise UserError(
+                f"task.model.detection_generator.nms_version {nms!r} needs a fixed "
+                f"batch size: give --batch_size, or use {_DYNAMIC_BATCH_NMS[1]!r}"
+            )
+        specs = tf_keras.layers.InputSpec(
+            shape=[self._batch_size, *self._padded_size, 3]
+        )
+        is_rcnn = isinstance(config, tfm_maskrcnn.MaskRCNN)
+        model = (build_maskrcnn if is_rcnn else build_retinanet)(specs, config)
+        # A first call on symbolic inputs creates the weights.
+        size = list(self._padded_size)
+        model(
+            tf_keras.Input([*size, 3]), image_shape=tf_keras.Input([2]), training=False
+        )
+        return model
+
+
+def build_module(
+    params: Any,
+    *,
+    batch_size: int | None = None,
+    input_size: list[int] | None = None,
+    input_type: str = "image_tensor",
+) -> LibraDetectionModule:
+    """Returns the serving module, with random weights.
+
+    Args:
+      params: a resolved experiment.
+      batch_size: fixed batch size; None for any.
+      input_size: [height, width] that images are resized to; the experiment's if None.
+      input_type: kind of input, see `INPUT_TYPES`.
+    """
+    size = input_size or list(params.task.model.input_size[:2])
+    return LibraDetectionModule(
+        params=params,
+        batch_size=batch_size,
+        input_image_size=size,
+        input_type=input_type,
+    )
+
+
+def export_saved_model(
+    params: Any,
+    checkpoint: str,
+    export_dir: str,
+    *,
+    batch_size: int | None = None,
+    input_size: list[int] | None = None,
+    **options: Any,
+) -> str:
+    """Writes `export_dir`/saved_model with all signatures, checkpoint and params.yaml.
+
+    Args:
+      params: a resolved experiment.
+      checkpoint: checkpoint prefix.
+      export_dir: output folder.
+      batch_size: fixed batch size; None for any.
+      input_size: [height, width]; the experiment's if None.
+      **options: passed on to Model Garden's `export_inference_graph`.
+
+    Returns:
+      The folder of the SavedModel.
+    """
+    options.setdefault("input_type", "image_tensor")
+    options.setdefault("function_keys", SIGNATURES)
+    options.setdefault("export_saved_model_subdir", "saved_model")
+    size = input_size or list(params.task.model.input_size[:2])
+    module = build_module(
+        params,
+        batch_size=batch_size,
+        input_size=size,
+        input_type=options["input_type"],
+    )
+    export_saved_model_lib.export_inference_graph(
+        batch_size=batch_size,
+        input_image_size=size,
+        params=params,
+        checkpoint_path=checkpoint,
+        export_dir=export_dir,
+        export_module=module,
+        **options,
+    )
+    folder = os.path.join(export_dir, options["export_saved_model_subdir"] or "")
+    description = describe_model(params, checkpoint)
+    path = Path(folder, DESCRIPTION)
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, [json.dumps(description, indent=1) + "\n"])
+    return folder
+
+
+def describe_model(params: Any, checkpoint: str) -> dict[str, Any]:
+    """Returns what a user of the SavedModel cannot see in its signatures."""
+    names = getattr(params.task, "class_names", [])
+    return {
+        "experiment": getattr(params, "experiment", ""),
+        "class_names": {str(i): n for i, n in enumerate(names) if i and n},
+        "input_size": list(params.task.model.input_size[:2]),
+        "global_step": checkpoint_step(checkpoint),
+    }

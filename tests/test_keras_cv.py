@@ -1,0 +1,49 @@
+"""Balanced L1 as the box loss of KerasCV's RetinaNet."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from libra_tf.losses import BalancedL1Loss, balanced_l1
+
+keras_cv = pytest.importorskip("keras_cv")
+
+
+def tiny_retinanet(box_loss):
+    backbone = keras_cv.models.ResNetV2Backbone(
+        stackwise_filters=[8, 8, 8, 8],
+        stackwise_blocks=[2, 2, 2, 2],
+        stackwise_strides=[1, 2, 2, 2],
+        include_rescaling=True,
+    )
+    model = keras_cv.models.RetinaNet(
+        num_classes=2, bounding_box_format="yxyx", backbone=backbone
+    )
+    model.compile(classification_loss="focal", box_loss=box_loss, optimizer="sgd")
+    return model
+
+
+def one_image():
+    images = tf.random.stateless_uniform([1, 64, 64, 3], seed=(1, 2)) * 255
+    boxes = tf.constant([[[8.0, 8, 40, 40], [20, 30, 60, 62]]])
+    return images, {"boxes": boxes, "classes": tf.constant([[0.0, 1.0]])}
+
+
+def test_one_step_of_keras_cv_retinanet():
+    model = tiny_retinanet(BalancedL1Loss(beta=0.11, reduction="sum"))
+    history = model.fit(*one_image(), epochs=1, verbose=0).history
+    assert np.isfinite(history["loss"][0])
+    assert history["box_loss"][0] > 0
+
+
+def test_the_boxes_are_summed_and_normalised_by_keras_cv():
+    """KerasCV weights a positive anchor by 1 / #positives; the loss sums the rest."""
+    model = tiny_retinanet(BalancedL1Loss(reduction="sum"))
+    images, labels = one_image()
+    outputs = model(images)
+    boxes, classes = model.label_encoder(images, labels)
+    positive = tf.cast(classes >= 0, tf.float32)
+    per_anchor = tf.reduce_sum(balanced_l1(boxes, outputs["box"]), axis=-1)
+    expected = tf.reduce_sum(per_anchor * positive) / tf.reduce_sum(positive)
+    history = model.evaluate(images, labels, return_dict=True, verbose=0)
+    np.testing.assert_allclose(history["box_loss"], expected, rtol=1e-4)
