@@ -111,9 +111,11 @@ def _experiments() -> dict[str, str]:
 def _show(args: argparse.Namespace) -> int:
     from libra_tf.experiments.resolve import resolve
     from libra_tf.experiments.saved import dump_params
+    from libra_tf.experiments.task_config import ExperimentConfig
 
     params = _load(args.experiment, args.config, args.set, args.data)
-    if _is_ours(params) and _names_dataset(params, args.data):
+    # Experiments of Model Garden itself are shown as they are.
+    if isinstance(params, ExperimentConfig) and _names_dataset(params, args.data):
         resolve(params)
     print(dump_params(params), end="", file=sys.stdout)
     return 0
@@ -139,10 +141,6 @@ def _check_one(file: str, data: str | None) -> str:
     from libra_tf.experiments.resolve import resolve
 
     params = _load(None, [file], [], data)
-    if not _is_ours(params):
-        raise UserError(
-            "is for an experiment of Model Garden itself, which is run as it is"
-        )
     if not _names_dataset(params, data):
         _stand_in_for_dataset(params.task)
     resolve(params)
@@ -159,12 +157,6 @@ def _load(
     if data is not None:
         override(params, {"task": {"dataset": data}}, "--data")
     return params
-
-
-def _is_ours(params: Any) -> bool:
-    from libra_tf.experiments.task_config import ExperimentConfig
-
-    return isinstance(params, ExperimentConfig)
 
 
 def _names_dataset(params: Any, data: str | None) -> bool:

@@ -57,7 +57,7 @@ def passes(picture: Image, data: bytes) -> bool:
 
 def transcode(picture: Image, path: Path) -> EncodedImage:
     """Returns a decoded picture as RGB; JPEG where it was lossy, else PNG."""
-    rgb = _to_rgb(picture, path)
+    rgb = to_rgb(picture, path)
     buffer = io.BytesIO()
     if picture.format in LOSSY:
         rgb.save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
@@ -66,7 +66,8 @@ def transcode(picture: Image, path: Path) -> EncodedImage:
     return EncodedImage(buffer.getvalue(), "png")
 
 
-def _to_rgb(picture: Image, path: Path) -> Image:
+def to_rgb(picture: Image, path: Path) -> Image:
+    """Returns 8 bits a channel; raises `UserError` where that cannot be told."""
     from PIL import Image
 
     if picture.mode.startswith("I;16"):

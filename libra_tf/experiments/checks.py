@@ -19,7 +19,6 @@ BEST_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "mask_AP", "mask_AP50
 
 def check(params: Any) -> None:
     """Raises `UserError` for the first contradiction in a resolved experiment."""
-    _check_types(params, "")
     _check_seams(params.task)
     if isinstance(params.task, tfm_maskrcnn.MaskRCNNTask):
         _check_rcnn(params.task)
@@ -43,28 +42,6 @@ def positive(field: str, value: Any, *, zero: bool = False) -> None:
     )
     if not good:
         raise UserError(f"{field} is {value!r}; it must be {'>=' if zero else '>'} 0")
-
-
-def _check_types(config: Any, path: str) -> None:
-    """Refuses values of another kind than the default, such as `num_gpus: two`."""
-    for field, annotation in type(config)._get_annotations().items():
-        value = getattr(config, field, None)
-        name = f"{path}{field}"
-        if hasattr(value, "as_dict"):
-            if hasattr(type(value), "_get_annotations"):
-                _check_types(value, f"{name}.")
-            continue
-        kinds = {bool: bool, int: int, float: (int, float), str: str}
-        kind = kinds.get(annotation)
-        if kind is None or value is None:
-            continue
-        wrong = not isinstance(value, kind) or (
-            isinstance(value, bool) and annotation is not bool
-        )
-        if wrong:
-            raise UserError(
-                f"{name} is {value!r}; it must be of type {annotation.__name__}"
-            )
 
 
 def _check_seams(task: Any) -> None:
@@ -104,6 +81,14 @@ def _check_rcnn(task: Any) -> None:
         task.model.rpn_sampler.neg_pos_ub,
         zero=True,
     )
+    if task.model.include_mask:
+        most, masks = sampler.num_sampled_rois, task.model.mask_sampler
+        if masks.num_sampled_masks > most:
+            raise UserError(
+                f"task.model.mask_sampler.num_sampled_masks is "
+                f"{masks.num_sampled_masks}; only {most} RoIs are sampled "
+                "(task.model.roi_sampler.num_sampled_rois)"
+            )
     cascade = sampler.cascade_iou_thresholds
     if cascade and (
         not sampler.is_stock or losses.normalizer != "tfm" or losses.box.type != "huber"
@@ -141,15 +126,15 @@ def _check_data(params: Any) -> None:
     task = params.task
     size = list(task.model.input_size)
     stride = 2**task.model.max_level
-    if len(size) != 3 or any(not isinstance(n, int) or n < 1 for n in size):
+    if len(size) != 3 or min(size) < 1 or size[2] != 3:
         raise UserError(f"task.model.input_size is {size}; give [height, width, 3]")
     for name in ("train_data", "validation_data"):
         data = getattr(task, name)
         positive(f"task.{name}.global_batch_size", data.global_batch_size)
         if not data.input_path and not getattr(data, "tfds_name", ""):
             raise UserError(
-                f"task.{name}.input_path is empty: give task.dataset, or the pattern of "
-                "the record files"
+                f"task.{name}.input_path is empty: give task.dataset, or the pattern "
+                "of the record files"
             )
     if size[0] < stride // 2 or size[1] < stride // 2:
         raise UserError(
@@ -176,6 +161,8 @@ def _check_intervals(trainer: Any) -> None:
             f"trainer.validation_steps is {trainer.validation_steps}; give the number "
             "of batches, or -1 for all"
         )
+    # Orbit would train a negative number of steps for ever; 0 evaluates at the end.
+    positive("trainer.validation_interval", trainer.validation_interval, zero=True)
     metric = trainer.best_checkpoint_eval_metric
     if trainer.best_checkpoint_export_subdir and metric not in BEST_METRICS:
         one_of("trainer.best_checkpoint_eval_metric", metric, BEST_METRICS)

@@ -11,7 +11,8 @@ from official.vision.configs import maskrcnn as tfm_maskrcnn
 
 from libra_tf.data.manifest import Manifest, load_manifest
 from libra_tf.errors import UserError
-from libra_tf.experiments.checks import check
+from libra_tf.experiments.checks import check, positive
+from libra_tf.experiments.field_types import check_types
 
 
 def resolve(params: Any) -> None:
@@ -27,6 +28,7 @@ def resolve(params: Any) -> None:
     Raises:
       UserError: a setting is missing, wrong or contradicts another.
     """
+    check_types(params)
     if getattr(params.task, "dataset", ""):
         _fill_in_dataset(params.task, load_manifest(params.task.dataset))
     if params.task.model.num_classes < 2:
@@ -52,8 +54,8 @@ def _fill_in_dataset(task: Any, manifest: Manifest) -> None:
     given = task.model.num_classes
     if given not in (0, manifest.num_classes):
         raise UserError(
-            f"task.model.num_classes is {given}, but {manifest.folder} has class ids up "
-            f"to {manifest.num_classes - 1}, so it must be {manifest.num_classes} "
+            f"task.model.num_classes is {given}, but {manifest.folder} has class ids "
+            f"up to {manifest.num_classes - 1}, so it must be {manifest.num_classes} "
             "(id 0 is the background); leave it out and it is taken from the data set"
         )
     task.model.num_classes = manifest.num_classes
@@ -106,6 +108,7 @@ def _check_annotation_file(task: Any) -> None:
 def _scale_learning_rate(params: Any) -> None:
     """Multiplies every learning rate by batch size / reference batch size."""
     reference = getattr(params.trainer, "reference_batch_size", 0)
+    positive("trainer.reference_batch_size", reference, zero=True)
     batch_size = params.task.train_data.global_batch_size
     if not reference or reference == batch_size:
         return
@@ -126,6 +129,6 @@ def _scale_learning_rate(params: Any) -> None:
 def _learning_rate_fields(schedule: Any) -> list[str]:
     if schedule is None:
         return []
-    rates = ("values", "initial_learning_rate", "warmup_learning_rate")
     names = [field.name for field in dataclasses.fields(schedule)]
-    return [n for n in rates if n in names and getattr(schedule, n) is not None]
+    rates = [n for n in names if n == "values" or n.endswith("learning_rate")]
+    return [n for n in rates if getattr(schedule, n) is not None]

@@ -112,9 +112,9 @@ def _unknown_key(config: Any, values: dict[str, Any], path: str = "") -> str | N
             hint = f"; did you mean {path}{near[0]}?" if near else ""
             return f"there is no setting {path}{key}{hint}"
         child = getattr(config, key)
-        if isinstance(value, dict) and hasattr(child, "as_dict"):
-            if unknown := _unknown_key(child, value, f"{path}{key}."):
-                return unknown
+        inside = isinstance(value, dict) and hasattr(child, "as_dict")
+        if inside and (unknown := _unknown_key(child, value, f"{path}{key}.")):
+            return unknown
     return None
 
 

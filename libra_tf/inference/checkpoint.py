@@ -41,8 +41,9 @@ def find_checkpoint(path: str, *, newest: bool = False) -> RunCheckpoint:
         prefix = checkpoint_path(best if has_best else path)
     else:
         prefix = checkpoint_path(path)
-    folder = os.path.dirname(prefix)
+    # Absolute, so that "." has a folder above it.
+    folder = os.path.dirname(prefix if "://" in prefix else os.path.abspath(prefix))
     for candidate in (folder, os.path.dirname(folder)):
         if os.path.isfile(os.path.join(candidate, "params.yaml")):
-            return RunCheckpoint(prefix, load_run(candidate or "."))
+            return RunCheckpoint(prefix, load_run(candidate))
     raise UserError(f"{path}: no params.yaml beside the checkpoint or one folder above")

@@ -26,10 +26,17 @@ class Detector:
       serve: maps `inputs` [1, H, W, 3] uint8 to Model Garden's detection outputs.
       class_names: category id to name.
       source: where the weights come from.
+      owner: object that holds what `serve` uses, if `serve` refers to it weakly.
     """
 
-    def __init__(self, serve: Serve, class_names: dict[int, str], source: str):
-        self._serve = serve
+    def __init__(
+        self,
+        serve: Serve,
+        class_names: dict[int, str],
+        source: str,
+        owner: object = None,
+    ):
+        self._serve, self._owner = serve, owner
         self.class_names = class_names
         self.source = source
 
@@ -82,10 +89,7 @@ def _from_saved_model(folder: str) -> Detector:
         raise UserError(
             f"{folder}: takes batches of {spec.shape[0]} only; export with batch size 1"
         )
-    # Signatures hold their model weakly.
-    detector = Detector(serve, _saved_class_names(folder), folder)
-    detector.keep = loaded
-    return detector
+    return Detector(serve, _saved_class_names(folder), folder, owner=loaded)
 
 
 def _saved_class_names(folder: str) -> dict[int, str]:
@@ -103,7 +107,8 @@ def _from_checkpoint(path: str, newest: bool) -> Detector:
     restore_all(found.path, {"model": module.model})
     names = dict(enumerate(found.params.task.class_names))
     return Detector(
-        module.inference_from_image_tensors,
+        module.get_inference_signatures({"image_tensor": "serve"})["serve"],
         {i: name for i, name in names.items() if i and name},
         found.path,
+        owner=module,
     )

@@ -6,6 +6,7 @@ on a crowded image they cannot be read.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Mapping
@@ -119,7 +120,9 @@ def _draw_box(
 
     # keras-cv imports pyplot, which would look for a screen.
     matplotlib.use("Agg")
-    from keras_cv import visualization
+    # Its greeting would stand among the JSON that goes to standard output.
+    with contextlib.redirect_stdout(io.StringIO()):
+        from keras_cv import visualization
 
     drawn = visualization.draw_bounding_boxes(
         picture[np.newaxis],

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from libra_tf.data.transcode import to_rgb
 from libra_tf.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
@@ -24,7 +25,7 @@ def list_images(paths: Iterable[str]) -> list[Path]:
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in path.rglob("*") if _is_image(p))
             if not inside:
                 raise UserError(f"{path}: no image in this folder")
             found.update(dict.fromkeys(inside))
@@ -33,6 +34,10 @@ def list_images(paths: Iterable[str]) -> list[Path]:
         else:
             raise UserError(f"{path}: no such file or folder")
     return list(found)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -50,7 +55,7 @@ def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
                     f"{max_pixels}; make it smaller, or raise --max-pixels"
                 )
             upright = ImageOps.exif_transpose(picture)
-            return np.asarray(upright.convert("RGB"))
+            return np.asarray(to_rgb(upright, path))
     except UserError:
         raise
     except Exception as error:  # Pillow raises many kinds for broken files.

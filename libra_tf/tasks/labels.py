@@ -32,3 +32,29 @@ def map_labels(
     return tf.data.Dataset.zip((dataset, seeds)).map(
         apply, num_parallel_calls=tf.data.AUTOTUNE
     )
+
+
+def fill_replicas(
+    dataset: tf.data.Dataset, input_context: tf.distribute.InputContext | None
+) -> tf.data.Dataset:
+    """Repeats the first batch until every replica of the last step has one.
+
+    A replica without a batch gets an empty one, on which convolutions fail. The
+    evaluator counts an image once, however often it comes.
+
+    Args:
+      dataset: batches, each for one replica.
+      input_context: of the strategy; None for a single replica.
+
+    Returns:
+      The batches, their number a multiple of the replicas that this pipeline feeds.
+    """
+    if input_context is None:
+        return dataset
+    replicas = input_context.num_replicas_in_sync // input_context.num_input_pipelines
+    if replicas < 2:
+        return dataset
+    padded = dataset.concatenate(dataset.take(1).repeat(replicas - 1))
+    # n + r - 1 batches hold ceil(n / r) whole windows of r.
+    windows = padded.window(replicas, drop_remainder=True)
+    return windows.flat_map(lambda *window: tf.data.Dataset.zip(window))

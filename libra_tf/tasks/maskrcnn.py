@@ -18,7 +18,7 @@ from libra_tf.tasks import rcnn_losses
 from libra_tf.tasks.box_regression import elementwise_box_loss
 from libra_tf.tasks.evaluation import build_evaluator
 from libra_tf.tasks.initialization import initialize_model
-from libra_tf.tasks.labels import map_labels
+from libra_tf.tasks.labels import fill_replicas, map_labels
 from libra_tf.tasks.regularizer import l2_regularizer
 
 
@@ -54,8 +54,10 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
     def build_inputs(self, params, input_context=None, dataset_fn=None):
         """Adds the RPN's bound on negatives to Model Garden's input pipeline."""
         dataset = super().build_inputs(params, input_context, dataset_fn)
+        if not params.is_training:
+            return fill_replicas(dataset, input_context)
         ratio = self.task_config.model.rpn_sampler.neg_pos_ub
-        if params.is_training and ratio:
+        if ratio:
             bound = functools.partial(_bound_rpn_negatives, ratio=ratio)
             dataset = map_labels(dataset, bound, params.seed)
         return dataset

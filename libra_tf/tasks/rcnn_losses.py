@@ -59,7 +59,8 @@ def rpn_losses(
         count_at_least_one(positive) + count_at_least_one(negative)
     )
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(
-        labels=tf.cast(positive, tf.float32), logits=flatten_levels(scores)
+        labels=tf.cast(positive, tf.float32),
+        logits=tf.cast(flatten_levels(scores), tf.float32),
     )
     sampled = tf.cast(positive | negative, tf.float32)
     errors = smooth_l1(
@@ -82,7 +83,8 @@ def rcnn_class_loss(class_outputs: tf.Tensor, class_targets: tf.Tensor) -> tf.Te
     class_targets = tf.cast(class_targets, tf.int32)
     valid = tf.cast(class_targets >= 0, tf.float32)
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=tf.maximum(class_targets, 0), logits=class_outputs
+        labels=tf.maximum(class_targets, 0),
+        logits=tf.cast(class_outputs, tf.float32),
     )
     return tf.reduce_sum(entropy * valid) / replica_mean(tf.reduce_sum(valid))
 
@@ -123,10 +125,15 @@ def rcnn_box_loss(
     Returns:
       A scalar.
     """
+    is_foreground = (class_targets > 0)[..., tf.newaxis]
     foreground = tf.cast(class_targets > 0, tf.float32)
-    errors = elementwise(box_targets, boxes_of_target_class(box_outputs, class_targets))
-    # Rows without a target may hold anything: select, since 0 * inf is not 0.
-    errors = tf.where(foreground[..., tf.newaxis] > 0, errors, tf.zeros_like(errors))
+    boxes = boxes_of_target_class(box_outputs, class_targets)
+    # Rows without a target may hold anything. Selecting after the loss would keep the
+    # value clean, but not the gradient: 0 * NaN is NaN.
+    errors = elementwise(
+        tf.where(is_foreground, box_targets, tf.zeros_like(box_targets)),
+        tf.where(is_foreground, boxes, tf.zeros_like(boxes)),
+    )
     if normalizer == "tfm":
         count = replica_mean(4.0 * tf.reduce_sum(foreground), minimum=0.01)
     else:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
+from google.protobuf import message
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from libra_tf.errors import UserError
 
 _STEP_KEY = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
 _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# What TensorFlow raises for checkpoints that are missing, broken or of another kind.
+_READ_ERRORS = (
+    tf.errors.OpError,
+    message.DecodeError,
+    KeyError,
+    IndexError,
+    ValueError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +56,10 @@ def _shorten(names: tuple[str, ...], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def checkpoint_path(path: str) -> str:
     """Returns the checkpoint prefix that `path` means: itself, or a folder's newest.
 
@@ -53,18 +67,31 @@ def checkpoint_path(path: str) -> str:
       UserError: there is no checkpoint.
     """
     prefix = path
-    if tf.io.gfile.isdir(path):
-        prefix = tf.train.latest_checkpoint(path)
-        if prefix is None:
-            raise UserError(f"{path}: no checkpoint in this folder")
-    if not tf.io.gfile.glob(f"{prefix}.index"):
+    try:
+        if tf.io.gfile.isdir(path):
+            prefix = tf.train.latest_checkpoint(path)
+            if prefix is None:
+                raise UserError(f"{path}: no checkpoint in this folder")
+        found = tf.io.gfile.glob(f"{prefix}.index")
+    except tf.errors.OpError as error:  # no network, or an unknown kind of address
+        raise UserError(f"{path}: cannot be reached ({_one_line(error)})") from error
+    if not found:
         raise UserError(f"{path}: no such checkpoint (there is no {prefix}.index)")
     return prefix
 
 
 def checkpoint_step(prefix: str) -> int:
-    """Returns the training step at which a checkpoint was saved."""
-    return int(tf.train.load_checkpoint(prefix).get_tensor(_STEP_KEY))
+    """Returns the training step at which a checkpoint was saved.
+
+    Raises:
+      UserError: it does not say; then it is not from a training run.
+    """
+    try:
+        return int(tf.train.load_checkpoint(prefix).get_tensor(_STEP_KEY))
+    except _READ_ERRORS as error:
+        raise UserError(
+            f"{prefix}: no training step in it ({_one_line(error)})"
+        ) from error
 
 
 def restore_weights(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
@@ -113,11 +140,11 @@ def _walk(path: str, items: Mapping[str, tf.Module], assign: bool) -> RestoreRep
         graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
             reader.get_tensor(_GRAPH_KEY)
         )
-    except (tf.errors.OpError, KeyError) as error:
+    except _READ_ERRORS as error:
         raise UserError(
-            f"{prefix}: not a readable TensorFlow 2 checkpoint ({error})"
+            f"{prefix}: not a readable TensorFlow 2 checkpoint ({_one_line(error)})"
         ) from error
-    walker = _Walker(reader, graph, assign)
+    walker = _Walker(prefix, reader, graph, assign)
     walker.visit(tf.train.Checkpoint(**items), 0, "")
     return RestoreReport(
         source=prefix,
@@ -131,7 +158,8 @@ def _walk(path: str, items: Mapping[str, tf.Module], assign: bool) -> RestoreRep
 class _Walker:
     """Walks the objects of a program and of a checkpoint side by side."""
 
-    def __init__(self, reader, graph, assign: bool):
+    def __init__(self, prefix: str, reader, graph, assign: bool):
+        self._prefix = prefix
         self._reader, self._nodes, self._assign = reader, graph.nodes, assign
         self._shapes = reader.get_variable_to_shape_map()
         self._seen: set[int] = set()
@@ -165,5 +193,14 @@ class _Walker:
             self.mismatched.append(f"{path} {have} -> {want}")
             return
         if self._assign:
-            variable.assign(self._reader.get_tensor(key))
+            variable.assign(self._read(key, path))
         self.restored += 1
+
+    def _read(self, key: str, path: str) -> np.ndarray:
+        try:
+            return self._reader.get_tensor(key)
+        except _READ_ERRORS as error:
+            raise UserError(
+                f"{self._prefix}: {path} cannot be read ({_one_line(error)}); the file "
+                "is incomplete, take another checkpoint"
+            ) from error

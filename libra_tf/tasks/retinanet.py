@@ -13,6 +13,7 @@ from libra_tf.models.retinanet import build_retinanet
 from libra_tf.tasks.box_regression import elementwise_box_loss
 from libra_tf.tasks.evaluation import build_evaluator
 from libra_tf.tasks.initialization import initialize_model
+from libra_tf.tasks.labels import fill_replicas
 from libra_tf.tasks.normalizer import count_at_least_one, replica_mean
 from libra_tf.tasks.regularizer import l2_regularizer
 
@@ -39,6 +40,11 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
     def initialize(self, model: tf_keras.Model) -> None:
         """Loads `init_checkpoint`; the account is kept in `restore_report`."""
         self.restore_report = initialize_model(self.task_config, model)
+
+    def build_inputs(self, params, input_context=None):
+        """Returns Model Garden's input pipeline, complete for every replica."""
+        dataset = super().build_inputs(params, input_context)
+        return dataset if params.is_training else fill_replicas(dataset, input_context)
 
     def build_losses(self, outputs, labels, aux_losses=None):
         """Returns the total, class, box and model loss, as Model Garden's task."""
@@ -91,9 +97,12 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
             )
             total = huber(y_true, y_pred, sample_weight=labels["box_weights"])
             return total, losses.box_loss_weight
-        errors = tf.reduce_sum(elementwise_box_loss(losses.box)(y_true, y_pred), -1)
-        positive = labels["box_weights"] > 0
-        errors = tf.where(positive, errors, tf.zeros_like(errors))
+        # Selected before the loss, see `rcnn_box_loss`.
+        positive = (labels["box_weights"] > 0)[..., tf.newaxis]
+        errors = elementwise_box_loss(losses.box)(
+            tf.where(positive, y_true, tf.zeros_like(y_true)),
+            tf.where(positive, y_pred, tf.zeros_like(y_pred)),
+        )
         return tf.reduce_sum(errors), losses.box.weight
 
     def build_metrics(self, training: bool = True):

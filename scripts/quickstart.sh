@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Trains, evaluates, exports and tries a Libra Faster R-CNN, from nothing.
+#
+#   scripts/quickstart.sh                    embedded shapes, about five minutes
+#   scripts/quickstart.sh --data DIR         a folder in COCO's layout
+#   scripts/quickstart.sh --out DIR          where everything goes (default runs/...)
+#   scripts/quickstart.sh --config NAME      another of `libra config list`
+#
+# DIR/annotations/instances_{train,val}.json, DIR/images/{train,val}/. Finished steps
+# are not done again; delete the output folder to start over.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/install.sh"
+
+data="" out="" config=""
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --data | --out | --config)
+      [ $# -ge 2 ] || { echo "error: $1 needs a value" >&2; exit 2; }
+      printf -v "${1#--}" '%s' "$2"
+      shift 2
+      ;;
+    -h | --help)
+      sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+      exit 0
+      ;;
+    *)
+      echo "error: unknown option $1 (see --help)" >&2
+      exit 2
+      ;;
+  esac
+done
+if [ -n "$data" ]; then
+  [ -d "$data" ] || { echo "error: --data $data is no folder" >&2; exit 2; }
+  data="$(cd "$data" && pwd)"
+  config="${config:-bccd/libra_fasterrcnn}"
+  out="${out:-$ROOT/runs/$(basename "$data")}"
+else
+  config="${config:-quickstart/libra_fasterrcnn}"
+  out="${out:-$ROOT/runs/quickstart}"
+fi
+mkdir -p "$out"
+out="$(cd "$out" && pwd)"
+
+install_package fast
+libra() { "$VENV/bin/libra" "$@"; }
+start=$SECONDS
+
+if [ -z "$data" ]; then
+  data="$out/shapes"
+  if [ ! -f "$data/annotations/instances_val.json" ]; then
+    echo "== drawing the embedded data set"
+    libra data synthesize "$data"
+  fi
+fi
+if [ ! -f "$out/tfrecords/dataset.json" ]; then
+  echo "== converting $data"
+  libra data convert "$data" --out "$out/tfrecords"
+fi
+echo "== training ($config)"
+libra train --config "$config" --data "$out/tfrecords" --out "$out/model"
+echo "== evaluating the best checkpoint"
+libra eval --model "$out/model" --out "$out/eval"
+echo "== exporting"
+libra export --model "$out/model" --out "$out/export"
+echo "== predicting with the SavedModel"
+"$PYTHON" - "$data" "$out/sample" <<'PY'
+import json, pathlib, shutil, sys
+from libra_tf.data.layout import layout_sources
+data, sample = map(pathlib.Path, sys.argv[1:])
+shutil.rmtree(sample, ignore_errors=True)
+sample.mkdir()
+(_, dataset, folder), = layout_sources(data, "val")
+for image in dataset.images[:8]:
+    shutil.copy(pathlib.Path(folder, image.file_name), sample)
+PY
+libra predict "$out/sample" --model "$out/export" --out "$out/predictions"
+
+"$PYTHON" - "$out" "$((SECONDS - start))" <<'PY'
+import json, sys
+out, seconds = sys.argv[1], int(sys.argv[2])
+m = json.load(open(f"{out}/eval/metrics.json"))["metrics"]
+figures = "  ".join(f"{k} {m[k]:.3f}" for k in ("AP", "AP50", "AP75", "mask_AP") if k in m)
+print(f"""
+== done in {seconds // 60}:{seconds % 60:02} after the install
+   {figures}  on {int(m["num_images_evaluated"])} held-out images
+   SavedModel   {out}/export/saved_model
+   pictures     {out}/predictions
+   detections   {out}/predictions/detections.json
+   TensorBoard  {sys.prefix}/bin/tensorboard --logdir {out}/model
+   next         scripts/quickstart.sh --data YOUR_FOLDER   (COCO layout, see README)""")
+PY

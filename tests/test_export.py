@@ -1,0 +1,168 @@
+"""Train, export and predict each detector: the SavedModel is the checkpoint."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from PIL import Image
+
+from libra_tf.commands.main import main
+from libra_tf.inference.detector import load_detector
+from libra_tf.training.runner import run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=tiny.KINDS)
+def exported(request, tmp_path_factory):
+    """Kind, run folder, SavedModel folder (any batch) and images."""
+    folder = tmp_path_factory.mktemp(request.param)
+    records = tiny.dataset(folder)
+    params = tiny.experiment(f"libra_{request.param}_resnetfpn_coco")
+    params.override({"task": {"dataset": records, "model": {"num_classes": 0}}})
+    # Untrained detectors find nothing above Model Garden's threshold.
+    params.task.model.detection_generator.pre_nms_score_threshold = 0.0
+    model = str(folder / "run")
+    run(params, "train_and_eval", model, stream=io.StringIO(), async_checkpoints=False)
+    assert main(["export", "--model", model, "--out", str(folder / "export")]) == 0
+    images = sorted((folder / "shapes" / "images" / "val").iterdir())
+    return request.param, model, folder / "export" / "saved_model", images
+
+
+def as_array(path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_saved_model_gives_the_checkpoints_detections(exported):
+    kind, run_folder, saved_model, images = exported
+    image = as_array(images[0])
+    a = load_detector(run_folder).detect(image)
+    b = load_detector(str(saved_model)).detect(image)
+    assert len(a.boxes) > 0
+    np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-4)
+    np.testing.assert_array_equal(a.classes, b.classes)
+    np.testing.assert_allclose(a.scores, b.scores, atol=1e-6)
+    assert (a.masks is not None) == (kind == "maskrcnn")
+    if kind == "maskrcnn":
+        assert a.masks == b.masks
+
+
+def test_three_kinds_of_input_and_any_batch_agree(exported):
+    _, _, folder, images = exported
+    signatures = tf.saved_model.load(str(folder)).signatures
+    arrays = [as_array(p) for p in images[:2]]
+    # PNG is lossless, the images of the data set are JPEGs.
+    encoded = [tf.io.encode_png(a).numpy() for a in arrays]
+    examples = [
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={
+                    "image/encoded": tf.train.Feature(
+                        bytes_list=tf.train.BytesList(value=[e])
+                    )
+                }
+            )
+        ).SerializeToString()
+        for e in encoded
+    ]
+    batch = signatures["serving_default"](inputs=tf.constant(np.stack(arrays)))
+    for name, inputs in (("image_bytes", encoded), ("tf_example", examples)):
+        outputs = signatures[name](inputs=tf.constant(inputs))
+        for key, value in batch.items():
+            np.testing.assert_allclose(outputs[key], value, atol=1e-4, err_msg=key)
+    single = signatures["serving_default"](inputs=tf.constant(arrays[1][np.newaxis]))
+    for key in ("detection_boxes", "detection_scores"):
+        np.testing.assert_allclose(single[key][0], batch[key][1], atol=1e-3)
+
+
+def test_saved_model_loads_in_a_new_process_without_libra_tf(exported):
+    _, _, folder, images = exported
+    code = (
+        "import sys, numpy as np, tensorflow as tf\n"
+        "f = tf.saved_model.load(sys.argv[1]).signatures['image_bytes']\n"
+        "out = f(inputs=tf.constant([open(sys.argv[2], 'rb').read()]))\n"
+        "assert 'libra_tf' not in sys.modules\n"
+        "print(out['detection_boxes'].shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(images[0])],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "(1, 10, 4)"
+
+
+def test_batch_of_one(exported, tmp_path):
+    kind, run_folder, _, images = exported
+    if kind == "fasterrcnn":
+        pytest.skip("as Mask R-CNN")
+    out = str(tmp_path)
+    assert main(["export", "--model", run_folder, "--out", out, "--batch-size=1"]) == 0
+    found = load_detector(out).detect(as_array(images[0]))
+    expected = load_detector(run_folder).detect(as_array(images[0]))
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+
+
+def test_predict_writes_coco_results_and_pictures(exported, tmp_path, capsys):
+    _, run_folder, _, images = exported
+    files = [str(p) for p in images[:2]]
+    arguments = ["--model", run_folder, "--out", str(tmp_path), "--threshold", "0"]
+    assert main(["predict", *files, *arguments]) == 0
+    results = json.loads((tmp_path / "detections.json").read_text())
+    assert {r["image_id"] for r in results} == {1, 2}
+    size = as_array(images[0]).shape[0]
+    for result in results:
+        x, y, w, h = result["bbox"]
+        assert min(x, y, w, h) >= 0
+        assert max(x + w, y + h) <= size + 1e-2
+        assert result["category_name"] in ("rectangle", "ellipse", "triangle")
+    for path in images[:2]:
+        assert Image.open(tmp_path / f"{path.stem}.png").size[0] >= 480
+
+
+def test_predict_names_a_broken_image_and_keeps_the_rest(exported, tmp_path, capsys):
+    kind, run_folder, _, images = exported
+    if kind != "retinanet":
+        pytest.skip("one detector is enough")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(images[0].read_bytes()[:200])
+    out = tmp_path / "out"
+    files = [str(broken), str(images[0])]
+    assert main(["predict", *files, "--model", run_folder, "--out", str(out)]) == 2
+    assert str(broken) in capsys.readouterr().err
+    results = json.loads((out / "detections.json").read_text())
+    assert all(r["file_name"] == str(images[0]) for r in results)
+
+
+def test_export_binary_takes_model_gardens_flags(exported, tmp_path):
+    kind, run_folder, _, images = exported
+    if kind != "fasterrcnn":
+        pytest.skip("one detector is enough")
+    command = [
+        sys.executable,
+        "-m",
+        "libra_tf.export",
+        "--experiment=libra_fasterrcnn_resnetfpn_coco",
+        f"--config_file={run_folder}/params.yaml",
+        f"--checkpoint_path={run_folder}",
+        f"--export_dir={tmp_path}",
+        "--input_type=image_bytes",
+        "--batch_size=1",
+        f"--input_image_size={tiny.SIZE},{tiny.SIZE}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    loaded = tf.saved_model.load(str(tmp_path / "saved_model"))
+    outputs = loaded.signatures["serving_default"](
+        inputs=tf.constant([images[0].read_bytes()])
+    )
+    assert outputs["detection_scores"].shape == (1, 10)

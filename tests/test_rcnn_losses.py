@@ -1,0 +1,244 @@
+"""tasks.rcnn_losses: hand values, divisors, and rows that must not count."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from libra_tf.losses import balanced_l1, l1, smooth_l1
+from libra_tf.tasks.rcnn_losses import (
+    boxes_of_target_class,
+    flatten_levels,
+    rcnn_box_loss,
+    rcnn_class_loss,
+    rpn_losses,
+)
+
+LN2 = math.log(2)
+ELEMENTWISE = {"balanced_l1": balanced_l1, "smooth_l1": smooth_l1, "l1": l1}
+
+
+def levels(labels):
+    """One row of anchors per image, split into level 2 (all but one) and level 10."""
+    labels = np.asarray(labels, np.float32)[:, np.newaxis, :, np.newaxis]
+    return {"10": tf.constant(labels[:, :, -1:]), "2": tf.constant(labels[:, :, :-1])}
+
+
+def rpn(labels, *, logit=0.0, error=0.0, beta=1.0):
+    """The two losses where every logit and every box error is the same."""
+    targets = levels(labels)
+    scores = {k: tf.fill(v.shape, logit) for k, v in targets.items()}
+    boxes = {k: tf.zeros([*v.shape[:3], 4]) for k, v in targets.items()}
+    wanted = {k: v + error for k, v in boxes.items()}
+    class_loss, box_loss = rpn_losses(scores, boxes, targets, wanted, beta=beta)
+    return class_loss.numpy(), box_loss.numpy()
+
+
+def test_levels_are_joined_by_number_and_not_by_text():
+    joined = flatten_levels(levels([[1, 2, 3], [4, 5, 6]]))
+    assert joined.numpy().tolist() == [[1, 2, 3], [4, 5, 6]]
+    boxes = {"3": tf.reshape(tf.range(16.0), [1, 1, 2, 8])}
+    assert flatten_levels(boxes, 4).numpy().tolist() == [
+        [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
+    ]
+
+
+def test_rpn_loss_is_a_mean_over_the_sampled_anchors():
+    # 2 positives and 2 negatives sampled, 1 not: 4 * ln 2 / 4.
+    class_loss, box_loss = rpn([[1, 1, 0, 0, -1]], error=3.0)
+    np.testing.assert_allclose(class_loss, LN2, rtol=1e-6)
+    # Smooth L1 of 3 is 2.5; 4 coordinates of 2 positives, over 4 anchors.
+    np.testing.assert_allclose(box_loss, 2 * 4 * 2.5 / 4, rtol=1e-6)
+
+
+def test_rpn_scores_are_pushed_to_their_label():
+    low, _ = rpn([[0, 0, -1]], logit=-3.0)
+    # No positive: one is counted, so 2 entries are divided by 3.
+    np.testing.assert_allclose(low, 2 * math.log1p(math.exp(-3)) / 3, rtol=1e-6)
+    high, _ = rpn([[1, 1, -1]], logit=-3.0)
+    np.testing.assert_allclose(high, 2 * (3 + math.log1p(math.exp(-3))) / 3, rtol=1e-6)
+
+
+def test_rpn_counts_at_least_one_of_each_kind_in_every_image():
+    # Images: 2+1, then no positive (1+2), then nothing sampled (1+1): 8 in all.
+    labels = [[1, 1, 0, -1], [0, 0, -1, -1], [-1, -1, -1, -1]]
+    class_loss, box_loss = rpn(labels, error=0.5)
+    np.testing.assert_allclose(class_loss, 5 * LN2 / 8, rtol=1e-6)
+    np.testing.assert_allclose(box_loss, 2 * 4 * 0.125 / 8, rtol=1e-6)
+
+
+def test_rpn_box_loss_has_its_beta():
+    _, loss = rpn([[1, 0]], error=1.0, beta=1 / 9)
+    np.testing.assert_allclose(loss, 4 * (1 - 1 / 18) / 2, rtol=1e-6)
+
+
+def test_rpn_of_an_image_without_positives_has_no_box_gradient():
+    targets = levels([[0, 0, -1]])
+    scores = {k: tf.zeros_like(v) for k, v in targets.items()}
+    boxes = {k: tf.ones([*v.shape[:3], 4]) for k, v in targets.items()}
+    with tf.GradientTape() as tape:
+        tape.watch(boxes)
+        _, loss = rpn_losses(
+            scores, boxes, targets, {k: 0 * v for k, v in boxes.items()}, beta=1.0
+        )
+    assert loss.numpy() == 0
+    for gradient in tape.gradient(loss, boxes).values():
+        np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+
+
+def class_loss_and_gradient(logits, targets):
+    logits = tf.constant(logits, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = rcnn_class_loss(logits, tf.constant(targets))
+    return loss.numpy(), tape.gradient(loss, logits).numpy()
+
+
+def test_class_loss_is_cross_entropy_over_the_sampled_rois():
+    logits = np.log([[[1.0, 1.0, 2.0], [3.0, 1.0, 4.0]]])
+    loss, gradient = class_loss_and_gradient(logits, [[2, 0]])
+    expected = (math.log(4 / 2) + math.log(8 / 3)) / 2
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        gradient[0, 0], np.array([1 / 4, 1 / 4, 2 / 4 - 1]) / 2, rtol=1e-5
+    )
+
+
+def test_class_loss_ignores_rows_that_no_candidate_filled():
+    rows = np.random.default_rng(0).normal(size=[2, 3, 4])
+    targets = np.array([[1, 0, 3], [2, -1, -1]])
+    loss, gradient = class_loss_and_gradient(rows, targets)
+    kept = targets >= 0
+    alone, _ = class_loss_and_gradient(rows[kept][np.newaxis], targets[kept][None])
+    np.testing.assert_allclose(loss, alone, rtol=1e-6)
+    assert np.all(gradient[~kept] == 0)
+    assert np.all(np.abs(gradient[kept]).sum(-1) > 0)
+
+
+def test_class_loss_of_an_empty_image_is_zero():
+    loss, gradient = class_loss_and_gradient(np.ones([1, 2, 3]), [[-1, -1]])
+    assert loss == 0
+    assert np.all(gradient == 0)
+
+
+def test_the_boxes_of_the_target_class_are_picked():
+    # Class c of RoI n predicts 10 n + c in all four coordinates.
+    values = 10 * np.arange(3)[:, None] + np.arange(3)
+    outputs = tf.constant(np.repeat(values, 4, axis=1)[np.newaxis], tf.float32)
+    picked = boxes_of_target_class(outputs, tf.constant([[2, 0, 1]]))
+    assert picked.numpy().tolist() == [[[2] * 4, [10] * 4, [21] * 4]]
+
+
+def test_a_class_agnostic_head_has_nothing_to_pick():
+    outputs = tf.random.stateless_normal([2, 3, 4], [0, 1])
+    picked = boxes_of_target_class(outputs, tf.constant([[2, 0, 1], [0, 0, 5]]))
+    np.testing.assert_array_equal(picked, outputs)
+
+
+def box_loss_and_gradient(
+    outputs, classes, targets, normalizer="reference", elementwise=l1
+):
+    outputs = tf.constant(outputs, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        loss = rcnn_box_loss(
+            outputs,
+            tf.constant(classes),
+            tf.constant(targets, tf.float32),
+            elementwise=elementwise,
+            normalizer=normalizer,
+        )
+    return loss.numpy(), tape.gradient(loss, outputs).numpy()
+
+
+@pytest.mark.parametrize(
+    # 2 foreground and 1 background RoI, 1 empty row; the L1 sums are 4 and 8.
+    ("normalizer", "expected"),
+    [("reference", 12 / 3), ("tfm", 12 / 8)],
+)
+def test_box_loss_normalizers(normalizer, expected):
+    outputs = np.zeros([2, 2, 12])
+    targets = [[[1] * 4, [2] * 4], [[5] * 4, [7] * 4]]
+    loss, gradient = box_loss_and_gradient(
+        outputs, [[1, 2], [0, -1]], targets, normalizer
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert np.all(gradient[0, 0, 4:8] < 0)
+    assert np.all(gradient[0, 1, 8:12] < 0)
+    assert np.count_nonzero(gradient) == 8
+
+
+@pytest.mark.parametrize("normalizer", ["reference", "tfm"])
+@pytest.mark.parametrize("classes", [[[0, 0]], [[-1, -1]]])
+def test_box_loss_of_an_image_without_foreground_is_zero(normalizer, classes):
+    loss, gradient = box_loss_and_gradient(
+        np.ones([1, 2, 4]), classes, np.zeros([1, 2, 4]), normalizer
+    )
+    assert loss == 0
+    np.testing.assert_array_equal(gradient, np.zeros([1, 2, 4]))
+
+
+@pytest.mark.parametrize("elementwise", ELEMENTWISE.values(), ids=ELEMENTWISE)
+@pytest.mark.parametrize("junk", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["targets", "outputs"])
+def test_rows_without_a_target_may_hold_anything(elementwise, junk, where):
+    clean = np.full([1, 3, 8], 0.3), np.full([1, 3, 4], 0.1)
+    dirty = [array.copy() for array in clean]
+    dirty[where == "targets"][0, 1:] = junk
+    classes = [[1, 0, -1]]
+    expected = box_loss_and_gradient(
+        clean[0], classes, clean[1], elementwise=elementwise
+    )
+    found = box_loss_and_gradient(dirty[0], classes, dirty[1], elementwise=elementwise)
+    assert expected[0] > 0
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_bfloat16_outputs_give_float32_losses():
+    rng = np.random.default_rng(1)
+    logits = tf.cast(tf.constant(rng.normal(size=[1, 4, 3])), tf.bfloat16)
+    boxes = tf.cast(tf.constant(rng.normal(size=[1, 4, 12])), tf.bfloat16)
+    classes, targets = tf.constant([[1, 2, 0, -1]]), tf.zeros([1, 4, 4])
+
+    def loss(boxes):
+        return rcnn_box_loss(
+            boxes, classes, targets, elementwise=smooth_l1, normalizer="reference"
+        )
+
+    assert loss(boxes).dtype == tf.float32
+    np.testing.assert_allclose(loss(boxes), loss(tf.cast(boxes, tf.float32)), rtol=1e-6)
+    wide = rcnn_class_loss(tf.cast(logits, tf.float32), classes)
+    half = rcnn_class_loss(logits, classes)
+    assert half.dtype == tf.float32
+    np.testing.assert_allclose(half, wide, rtol=1e-6)
+
+
+def test_bfloat16_scores_of_the_rpn():
+    targets = levels([[1, 0, 0, -1]])
+    scores = {
+        k: tf.fill(v.shape, tf.bfloat16.as_numpy_dtype(2)) for k, v in targets.items()
+    }
+    boxes = {k: tf.ones([*v.shape[:3], 4], tf.bfloat16) for k, v in targets.items()}
+    zeros = {k: tf.zeros(v.shape) for k, v in boxes.items()}
+    class_loss, box_loss = rpn_losses(scores, boxes, targets, zeros, beta=1.0)
+    assert (class_loss.dtype, box_loss.dtype) == (tf.float32, tf.float32)
+    expected = (3 * math.log1p(math.exp(-2)) + 2 * 2) / 3
+    np.testing.assert_allclose(class_loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(box_loss, 4 * 0.5 / 3, rtol=1e-6)
+
+
+def test_graph_with_unknown_batch():
+    traced = tf.function(
+        lambda outputs, classes, targets: rcnn_box_loss(
+            outputs, classes, targets, elementwise=l1, normalizer="reference"
+        ),
+        input_signature=[
+            tf.TensorSpec([None, 2, 8]),
+            tf.TensorSpec([None, 2], tf.int32),
+            tf.TensorSpec([None, 2, 4]),
+        ],
+    )
+    loss = traced(tf.zeros([3, 2, 8]), tf.constant([[1, 0]] * 3), tf.ones([3, 2, 4]))
+    np.testing.assert_allclose(loss, 3 * 4 / 6)

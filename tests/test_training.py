@@ -1,0 +1,162 @@
+"""Runs of the trainer on tiny data: what is written, resumed, refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+
+import pytest
+import tensorflow as tf
+import tiny
+
+from libra_tf.errors import UserError
+from libra_tf.experiments.saved import load_run
+from libra_tf.inference.checkpoint import find_checkpoint
+from libra_tf.training.evaluate import evaluate_checkpoint
+from libra_tf.training.runner import run
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return tiny.dataset(tmp_path_factory.mktemp("training"))
+
+
+def libra(kind, records, **sections):
+    params = tiny.experiment(f"libra_{kind}_resnetfpn_coco", **sections)
+    params.override({"task": {"dataset": records, "model": {"num_classes": 0}}})
+    return params
+
+
+def train(params, folder, mode="train_and_eval"):
+    stream = io.StringIO()
+    metrics = run(params, mode, str(folder), stream=stream, async_checkpoints=False)
+    return metrics, stream.getvalue()
+
+
+def event_tags(folder) -> set[str]:
+    tags = set()
+    for name in os.listdir(folder):
+        for event in tf.compat.v1.train.summary_iterator(os.path.join(folder, name)):
+            tags |= {value.tag for value in event.summary.value}
+    return tags
+
+
+@pytest.fixture(scope="module")
+def finished(records, tmp_path_factory):
+    """A RetinaNet run of four steps: folder, metrics and printed lines."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, *train(libra("retinanet", records), folder)
+
+
+def test_a_run_says_what_it_does(finished):
+    _, metrics, lines = finished
+    assert "classes    3 (rectangle, ellipse, triangle)" in lines
+    assert "weights    random" in lines
+    assert "step 4/4  loss" in lines
+    assert "examples/s" in lines
+    assert metrics["num_images_evaluated"] == 6
+    assert metrics["num_images_missing"] == 0
+    assert 0 <= metrics["AP"] <= 1
+
+
+def test_metrics_are_json_lines(finished):
+    folder, metrics, _ = finished
+    lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(x["kind"], x["step"]) for x in lines] == [
+        ("train", 2),
+        ("train", 4),
+        ("validation", 4),
+    ]
+    assert lines[0]["box_loss"] > 0
+    assert lines[-1]["AP"] == pytest.approx(metrics["AP"])
+
+
+def test_tensorboard_has_losses_and_ap_per_class(finished):
+    folder, *_ = finished
+    assert {"total_loss", "box_loss", "learning_rate"} <= event_tags(folder / "train")
+    assert {"AP", "AP50", "AP/ellipse"} <= event_tags(folder / "validation")
+
+
+def test_a_run_is_resumed(finished, records):
+    folder, *_ = finished
+    params = libra("retinanet", records, trainer={"train_steps": 6})
+    _, lines = train(params, folder, mode="train")
+    assert "resumed at step 4" in lines
+    restored = lines.split("resumed at step 4: ")[1].split(" variables")[0]
+    n, m = restored.split(" of ")
+    assert n == m
+    assert "step 6/6" in lines
+
+
+def test_the_best_checkpoint_evaluates_to_its_metrics(finished):
+    folder, metrics, _ = finished
+    found = find_checkpoint(str(folder))
+    assert "best_ckpt" in found.path
+    again, _ = evaluate_checkpoint(found.params, found.path, io.StringIO())
+    assert again["AP"] == pytest.approx(metrics["AP"], abs=1e-6)
+    assert again["AP50"] == pytest.approx(metrics["AP50"], abs=1e-6)
+
+
+def test_params_can_be_read_again(finished, records):
+    folder, *_ = finished
+    params = load_run(str(folder))
+    assert params.task.model.num_classes == 4
+    assert params.task.dataset == records
+
+
+def test_another_model_in_the_folder_is_refused(finished, records):
+    folder, *_ = finished
+    params = libra("retinanet", records)
+    params.task.model.decoder.fpn.num_filters = 24
+    with pytest.raises(UserError, match="another model"):
+        train(params, folder, mode="train")
+
+
+def test_a_loss_that_is_not_finite_stops_before_a_checkpoint(records, tmp_path):
+    params = libra("retinanet", records)
+    params.task.losses.box.weight = 1e38
+    params.override({"trainer": {"checkpoint_interval": 2}})
+    with pytest.raises(UserError, match=r"step 2: .*not finite"):
+        train(params, tmp_path, mode="train")
+    assert tf.train.latest_checkpoint(str(tmp_path)) is None
+
+
+def test_stock_experiments_run_too(records, tmp_path):
+    params = tiny.experiment("retinanet_resnetfpn_coco")
+    params.override({"task": {"validation_data": {"drop_remainder": False}}})
+    tiny.point_to(params, records)
+    _, lines = train(params, tmp_path)
+    assert "step 4/4" in lines
+
+
+def test_retinanet_without_annotation_file(records, tmp_path):
+    """Model Garden 2.20 fails here with numpy 2.4."""
+    params = tiny.experiment("libra_retinanet_resnetfpn_coco")
+    tiny.point_to(params, records)
+    params.task.annotation_file = None
+    metrics, _ = train(params, tmp_path)
+    assert metrics["num_images_evaluated"] == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("neck", [True, False])
+@pytest.mark.parametrize("sampler", [True, False])
+@pytest.mark.parametrize("box", [True, False])
+def test_any_combination_of_the_three_components_trains(
+    neck, sampler, box, records, tmp_path
+):
+    if neck and sampler and box:
+        pytest.skip("the default, trained in test_export")
+    params = libra("fasterrcnn", records, trainer={"train_steps": 2})
+    off = {"model": {}, "losses": {}}
+    if not neck:
+        off["model"]["neck"] = {"type": "none"}
+    if not sampler:
+        off["model"]["roi_sampler"] = {"positives": "random", "negatives": "random"}
+    if not box:
+        off["losses"]["box"] = {"type": "huber"}
+    params.override({"task": off})
+    _, lines = train(params, tmp_path, mode="train")
+    assert "step 2/2" in lines
+
