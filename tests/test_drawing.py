@@ -1,5 +1,8 @@
 """Pictures of detections."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,3 +90,15 @@ def test_save_image(tmp_path):
         save_image(path.with_suffix(".txt"), GREY)
     with pytest.raises(UserError, match="cannot be written"):
         save_image(path / "b.png", GREY)
+
+
+def test_nothing_is_printed_among_the_json_of_the_command():
+    code = (
+        "import numpy as np; from libra_tf.inference.drawing import draw_detections; "
+        "draw_detections(np.zeros([9, 9, 3], np.uint8), np.array([[1, 1, 7, 7]]), "
+        "np.array([1]), np.array([0.9]), {})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
