@@ -24,7 +24,7 @@ BELOW = {
     "samplers": {"ops"},
     "data": set(),
     "evaluation": {"data", "ops"},
-    "experiments": {"data"},
+    "experiments": {"data", "samplers"},
     "models": {"ops", "losses", "layers", "samplers", "experiments"},
     "tasks": {
         "ops", "losses", "layers", "samplers", "experiments", "models", "evaluation"

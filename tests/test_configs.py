@@ -150,8 +150,6 @@ def test_the_2x_schedule_drops_at_epochs_16_and_22():
 
 @pytest.mark.parametrize("name", FILES)
 def test_body_is_only_the_delta(name):
-    if name == "quickstart/libra_fasterrcnn":
-        pytest.xfail("spells out some defaults")
     assert useless(name) == []
 
 

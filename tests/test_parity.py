@@ -9,7 +9,6 @@ import tf_keras
 import tiny
 from official.vision import registry_imports  # noqa: F401  (registration)
 
-
 DETECTIONS = (
     "detection_boxes",
     "detection_classes",

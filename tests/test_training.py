@@ -159,4 +159,3 @@ def test_any_combination_of_the_three_components_trains(
     params.override({"task": off})
     _, lines = train(params, tmp_path, mode="train")
     assert "step 2/2" in lines
-

@@ -141,6 +141,9 @@ def _check_one(file: str, data: str | None) -> str:
     from libra_tf.experiments.resolve import resolve
 
     params = _load(None, [file], [], data)
+    if not hasattr(params, "experiment"):  # one of Model Garden's own
+        params.validate()
+        return type(params.task).__name__
     if not _names_dataset(params, data):
         _stand_in_for_dataset(params.task)
     resolve(params)

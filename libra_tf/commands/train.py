@@ -15,20 +15,21 @@ Running it again with the same --out resumes. `python -m libra_tf.train` takes t
 same settings with Model Garden's flags.
 """
 
+MODES = ("train", "eval", "train_and_eval", "continuous_eval")
+CONFIG_HELP = "YAML file, or a name that `libra config list` shows; repeatable"
+SET_HELP = "override one setting, such as trainer.train_steps=100; repeatable"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("--config", metavar="FILE", action="append", default=[],
-        help="YAML file, or the name of one that `libra config list` shows; repeatable")  # fmt: skip
+    add("--config", metavar="FILE", action="append", default=[], help=CONFIG_HELP)
     add("--experiment", help="name; default: the `experiment` key of the config")
     add("--data", metavar="DIR", help="folder written by `libra data convert`")
     add("--out", metavar="DIR", required=True, help="checkpoints, metrics, events")
-    add("--mode", default="train_and_eval",
-        choices=("train", "eval", "train_and_eval", "continuous_eval"))  # fmt: skip
-    add("--set", metavar="KEY=VALUE", action="append", default=[],
-        help="override one setting, such as trainer.train_steps=100; repeatable")  # fmt: skip
+    add("--mode", choices=MODES, default="train_and_eval")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help=SET_HELP)
     add("--seed", type=int, help="same as --set trainer.seed=N")
     add("--json", action="store_true", help="print the last metrics as JSON")
 

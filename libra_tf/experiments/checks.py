@@ -13,6 +13,7 @@ from official.vision.configs import maskrcnn as tfm_maskrcnn
 
 from libra_tf.errors import UserError
 from libra_tf.experiments import loss_config, model_config
+from libra_tf.samplers import selection
 
 BEST_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "mask_AP", "mask_AP50")
 
@@ -68,12 +69,12 @@ def _check_rcnn(task: Any) -> None:
     one_of(
         "task.model.roi_sampler.positives",
         sampler.positives,
-        model_config.POSITIVE_SAMPLERS,
+        selection.POSITIVES,
     )
     one_of(
         "task.model.roi_sampler.negatives",
         sampler.negatives,
-        model_config.NEGATIVE_SAMPLERS,
+        selection.NEGATIVES,
     )
     positive("task.model.roi_sampler.num_bins", sampler.num_bins)
     positive(

@@ -14,8 +14,6 @@ from official.vision.configs import retinanet as tfm_retinanet
 
 NECKS = ("none", "balanced_feature_pyramid")
 REFINEMENTS = ("none", "conv", "non_local")
-POSITIVE_SAMPLERS = ("random", "instance_balanced")
-NEGATIVE_SAMPLERS = ("random", "iou_balanced", "iou_balanced_published")
 
 
 @dataclasses.dataclass
@@ -39,8 +37,8 @@ class ROISampler(tfm_maskrcnn.ROISampler):
     """Sample level: which RoIs train the R-CNN head.
 
     Attributes:
-      positives: one of `POSITIVE_SAMPLERS`.
-      negatives: one of `NEGATIVE_SAMPLERS`.
+      positives: one of `libra_tf.samplers.selection.POSITIVES`.
+      negatives: one of `libra_tf.samplers.selection.NEGATIVES`.
       num_bins: K of the IoU-balanced samplers.
       ignore_padding: never take the padding of the proposal list for a background
         example, and give no loss to rows that no candidate fills. Model Garden's

@@ -47,6 +47,7 @@ def _fill_in_dataset(task: Any, manifest: Manifest) -> None:
         (task.validation_split, task.validation_data),
     ):
         if not data.input_path:
+            _check_masks(task, manifest, split_name)
             data.input_path = manifest.split(split_name).tfrecords
     if not task.annotation_file:
         split = manifest.split(task.validation_split)
@@ -59,22 +60,27 @@ def _fill_in_dataset(task: Any, manifest: Manifest) -> None:
             "(id 0 is the background); leave it out and it is taken from the data set"
         )
     task.model.num_classes = manifest.num_classes
-    names = manifest.class_names
-    task.class_names = ["background"] + [
-        names.get(i, "") for i in range(1, manifest.num_classes)
-    ]
-    _check_masks(task, manifest)
+    names = _names_by_position(manifest.class_names, manifest.num_classes)
+    if task.class_names and list(task.class_names) != names:
+        raise UserError(
+            f"{manifest.folder} has the classes {', '.join(names[1:])}; the detector "
+            f"was trained for {', '.join(task.class_names[1:])}"
+        )
+    task.class_names = names
 
 
-def _check_masks(task: Any, manifest: Manifest) -> None:
+def _names_by_position(names: dict[int, str], num_classes: int) -> list[str]:
+    return ["background"] + [names.get(i, "") for i in range(1, num_classes)]
+
+
+def _check_masks(task: Any, manifest: Manifest, split: str) -> None:
     if not isinstance(task, tfm_maskrcnn.MaskRCNNTask) or not task.model.include_mask:
         return
-    for name in (task.train_split, task.validation_split):
-        if not manifest.split(name).masks:
-            raise UserError(
-                f"{manifest.folder}: split {name} was converted without masks; convert "
-                "it again with --masks, or use a Faster R-CNN experiment"
-            )
+    if not manifest.split(split).masks:
+        raise UserError(
+            f"{manifest.folder}: split {split} was converted without masks; convert "
+            "it again with --masks, or use a Faster R-CNN experiment"
+        )
 
 
 def _check_annotation_file(task: Any) -> None:
@@ -100,9 +106,7 @@ def _check_annotation_file(task: Any) -> None:
             f"{path}: category id {highest} needs task.model.num_classes "
             f"{highest + 1}, which is {task.model.num_classes}"
         )
-    task.class_names = ["background"] + [
-        names.get(i, "") for i in range(1, task.model.num_classes)
-    ]
+    task.class_names = _names_by_position(names, task.model.num_classes)
 
 
 def _scale_learning_rate(params: Any) -> None:

@@ -59,7 +59,9 @@ def load_experiment(
             raise UserError(
                 f"{path} is for experiment {layer['experiment']}, not for {name}"
             )
-        override(params, layer, path)
+        # Model Garden's own experiments have no such setting.
+        settings = {k: v for k, v in layer.items() if k != "experiment"}
+        override(params, settings, path)
     for text in overrides:
         override(params, parse_override(text), f"--set {text}")
     return params

@@ -19,7 +19,7 @@ References:
 
 import tensorflow as tf
 
-_KEY_BITS = 29  # leaves room for a second tier of keys below int32.max
+from libra_tf.ops import ranking
 
 
 def uniform(
@@ -40,8 +40,8 @@ def uniform(
     """
     candidates = tf.convert_to_tensor(candidates)
     _check_rank(candidates, "candidates")
-    (keys,) = _random_keys(candidates, 1, seed)
-    return _smallest(keys, candidates, num_samples)
+    (keys,) = ranking.random_keys(candidates, 1, seed)
+    return ranking.smallest(keys, candidates, num_samples)
 
 
 def iou_balanced(
@@ -171,13 +171,13 @@ def instance_balanced(
     matched_gt_indices, candidates = _check_pair(
         matched_gt_indices, candidates, "matched_gt_indices"
     )
-    keys, second_keys = _random_keys(candidates, 2, seed)
-    ranks, num_instances = _rank_in_group(keys, matched_gt_indices, candidates)
-    wanted = _per_image(num_samples, candidates)
+    keys, second_keys = ranking.random_keys(candidates, 2, seed)
+    ranks, num_instances = ranking.rank_in_group(keys, matched_gt_indices, candidates)
+    wanted = ranking.per_image(num_samples, candidates)
     share = tf.cast(wanted, tf.float32) / tf.cast(tf.maximum(num_instances, 1), "float")
     quota = tf.cast(tf.round(share), tf.int32) + 1  # tf.round: half to even
-    return _smallest(
-        _second_tier_unless(ranks < quota[:, tf.newaxis], second_keys),
+    return ranking.smallest(
+        ranking.second_tier_unless(ranks < quota[:, tf.newaxis], second_keys),
         candidates,
         wanted,
     )
@@ -207,7 +207,7 @@ def hardest(
     loss = tf.where(tf.math.is_nan(loss), tf.float32.max, loss)
     # Finite, because infinity is the priority of what is no candidate.
     priority = -tf.clip_by_value(loss, tf.float32.min, tf.float32.max)
-    return _smallest(priority, candidates, num_samples)
+    return ranking.smallest(priority, candidates, num_samples)
 
 
 def _draw_quota_per_group(
@@ -224,12 +224,14 @@ def _draw_quota_per_group(
     larger keys than average, so with the first keys the refill would favour the groups
     that gave most.
     """
-    keys, second_keys = _random_keys(candidates, 2, seed)
+    keys, second_keys = ranking.random_keys(candidates, 2, seed)
     pool = candidates if served is None else tf.logical_and(candidates, served)
-    ranks, _ = _rank_in_group(keys, groups, pool)
-    wanted = _per_image(num_samples, candidates)
+    ranks, _ = ranking.rank_in_group(keys, groups, pool)
+    wanted = ranking.per_image(num_samples, candidates)
     in_quota = tf.logical_and(pool, ranks < (wanted // num_groups)[:, tf.newaxis])
-    return _smallest(_second_tier_unless(in_quota, second_keys), candidates, wanted)
+    return ranking.smallest(
+        ranking.second_tier_unless(in_quota, second_keys), candidates, wanted
+    )
 
 
 def _bin_index(iou: tf.Tensor, edges: list[float] | list[tf.Tensor]) -> tf.Tensor:
@@ -238,86 +240,6 @@ def _bin_index(iou: tf.Tensor, edges: list[float] | list[tf.Tensor]) -> tf.Tenso
     for edge in edges:
         bins += tf.cast(iou >= edge, tf.int32)
     return bins
-
-
-def _random_keys(candidates: tf.Tensor, count: int, seed: tf.Tensor) -> list[tf.Tensor]:
-    """`count` independent [B, N] tensors of integers in [0, 2**_KEY_BITS).
-
-    From raw bits: `tf.random.stateless_uniform` makes other floats from the same bits
-    under XLA than outside it, and the same integers.
-    """
-    bits = tf.random.stateless_uniform(
-        tf.concat([[count], tf.shape(candidates)], axis=0),
-        seed=seed,
-        minval=None,
-        maxval=None,
-        dtype=tf.uint32,
-        alg="philox",
-    )
-    keys = tf.bitwise.right_shift(bits, tf.constant(32 - _KEY_BITS, tf.uint32))
-    keys = tf.ensure_shape(tf.cast(keys, tf.int32), [count, *candidates.shape])
-    return tf.unstack(keys, num=count)
-
-
-def _second_tier_unless(first: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-    """Priorities that put the entries of `first` before all others, else by key."""
-    return tf.where(first, keys, keys + 2**_KEY_BITS)
-
-
-def _smallest(
-    priority: tf.Tensor, candidates: tf.Tensor, num_samples: int | tf.Tensor
-) -> tf.Tensor:
-    """Mask of the `num_samples` candidates of lowest priority value, per image."""
-    last = float("inf") if priority.dtype.is_floating else priority.dtype.max
-    priority = tf.where(candidates, priority, tf.constant(last, priority.dtype))
-    # The inverse permutation of an order is the rank of each entry.
-    ranks = tf.argsort(tf.argsort(priority, stable=True))
-    wanted = _per_image(num_samples, candidates)
-    return tf.logical_and(candidates, ranks < wanted[:, tf.newaxis])
-
-
-def _rank_in_group(
-    keys: tf.Tensor, groups: tf.Tensor, pool: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rank by key of each pool entry among its group, and the number of groups.
-
-    Sorts by (group, key); then the rank is the distance to the first of the group.
-    """
-    groups = tf.cast(groups, tf.int32)
-    groups = tf.where(pool, groups, groups.dtype.max)
-    by_key = tf.argsort(keys, stable=True)
-    by_group = tf.argsort(tf.gather(groups, by_key, batch_dims=1), stable=True)
-    order = tf.gather(by_key, by_group, batch_dims=1)
-    sorted_groups = tf.gather(groups, order, batch_dims=1)
-    starts = tf.concat(
-        [
-            tf.ones_like(sorted_groups[:, :1], dtype=tf.bool),
-            sorted_groups[:, 1:] != sorted_groups[:, :-1],
-        ],
-        axis=1,
-    )
-    size = tf.shape(keys)[1]
-    position = tf.range(size)[tf.newaxis, :]
-    start_positions = tf.sort(tf.where(starts, position, size))
-    ordinal = tf.cumsum(tf.cast(starts, tf.int32), axis=1) - 1
-    ranks = position - tf.gather(start_positions, ordinal, batch_dims=1)
-    ranks = tf.gather(ranks, tf.argsort(order), batch_dims=1)
-    filled = tf.logical_and(starts, sorted_groups != groups.dtype.max)
-    return ranks, tf.reduce_sum(tf.cast(filled, tf.int32), axis=1)
-
-
-def _per_image(num_samples: int | tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-    """`num_samples` as int32 [B]."""
-    num_samples = tf.cast(num_samples, tf.int32)
-    if num_samples.shape.rank == 0:
-        return tf.repeat(num_samples, tf.shape(candidates)[0])
-    if not num_samples.shape.is_compatible_with(candidates.shape[:1]):
-        raise ValueError(
-            f"num_samples must be a number or have shape {candidates.shape[:1]}, one "
-            f"value for each image of candidates {candidates.shape}, got "
-            f"{num_samples.shape}"
-        )
-    return num_samples
 
 
 def _check_pair(

@@ -1,4 +1,4 @@
-"""Choose the regions on which the second stage is trained.
+"""The layer that chooses the regions on which the second stage is trained.
 
 Shape shorthand in this module:
     B: images in the batch.
@@ -7,122 +7,18 @@ Shape shorthand in this module:
     K: regions chosen per image, `num_sampled_rois`.
 """
 
-from typing import NamedTuple
-
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.ops import sampling
-from libra_tf.ops.boxes import pairwise_iou
-
-POSITIVES = ("random", "instance_balanced")
-NEGATIVES = ("random", "iou_balanced", "iou_balanced_published")
+from libra_tf.samplers.selection import (
+    RoISelection,
+    check_rule,
+    pad_rows,
+    select_rois,
+)
 
 _FILL_CLASS = -1
 _FILL_ROI = (0.0, 0.0, 1.0, 1.0)
-
-
-class RoISelection(NamedTuple):
-    """What a sampler saw and chose.
-
-    Attributes:
-        boxes: [B, N, 4], the candidates.
-        iou: `float32` [B, N], highest IoU with the ground truth; 0 for a valid box of
-            an image without ground truth, -1 for padding and boxes without area.
-        matched_gt_indices: `int32` [B, N], the ground-truth box of that IoU.
-        positive: `bool` [B, N], foreground candidates.
-        negative: `bool` [B, N], background candidates. What is neither is ignored.
-        chosen_positive: `bool` [B, N], the drawn part of `positive`.
-        chosen_negative: `bool` [B, N], the drawn part of `negative`.
-    """
-
-    boxes: tf.Tensor
-    iou: tf.Tensor
-    matched_gt_indices: tf.Tensor
-    positive: tf.Tensor
-    negative: tf.Tensor
-    chosen_positive: tf.Tensor
-    chosen_negative: tf.Tensor
-
-
-def select_rois(
-    boxes: tf.Tensor,
-    gt_boxes: tf.Tensor,
-    *,
-    num_sampled_rois: int = 512,
-    foreground_fraction: float = 0.25,
-    foreground_iou_threshold: float = 0.5,
-    background_iou_high_threshold: float = 0.5,
-    background_iou_low_threshold: float = 0.0,
-    positives: str = "random",
-    negatives: str = "random",
-    num_bins: int = 3,
-    seed: tf.Tensor,
-) -> RoISelection:
-    """Labels candidates by their IoU with the ground truth and draws a subset.
-
-        n_pos = min(#positive, int(num_sampled_rois * foreground_fraction))
-        n_neg = min(#negative, num_sampled_rois - n_pos)
-
-    Args:
-        boxes: [B, N, 4], candidates, yxyx in pixels. Padding (-1) and boxes without
-            area (what non-maximum suppression pads with) are never drawn.
-        gt_boxes: [B, M, 4], yxyx in pixels, padded with -1.
-        num_sampled_rois: how many to draw per image.
-        foreground_fraction: highest share of positives, in [0, 1].
-        foreground_iou_threshold: positive is IoU >= this.
-        background_iou_high_threshold: negative is IoU < this; between it and
-            `foreground_iou_threshold` a box is ignored. End of the IoU bins.
-        background_iou_low_threshold: negative is IoU >= this.
-        positives: "random" or "instance_balanced".
-        negatives: "random", "iou_balanced" or "iou_balanced_published".
-        num_bins: IoU bins of the balanced negatives.
-        seed: integer tensor [2].
-
-    Returns:
-        A `RoISelection`. No gradient flows through it.
-
-    References: see `ops.sampling`.
-    """
-    boxes, gt_boxes = tf.stop_gradient(boxes), tf.stop_gradient(gt_boxes)
-    valid = _has_area(boxes)
-    iou, matched_gt_indices = _match(boxes, gt_boxes, valid)
-    positive = valid & (iou >= foreground_iou_threshold)
-    above_low = iou >= background_iou_low_threshold
-    negative = valid & above_low & (iou < background_iou_high_threshold)
-    seeds = tf.random.experimental.stateless_split(seed, 2, alg="philox")
-
-    quota = int(num_sampled_rois * foreground_fraction)
-    if positives == "instance_balanced":
-        chosen_positive = sampling.instance_balanced(
-            matched_gt_indices, positive, quota, seed=seeds[0]
-        )
-    else:
-        chosen_positive = sampling.uniform(positive, quota, seed=seeds[0])
-
-    wanted = num_sampled_rois - tf.reduce_sum(tf.cast(chosen_positive, tf.int32), 1)
-    balance = {"num_bins": num_bins, "seed": seeds[1]}
-    if negatives == "iou_balanced":
-        upper = background_iou_high_threshold
-        chosen_negative = sampling.iou_balanced(
-            iou, negative, wanted, upper=upper, **balance
-        )
-    elif negatives == "iou_balanced_published":
-        max_iou = tf.reduce_max(iou, axis=1)
-        chosen_negative = sampling.iou_balanced_published(
-            iou, negative, wanted, max_iou=max_iou, **balance
-        )
-    else:
-        chosen_negative = sampling.uniform(negative, wanted, seed=seeds[1])
-    return RoISelection(
-        boxes=boxes,
-        iou=iou,
-        matched_gt_indices=matched_gt_indices,
-        positive=positive,
-        negative=negative,
-        chosen_positive=chosen_positive,
-        chosen_negative=chosen_negative,
-    )
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -185,7 +81,7 @@ class RoISampler(tf_keras.layers.Layer):
             "negatives": negatives,
             "num_bins": num_bins,
         }
-        _check_rule(**self._rule)
+        check_rule(**self._rule)
         self.mix_gt_boxes = mix_gt_boxes
         self.num_sampled_rois = num_sampled_rois
         self.skip_subsampling = skip_subsampling
@@ -264,7 +160,7 @@ class RoISampler(tf_keras.layers.Layer):
         if self.mix_gt_boxes:
             boxes = tf.concat([boxes, tf.cast(gt_boxes, boxes.dtype)], axis=1)
         if not self.skip_subsampling:
-            boxes = _pad_rows(boxes, self.num_sampled_rois)
+            boxes = pad_rows(boxes, self.num_sampled_rois)
         return select_rois(boxes, gt_boxes, **self._rule, seed=seed)
 
     def get_config(self) -> dict:
@@ -289,23 +185,6 @@ class RoISampler(tf_keras.layers.Layer):
         )
 
 
-def _has_area(boxes: tf.Tensor) -> tf.Tensor:
-    """Boxes that are neither padding nor empty."""
-    sides = boxes[..., 2:] - boxes[..., :2]
-    not_padding = tf.reduce_max(boxes, axis=-1) >= 0
-    return not_padding & tf.reduce_all(sides > 0, axis=-1)
-
-
-def _match(
-    boxes: tf.Tensor, gt_boxes: tf.Tensor, valid: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Highest IoU of each box and the index of its ground-truth box."""
-    overlaps = pairwise_iou(boxes, _pad_rows(gt_boxes, 1))
-    # -1 means padding on either side; a valid box beside no ground truth has IoU 0.
-    iou = tf.where(valid, tf.maximum(tf.reduce_max(overlaps, axis=2), 0.0), -1.0)
-    return iou, tf.argmax(overlaps, axis=2, output_type=tf.int32)
-
-
 def _first_rows(selection: RoISelection, count: int) -> list[tf.Tensor]:
     """Foreground, background, boxes and matches of `count` rows, the chosen first."""
     foreground, background = selection.chosen_positive, selection.chosen_negative
@@ -324,7 +203,7 @@ def _assign(
     fill: tf.Tensor | int,
 ) -> tf.Tensor:
     """The matched row of `source` for foreground, 0 for background, else `fill`."""
-    values = tf.gather(_pad_rows(source, 1), matched, batch_dims=1)
+    values = tf.gather(pad_rows(source, 1), matched, batch_dims=1)
     if values.shape.rank == 3:
         foreground, background = (
             foreground[..., tf.newaxis],
@@ -332,51 +211,3 @@ def _assign(
         )
     other = tf.where(background, tf.zeros_like(values), tf.cast(fill, values.dtype))
     return tf.where(foreground, values, other)
-
-
-def _pad_rows(x: tf.Tensor, rows: int) -> tf.Tensor:
-    """Appends rows of -1 along axis 1 until there are at least `rows`."""
-    size = x.shape[1]
-    if size is None:
-        missing = tf.maximum(rows - tf.shape(x)[1], 0)
-    elif size >= rows:
-        return x
-    else:
-        missing = rows - size
-    paddings = [[0, 0], [0, missing]] + [[0, 0]] * (x.shape.rank - 2)
-    return tf.pad(x, paddings, constant_values=-1)
-
-
-def _check_rule(
-    num_sampled_rois: int,
-    foreground_fraction: float,
-    foreground_iou_threshold: float,
-    background_iou_high_threshold: float,
-    background_iou_low_threshold: float,
-    positives: str,
-    negatives: str,
-    num_bins: int,
-) -> None:
-    if num_sampled_rois < 1:
-        raise ValueError(f"num_sampled_rois must be at least 1, got {num_sampled_rois}")
-    if not 0 <= foreground_fraction <= 1:
-        raise ValueError(
-            f"foreground_fraction must be in [0, 1], got {foreground_fraction}"
-        )
-    low, high = background_iou_low_threshold, background_iou_high_threshold
-    if not (0 <= low < high <= foreground_iou_threshold <= 1):
-        raise ValueError(
-            "the thresholds must keep 0 <= background_iou_low_threshold < "
-            "background_iou_high_threshold <= foreground_iou_threshold <= 1, got "
-            f"{low}, {high} and {foreground_iou_threshold}"
-        )
-    if positives not in POSITIVES:
-        raise ValueError(
-            f"positives must be one of {', '.join(POSITIVES)}, got {positives!r}"
-        )
-    if negatives not in NEGATIVES:
-        raise ValueError(
-            f"negatives must be one of {', '.join(NEGATIVES)}, got {negatives!r}"
-        )
-    if num_bins < 1:
-        raise ValueError(f"num_bins must be at least 1, got {num_bins}")

@@ -89,9 +89,8 @@ class Progress:
         images = int(values.get("num_images_evaluated", 0))
         missing = int(values.get("num_images_missing", 0))
         of = f" of {images + missing}: a subset!" if missing else ""
-        self._say(
-            f"validation at step {step}: {shown}  ({images} images{of}, {seconds:.0f} s)"
-        )
+        seen = f"{images} images{of}, {seconds:.0f} s"
+        self._say(f"validation at step {step}: {shown}  ({seen})")
 
     def _step(self) -> int:
         return int(self._trainer.global_step.numpy())
