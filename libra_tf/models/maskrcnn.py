@@ -9,7 +9,7 @@ from official.vision.modeling import factory, maskrcnn_model
 
 from libra_tf.experiments import model_config
 from libra_tf.models.backbone import freeze_stages
-from libra_tf.models.neck import DecoderWithNeck, add_neck
+from libra_tf.models.neck import add_neck, checkpoint_parts
 from libra_tf.samplers import RoISampler
 
 
@@ -28,11 +28,8 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
 
     @property
     def checkpoint_items(self) -> dict[str, tf_keras.layers.Layer]:
-        """Parts by name; the FPN stays `decoder`, so stock checkpoints fit."""
-        items = dict(super().checkpoint_items)
-        if isinstance(self.decoder, DecoderWithNeck):
-            items.update(decoder=self.decoder.decoder, neck=self.decoder.neck)
-        return items
+        """Parts by name, see `checkpoint_parts`."""
+        return checkpoint_parts(super().checkpoint_items)
 
 
 def build_roi_sampler(

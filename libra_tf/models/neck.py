@@ -58,3 +58,16 @@ def add_neck(
     # A first call on symbolic inputs creates the weights.
     neck({level: tf_keras.Input(s[1:]) for level, s in decoder.output_specs.items()})
     return DecoderWithNeck(decoder, neck, name="decoder_with_neck")
+
+
+def checkpoint_parts(
+    parts: Mapping[str, tf_keras.layers.Layer],
+) -> dict[str, tf_keras.layers.Layer]:
+    """Returns a model's parts by name, decoder and neck apart.
+
+    The FPN stays `decoder`, so that stock checkpoints fit.
+    """
+    decoder = parts.get("decoder")
+    if not isinstance(decoder, DecoderWithNeck):
+        return dict(parts)
+    return {**parts, "decoder": decoder.decoder, "neck": decoder.neck}

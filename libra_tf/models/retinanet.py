@@ -7,7 +7,7 @@ from official.vision.modeling import factory, retinanet_model
 
 from libra_tf.experiments import model_config
 from libra_tf.models.backbone import freeze_stages
-from libra_tf.models.neck import DecoderWithNeck, add_neck
+from libra_tf.models.neck import add_neck, checkpoint_parts
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -16,11 +16,8 @@ class LibraRetinaNet(retinanet_model.RetinaNetModel):
 
     @property
     def checkpoint_items(self) -> dict[str, tf_keras.layers.Layer]:
-        """Parts by name; the FPN stays `decoder`, the neck stands beside it."""
-        items = dict(super().checkpoint_items)
-        if isinstance(self.decoder, DecoderWithNeck):
-            items.update(decoder=self.decoder.decoder, neck=self.decoder.neck)
-        return items
+        """Parts by name, see `checkpoint_parts`."""
+        return checkpoint_parts(super().checkpoint_items)
 
 
 def build_retinanet(
