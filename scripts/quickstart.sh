@@ -56,12 +56,22 @@ if [ ! -f "$out/tfrecords/dataset.json" ]; then
   echo "== converting $data"
   libra data convert "$data" --out "$out/tfrecords"
 fi
-echo "== training ($config)"
-libra train --config "$config" --data "$out/tfrecords" --out "$out/model"
-echo "== evaluating the best checkpoint"
-libra eval --model "$out/model" --out "$out/eval"
-echo "== exporting"
-libra export --model "$out/model" --out "$out/export"
+if [ "$(cat "$out/model/finished" 2>/dev/null)" = "$config" ]; then
+  echo "== $out/model is trained already"
+else
+  echo "== training ($config)"
+  libra train --config "$config" --data "$out/tfrecords" --out "$out/model"
+  echo "$config" >"$out/model/finished"
+fi
+best="$out/model/best_ckpt/checkpoint"
+if [ ! "$out/eval/metrics.json" -nt "$best" ]; then
+  echo "== evaluating the best checkpoint"
+  libra eval --model "$out/model" --out "$out/eval"
+fi
+if [ ! "$out/export/saved_model/assets.extra/libra_tf.json" -nt "$best" ]; then
+  echo "== exporting"
+  libra export --model "$out/model" --out "$out/export"
+fi
 echo "== predicting with the SavedModel"
 "$PYTHON" - "$data" "$out/sample" <<'PY'
 import json, pathlib, shutil, sys
