@@ -19,6 +19,7 @@ from official.modeling import hyperparams
 from official.vision.serving import export_saved_model as tfm_export  # defines flags
 
 from libra_tf.errors import UserError
+from libra_tf.experiments.files import find_config
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import load_experiment
 from libra_tf.experiments.task_config import ExperimentConfig
@@ -30,11 +31,15 @@ FLAGS = tfm_export.FLAGS
 
 def export() -> None:
     """Exports as the flags say."""
+    for name in ("experiment", "checkpoint_path", "export_dir"):
+        if not FLAGS[name].value:
+            raise UserError(f"--{name} is missing")
     if FLAGS.input_type not in INPUT_TYPES:
         raise UserError(
             f"--input_type is {FLAGS.input_type!r}; choose {', '.join(INPUT_TYPES)}"
         )
-    params = load_experiment(FLAGS.experiment, FLAGS.config_file or ())
+    files = [find_config(name) for name in FLAGS.config_file or ()]
+    params = load_experiment(FLAGS.experiment, files)
     if FLAGS.params_override:
         params = hyperparams.override_params_dict(
             params, FLAGS.params_override, is_strict=True
@@ -45,7 +50,10 @@ def export() -> None:
     params.lock()
     keys = {FLAGS.input_type: "serving_default"}
     if FLAGS.function_keys:
-        keys = dict(pair.split(":") for pair in FLAGS.function_keys.split(","))
+        pairs = [pair.split(":") for pair in FLAGS.function_keys.split(",")]
+        if any(len(pair) != 2 for pair in pairs):
+            raise UserError("--function_keys: write input_type:signature,...")
+        keys = dict(pairs)
     export_saved_model(
         params,
         checkpoint_path(FLAGS.checkpoint_path),

@@ -22,6 +22,7 @@ from official.core import train_utils
 from official.vision import train as tfm_train  # defines its own flag
 
 from libra_tf.errors import UserError
+from libra_tf.experiments.files import find_config
 from libra_tf.experiments.saved import load_experiment
 from libra_tf.training.runner import run
 
@@ -31,12 +32,14 @@ FLAGS = tfm_train.FLAGS
 def parse_flags():
     """Returns the experiment that the flags describe."""
     gin.parse_config_files_and_bindings(FLAGS.gin_file, FLAGS.gin_params)
-    load_experiment(FLAGS.experiment, FLAGS.config_file or ())  # clear errors first
+    FLAGS.config_file = [find_config(name) for name in FLAGS.config_file or ()]
+    load_experiment(FLAGS.experiment, FLAGS.config_file)  # its errors are clear
     try:
         return train_utils.parse_configuration(
             FLAGS, lock_return=False, print_return=False
         )
     except (KeyError, ValueError, TypeError) as error:
+        # The files are good, so it is the override, or a restriction it breaks.
         text = error.args[0] if error.args else error
         raise UserError(f"--params_override: {text}") from error
 

@@ -2,6 +2,7 @@
 # Sets ROOT and PYTHON. PYTHON_BIN chooses the interpreter of a new .venv.
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="${VENV:-$ROOT/.venv}"
+case "$VENV" in /*) ;; *) VENV="$PWD/$VENV" ;; esac
 PYTHON="$VENV/bin/python"
 
 install_package() {
@@ -20,12 +21,18 @@ install_package() {
     exit 2
   fi
   echo "== installing into $VENV (about 3 GB, a few minutes)"
-  [ -x "$PYTHON" ] || "$base" -m venv "$VENV"
+  if ! "$PYTHON" -m pip --version >/dev/null 2>&1; then
+    if ! "$base" -m venv --clear "$VENV"; then
+      rm -rf "$VENV"
+      echo "error: $base -m venv failed; on Debian: apt install python3-venv" >&2
+      exit 2
+    fi
+  fi
   local pins=()
   if "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then
     pins=(-c "$ROOT/constraints.txt") # the tested set is one of Python 3.11
   fi
   "$PYTHON" -m pip install --quiet --disable-pip-version-check \
-    "${pins[@]}" -e "$ROOT[$extras]"
+    ${pins[@]+"${pins[@]}"} -e "$ROOT[$extras]"
   echo "$sources" >"$stamp"
 }

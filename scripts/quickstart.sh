@@ -20,7 +20,7 @@ while [ $# -gt 0 ]; do
       shift 2
       ;;
     -h | --help)
-      sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+      sed -n '2,/^set/{/^#/s/^# \{0,1\}//p;}' "${BASH_SOURCE[0]}"
       exit 0
       ;;
     *)
@@ -33,13 +33,20 @@ if [ -n "$data" ]; then
   [ -d "$data" ] || { echo "error: --data $data is no folder" >&2; exit 2; }
   data="$(cd "$data" && pwd)"
   config="${config:-bccd/libra_fasterrcnn}"
-  out="${out:-$ROOT/runs/$(basename "$data")}"
+  out="${out:-$ROOT/runs/$(basename "$data")-${config//\//_}}"
 else
   config="${config:-quickstart/libra_fasterrcnn}"
-  out="${out:-$ROOT/runs/quickstart}"
+  out="${out:-$ROOT/runs/${config//\//_}}"
 fi
 mkdir -p "$out"
 out="$(cd "$out" && pwd)"
+
+source_of_run="${data:-embedded shapes}, $config"
+if [ -f "$out/source" ] && [ "$(cat "$out/source")" != "$source_of_run" ]; then
+  echo "error: $out is of another run ($(cat "$out/source")); give another --out" >&2
+  exit 2
+fi
+echo "$source_of_run" >"$out/source"
 
 install_package fast
 libra() { "$VENV/bin/libra" "$@"; }
@@ -54,14 +61,16 @@ if [ -z "$data" ]; then
 fi
 if [ ! -f "$out/tfrecords/dataset.json" ]; then
   echo "== converting $data"
-  libra data convert "$data" --out "$out/tfrecords"
+  rm -rf "$out/tfrecords.part"
+  libra data convert "$data" --out "$out/tfrecords.part"
+  mv "$out/tfrecords.part" "$out/tfrecords"
 fi
-if [ "$(cat "$out/model/finished" 2>/dev/null)" = "$config" ]; then
+if [ -f "$out/model/finished" ]; then
   echo "== $out/model is trained already"
 else
   echo "== training ($config)"
   libra train --config "$config" --data "$out/tfrecords" --out "$out/model"
-  echo "$config" >"$out/model/finished"
+  touch "$out/model/finished"
 fi
 best="$out/model/best_ckpt/checkpoint"
 if [ ! "$out/eval/metrics.json" -nt "$best" ]; then

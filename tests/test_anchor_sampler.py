@@ -31,13 +31,14 @@ def count(labels, value):
     )
 
 
+@pytest.mark.parametrize("most", [None, 256])
 @pytest.mark.parametrize(
     ("num_positives", "expected"),
     [(0, 5), (1, 5), (10, 50), (42, 210), (43, 213), (128, 128)],
 )
-def test_table_of_the_published_settings(num_positives, expected):
+def test_table_of_the_published_settings(num_positives, expected, most):
     labels = targets(num_positives, 256 - num_positives)
-    limited = limit_negatives(labels, 5, seed=SEED)
+    limited = limit_negatives(labels, 5, most=most, seed=SEED)
     assert count(limited, 0) == expected
     assert count(limited, 1) == num_positives
     for level in labels:
@@ -102,3 +103,11 @@ def test_messages():
     unbatched = {level: x[0] for level, x in targets(1).items()}
     with pytest.raises(ValueError, match=r"level 3 .* got \(8, 8, 6\)"):
         limit_negatives(unbatched, seed=SEED)
+
+
+def test_partial_sort_draws_the_same():
+    labels = stack(targets(3), targets(0), targets(40, 100))
+    whole = limit_negatives(labels, 5, seed=SEED)
+    partial = limit_negatives(labels, 5, most=256, seed=SEED)
+    for level in labels:
+        np.testing.assert_array_equal(whole[level], partial[level])

@@ -124,13 +124,19 @@ def test_values_of_a_type_that_fits(setting):
         ("task.losses.box.beta=.inf", "task.losses.box.beta is inf; it must be > 0"),
         (
             "task.model.roi_sampler.positives=ohem",
-            "positives is 'ohem'; choose random, instance_balanced",
+            "positives must be one of random, instance_balanced, got 'ohem'",
         ),
         (
             "task.model.roi_sampler.negatives=ohem",
-            "is 'ohem'; choose random, iou_balanced, iou_balanced_published",
+            "must be one of random, iou_balanced, iou_balanced_published, got",
         ),
-        ("task.model.roi_sampler.num_bins=0", "num_bins is 0; it must be > 0"),
+        (
+            "task.model.roi_sampler.num_bins=0",
+            "roi_sampler: num_bins must be at least 1, got 0",
+        ),
+        ("task.model.roi_sampler.foreground_fraction=1.5", r"in \[0, 1\], got 1.5"),
+        ("task.losses.box.gamma=50", "gamma / alpha is 100; balanced L1 overflows"),
+        ("task.model.frozen_stages=5", "frozen_stages is 5 with backbone resnet"),
         ("task.model.rpn_sampler.neg_pos_ub=-1", "neg_pos_ub is -1; it must be >= 0"),
         (
             "task.losses.frcnn_class_loss_top_k_percent=0.5",
@@ -145,7 +151,10 @@ def test_values_of_a_type_that_fits(setting):
         ("task.model.input_size=[512, 512]", r"\[512, 512\]; give \[height, width, 3"),
         ("task.model.input_size=[512, 512, 4]", r"give \[height, width, 3\]"),
         ("task.model.input_size=[0, 512, 3]", r"give \[height, width, 3\]"),
-        ("task.model.input_size=[16, 512, 3]", r"too small for level 6 \(stride 64\)"),
+        (
+            "task.model.input_size=[16, 512, 3]",
+            r"multiples of 64, .*: \[64, 512\] is the next",
+        ),
         ("task.train_data.input_path=", "task.train_data.input_path is empty: give"),
         ("task.validation_data.input_path=", "validation_data.input_path is empty"),
         ("task.train_data.global_batch_size=0", "global_batch_size is 0; .* > 0"),

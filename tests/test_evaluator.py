@@ -277,11 +277,11 @@ def test_proposals_are_reported_when_asked_for(tmp_path):
         for row, (boxes, _, _) in enumerate(data.objects[start : start + number]):
             proposals[row, : len(boxes)] = boxes * np.tile(SCALE, 2)
         batches.append((groundtruths, {**predictions, "proposals": proposals}))
-    with_them = run(CocoEvaluator(path, evaluate_proposals=True), batches)
+    with_them = run(CocoEvaluator(path, proposal_numbers=(100, 300, 1000)), batches)
     assert with_them["AR@100"] == with_them["AR@1000"] == 1.0
     assert "AR@100" not in run(CocoEvaluator(path), batches)
     assert "AR@100" not in run(
-        CocoEvaluator(path, evaluate_proposals=True), data.batches
+        CocoEvaluator(path, proposal_numbers=(100, 300, 1000)), data.batches
     )
 
 

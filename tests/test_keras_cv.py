@@ -1,12 +1,10 @@
 """Balanced L1 as the box loss of KerasCV's RetinaNet."""
 
+import keras_cv
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from libra_tf.losses import BalancedL1Loss, balanced_l1
-
-keras_cv = pytest.importorskip("keras_cv")
 
 
 def tiny_retinanet(box_loss):

@@ -1,8 +1,9 @@
 """tasks.labels: seeds for the transformation of labels."""
 
+import pytest
 import tensorflow as tf
 
-from libra_tf.tasks.labels import map_labels
+from libra_tf.tasks.labels import fill_replicas, map_labels
 
 
 def seeds(seed, batches=6):
@@ -51,3 +52,14 @@ def test_the_structure_stays():
     dataset = tf.data.Dataset.from_tensors((tf.zeros([2, 3]), {"x": tf.zeros([2])}))
     mapped = map_labels(dataset, lambda labels, seed: labels, None)
     assert mapped.element_spec == dataset.element_spec
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+@pytest.mark.parametrize("size", range(1, 8))
+def test_every_replica_has_a_batch_in_the_last_step(size, replicas):
+    context = tf.distribute.InputContext(num_replicas_in_sync=replicas)
+    data = tf.data.Dataset.range(size).map(lambda i: (i, {"id": i}))
+    batches = [int(i) for i, labels in fill_replicas(data, context)]
+    assert len(batches) == -(-size // replicas) * replicas
+    assert batches[:size] == list(range(size))
+    assert set(batches[size:]) <= {0}

@@ -129,4 +129,7 @@ def test_two_replicas_train(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "2 replica(s), batch 4 (2 per replica)" in done.stdout
     assert "step 4/4" in done.stdout
-    assert "validation at step 4" in done.stdout
+    last = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1]
+    metrics = json.loads(last)
+    assert metrics["num_images_evaluated"] == 6
+    assert metrics["num_images_missing"] == 0

@@ -8,6 +8,7 @@ import os
 
 import pytest
 import tensorflow as tf
+import tf_keras
 import tiny
 
 from libra_tf.errors import UserError
@@ -109,8 +110,52 @@ def test_another_model_in_the_folder_is_refused(finished, records):
     folder, *_ = finished
     params = libra("retinanet", records)
     params.task.model.decoder.fpn.num_filters = 24
-    with pytest.raises(UserError, match="another model"):
+    with pytest.raises(UserError, match=r"task\.model\.decoder\.fpn\.num_filters"):
         train(params, folder, mode="train")
+    # The good run keeps its settings.
+    assert load_run(str(folder)).task.model.decoder.fpn.num_filters == 16
+
+
+def test_a_neck_cannot_be_switched_off_in_a_run(finished, records):
+    folder, *_ = finished
+    params = libra("retinanet", records, trainer={"train_steps": 8})
+    params.task.model.neck.type = "none"
+    with pytest.raises(UserError, match=r"task\.model\.neck\.type"):
+        train(params, folder, mode="train")
+
+
+@pytest.mark.slow
+def test_sampler_and_xla_in_a_resumed_faster_rcnn(records, tmp_path):
+    """With XLA, on Model Garden's default strategy, and bfloat16."""
+    sections = {
+        "distribution_strategy": "mirrored",
+        "enable_xla": True,
+        "mixed_precision_dtype": "bfloat16",
+    }
+
+    def train_to(steps):
+        small = {"train_steps": steps, "checkpoint_interval": 2}
+        params = libra("fasterrcnn", records, runtime=sections, trainer=small)
+        params.task.train_data.dtype = "bfloat16"
+        return train(params, tmp_path, mode="train")
+
+    try:
+        train_to(2)
+        _, lines = train_to(4)
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
+    assert "resumed at step 2" in lines
+    reader = tf.train.load_checkpoint(str(tmp_path))
+    counts = [k for k in reader.get_variable_to_shape_map() if "num_calls" in k]
+    assert [int(reader.get_tensor(k)) for k in counts] == [4] * len(counts)
+    assert counts
+    means = [
+        reader.get_tensor(k)
+        for k in reader.get_variable_to_shape_map()
+        if k.startswith("decoder/") and "moving_mean/.ATTRIBUTES" in k
+    ]
+    assert means
+    assert all(abs(mean).max() > 0 for mean in means), "BatchNorm did not learn"
 
 
 def test_a_loss_that_is_not_finite_stops_before_a_checkpoint(records, tmp_path):

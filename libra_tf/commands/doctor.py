@@ -96,7 +96,7 @@ def model_garden() -> str:
 
 
 def one_step() -> str:
-    """A training step."""
+    """Gradients."""
     import tensorflow as tf
     import tf_keras
 

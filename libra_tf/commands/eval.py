@@ -15,7 +15,7 @@ examples:
   libra eval --model runs/first --data cells_tfr --split test --out eval_test
   libra eval --detections eval_test/detections.json --annotations cells_tfr/test.json
 
---out DIR gets metrics.json, detections.json and TensorBoard events.
+--out DIR gets metrics.json and TensorBoard events; with --model also detections.json.
 """
 
 
@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--split", help="split to evaluate; default: the run's validation split")
     add("--detections", metavar="D.json", help="saved detections, instead of --model")
     add("--annotations", metavar="A.json", help="ground truth for --detections")
-    add("--iou-type", choices=("bbox", "segm"), default="bbox",
-        help="what of --detections to evaluate")  # fmt: skip
-    add("--max-detections", type=int, default=100, help="per image and class")
+    add("--iou-type", choices=("bbox", "segm"),
+        help="what of --detections to evaluate (default bbox)")  # fmt: skip
+    add("--max-detections", type=int, help="per image and class (default 100)")
     add("--set", metavar="KEY=VALUE", action="append", default=[],
         help="override a setting of the run; repeatable")  # fmt: skip
     add("--out", metavar="DIR", help="write metrics and detections here")
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluates; returns the exit code."""
     if bool(args.model) == bool(args.detections):
         raise UserError("give either --model or --detections with --annotations")
+    _refuse_foreign_flags(args)
     if args.detections:
         values, tables = _evaluate_file(args)
     else:
@@ -54,19 +55,34 @@ def _evaluate_file(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]
     from libra_tf.evaluation.coco import evaluate_detections
     from libra_tf.evaluation.report import format_table, to_json_dict
     from libra_tf.evaluation.results import write_json
+    from libra_tf.training.events import write_scalars
 
     if not args.annotations:
         raise UserError("--detections needs --annotations, the COCO ground truth")
     metrics = evaluate_detections(
         args.annotations,
         args.detections,
-        iou_type=args.iou_type,
-        max_detections=args.max_detections,
+        iou_type=args.iou_type or "bbox",
+        max_detections=args.max_detections or 100,
     )
     values = to_json_dict(metrics)
     if args.out:
         write_json(os.path.join(args.out, "metrics.json"), values)
+        known = {k: v for k, v in metrics.summary.items() if v is not None}
+        write_scalars(args.out, 0, known)
     return values, [format_table(metrics)]
+
+
+def _refuse_foreign_flags(args: argparse.Namespace) -> None:
+    with_model = ("newest", "data", "split", "set")
+    with_detections = ("annotations", "iou_type")
+    foreign = with_model if args.detections else with_detections
+    for name in foreign:
+        if getattr(args, name):
+            other = "--model" if args.detections else "--detections"
+            raise UserError(f"--{name.replace('_', '-')} goes with {other} only")
+    if args.max_detections is not None and args.max_detections < 1:
+        raise UserError(f"--max-detections is {args.max_detections}; give 1 or more")
 
 
 def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -74,6 +90,7 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]
     from libra_tf.evaluation.results import write_json
     from libra_tf.experiments.saved import override, parse_override
     from libra_tf.inference.checkpoint import find_checkpoint
+    from libra_tf.tasks.restore import checkpoint_step
     from libra_tf.training.evaluate import evaluate_checkpoint
     from libra_tf.training.events import write_scalars
 
@@ -81,6 +98,8 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]
     _choose_data(found.params, args)
     for text in args.set:
         override(found.params, parse_override(text), f"--set {text}")
+    if args.max_detections:
+        found.params.task.max_num_eval_detections = args.max_detections
     flat, evaluator = evaluate_checkpoint(found.params, found.path)
     tables = [format_table(m) for m in evaluator.last_metrics.values()]
     recall = {k: v for k, v in flat.items() if "@" in k}
@@ -95,7 +114,7 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]
     if args.out:
         write_json(os.path.join(args.out, "metrics.json"), values)
         evaluator.save_detections(os.path.join(args.out, "detections.json"))
-        write_scalars(args.out, found.path, flat)
+        write_scalars(args.out, checkpoint_step(found.path), flat)
         tables.append(f"written to {args.out}")
     return values, tables
 

@@ -83,13 +83,20 @@ def _image_ids(files: list[Path], annotations: str | None) -> dict[Path, int]:
 
     try:
         images = load_json(annotations)["images"]
-        known = {os.path.basename(i["file_name"]): int(i["id"]) for i in images}
+        known = {str(i["file_name"]): int(i["id"]) for i in images}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{annotations}: not a COCO annotation file") from error
-    unknown = [str(p) for p in files if p.name not in known]
-    if unknown:
-        raise UserError(f"{annotations}: has no image with file_name {unknown[0]}")
-    return {path: known[path.name] for path in files}
+    return {path: _id_of(path, known, annotations) for path in files}
+
+
+def _id_of(path: Path, known: dict[str, int], annotations: str) -> int:
+    """The id of the one image whose file_name is the end of `path`."""
+    ends = ["/".join(path.parts[-n:]) for n in range(1, len(path.parts) + 1)]
+    matches = {known[end] for end in ends if end in known}
+    if len(matches) != 1:
+        problem = "several images fit" if matches else "has no image with the file_name"
+        raise UserError(f"{annotations}: {problem} {path}")
+    return matches.pop()
 
 
 def _picture_names(files: list[Path]) -> dict[Path, str]:

@@ -34,8 +34,8 @@ class CocoEvaluator:
         max_detections: detections per image and class that count.
         class_names: category id to name, or names by position (0: background). None
             takes the names of the annotation file.
-        evaluate_proposals: compute the recall of `proposals`, where predictions have
-            them.
+        proposal_numbers: compute the recall of that many `proposals`, where
+            predictions have them; empty for none.
         name: under which the task logs the outputs of a step.
         backend: see `coco.evaluate_detections`.
 
@@ -49,7 +49,7 @@ class CocoEvaluator:
         include_mask: bool = False,
         max_detections: int = 100,
         class_names: Mapping[int, str] | Sequence[str] | None = None,
-        evaluate_proposals: bool = False,
+        proposal_numbers: Sequence[int] = (),
         name: str = "coco_metric",
         backend: Backend = "auto",
     ):
@@ -58,7 +58,7 @@ class CocoEvaluator:
         self._include_mask = include_mask
         self._max_detections = max_detections
         self._class_names = _by_id(class_names)
-        self._evaluate_proposals = evaluate_proposals
+        self._proposal_numbers = tuple(proposal_numbers)
         self._backend = backend
         self._metrics: dict[str, coco.DetectionMetrics] = {}
         self._truth = None
@@ -96,7 +96,7 @@ class CocoEvaluator:
             self.reset_states()
         masks = ("detection_masks",) if self._include_mask else ()
         arrays = batches.to_numpy(predictions, batches.PREDICTION_FIELDS + masks)
-        unwanted = {"proposals"} if not self._evaluate_proposals else set()
+        unwanted = {"proposals"} if not self._proposal_numbers else set()
         unwanted |= {"detection_masks"} if not self._include_mask else set()
         arrays = {k: v for k, v in arrays.items() if k not in unwanted}
         if self._truth is None:
@@ -185,7 +185,11 @@ class CocoEvaluator:
             return {}
         boxes = {i: yxyx_to_xywh(value) for i, value in boxes.items()}
         return proposals.evaluate_proposals(
-            truth, boxes, image_ids=self._images, backend=self._backend
+            truth,
+            boxes,
+            numbers=self._proposal_numbers,
+            image_ids=self._images,
+            backend=self._backend,
         )
 
     def _warn(self, num_images: int) -> None:

@@ -15,7 +15,18 @@ from libra_tf.errors import UserError
 from libra_tf.experiments import loss_config, model_config
 from libra_tf.samplers import selection
 
-BEST_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "mask_AP", "mask_AP50")
+BEST_METRICS = ("AP", "AP50", "AP75")  # the evaluator always gives these
+SAMPLER_RULE = (
+    "num_sampled_rois",
+    "foreground_fraction",
+    "foreground_iou_threshold",
+    "background_iou_high_threshold",
+    "background_iou_low_threshold",
+    "positives",
+    "negatives",
+    "num_bins",
+)
+MAX_GAMMA_OVER_ALPHA = 80  # of balanced L1, whose b is e**(gamma / alpha) - 1
 
 
 def check(params: Any) -> None:
@@ -26,6 +37,7 @@ def check(params: Any) -> None:
     _check_frozen(params.task)
     _check_data(params)
     _check_intervals(params.trainer)
+    _check_best_metric(params)
 
 
 def one_of(field: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -62,21 +74,27 @@ def _check_seams(task: Any) -> None:
     positive("task.losses.box.weight", box.weight, zero=True)
     for name in ("alpha", "gamma", "beta"):
         positive(f"task.losses.box.{name}", getattr(box, name))
+    if box.gamma / box.alpha > MAX_GAMMA_OVER_ALPHA:
+        raise UserError(
+            f"task.losses.box: gamma / alpha is {box.gamma / box.alpha:g}; balanced L1 "
+            f"overflows above {MAX_GAMMA_OVER_ALPHA}"
+        )
+    heads = getattr(getattr(task.model, "head", None), "attribute_heads", None)
+    if heads and (losses.normalizer, box.type) != ("tfm", "huber"):
+        raise UserError(
+            "task.model.head.attribute_heads: their loss goes with normalizer 'tfm' "
+            "and box.type 'huber' only"
+        )
 
 
 def _check_rcnn(task: Any) -> None:
     sampler, losses = task.model.roi_sampler, task.losses
-    one_of(
-        "task.model.roi_sampler.positives",
-        sampler.positives,
-        selection.POSITIVES,
-    )
-    one_of(
-        "task.model.roi_sampler.negatives",
-        sampler.negatives,
-        selection.NEGATIVES,
-    )
-    positive("task.model.roi_sampler.num_bins", sampler.num_bins)
+    if not sampler.is_stock:
+        rule = {name: getattr(sampler, name) for name in SAMPLER_RULE}
+        try:
+            selection.check_rule(**rule)
+        except ValueError as error:
+            raise UserError(f"task.model.roi_sampler: {error}") from error
     positive(
         "task.model.rpn_sampler.neg_pos_ub",
         task.model.rpn_sampler.neg_pos_ub,
@@ -112,6 +130,12 @@ def _check_rcnn(task: Any) -> None:
 
 
 def _check_frozen(task: Any) -> None:
+    stages, backbone = task.model.frozen_stages, task.model.backbone.type
+    if stages not in range(5) or (stages and backbone != "resnet"):
+        raise UserError(
+            f"task.model.frozen_stages is {stages} with backbone {backbone}; it is for "
+            "backbone resnet and from 0 to 4"
+        )
     if task.init_checkpoint:
         return
     resnet = task.model.backbone.get()
@@ -137,10 +161,12 @@ def _check_data(params: Any) -> None:
                 f"task.{name}.input_path is empty: give task.dataset, or the pattern "
                 "of the record files"
             )
-    if size[0] < stride // 2 or size[1] < stride // 2:
+    if size[0] % stride or size[1] % stride:
+        fitting = [-(-n // stride) * stride for n in size[:2]]
         raise UserError(
-            f"task.model.input_size is {size}, too small for level "
-            f"{task.model.max_level} (stride {stride}); lower task.model.max_level"
+            f"task.model.input_size is {size}; height and width must be multiples of "
+            f"{stride}, the stride of task.model.max_level {task.model.max_level}: "
+            f"{fitting} is the next size"
         )
     if getattr(task, "use_wod_metrics", False):
         raise UserError("task.use_wod_metrics: Waymo metrics are not part of libra_tf")
@@ -164,6 +190,14 @@ def _check_intervals(trainer: Any) -> None:
         )
     # Orbit would train a negative number of steps for ever; 0 evaluates at the end.
     positive("trainer.validation_interval", trainer.validation_interval, zero=True)
+
+
+def _check_best_metric(params: Any) -> None:
+    trainer = params.trainer
+    if not trainer.best_checkpoint_export_subdir:
+        return
+    choices = BEST_METRICS
+    if getattr(params.task.model, "include_mask", False):
+        choices += tuple(f"mask_{name}" for name in BEST_METRICS)
     metric = trainer.best_checkpoint_eval_metric
-    if trainer.best_checkpoint_export_subdir and metric not in BEST_METRICS:
-        one_of("trainer.best_checkpoint_eval_metric", metric, BEST_METRICS)
+    one_of("trainer.best_checkpoint_eval_metric", metric, choices)

@@ -25,11 +25,14 @@ class Neck(hyperparams.Config):
       refine: one of `REFINEMENTS`; how the integrated level is refined.
       refine_level: the level at which all levels are integrated. 4 is C4/P4, the
         paper's choice (section 3.2) for Faster R-CNN and for RetinaNet.
+      conv_out_initializer: of the non-local block's last convolution. "zeros" as in
+        mmdetection 3; "glorot_uniform" as in the code that the paper was run with.
     """
 
     type: str = "none"
     refine: str = "non_local"
     refine_level: int = 4
+    conv_out_initializer: str = "zeros"
 
 
 @dataclasses.dataclass
@@ -43,12 +46,14 @@ class ROISampler(tfm_maskrcnn.ROISampler):
       ignore_padding: never take the padding of the proposal list for a background
         example, and give no loss to rows that no candidate fills. Model Garden's
         sampler does both. Implied by any choice other than "random".
+      seed: start of the draws; set from `trainer.seed`.
     """
 
     positives: str = "random"
     negatives: str = "random"
     num_bins: int = 3
     ignore_padding: bool = False
+    seed: int = 0
 
     @property
     def is_stock(self) -> bool:

@@ -42,6 +42,12 @@ def resolve(params: Any) -> None:
 
 
 def _fill_in_dataset(task: Any, manifest: Manifest) -> None:
+    if any(c in manifest.folder for c in ",*?["):
+        raise UserError(
+            f"{manifest.folder}: Model Garden cannot read from a folder with one of "
+            "the characters , * ? [ in its path; rename it"
+        )
+    task.dataset = manifest.folder
     for split_name, data in (
         (task.train_split, task.train_data),
         (task.validation_split, task.validation_data),

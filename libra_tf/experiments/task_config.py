@@ -68,7 +68,9 @@ class TrainerConfig(tfm.TrainerConfig):
     Attributes:
       reference_batch_size: if set, the learning rates are meant for this global batch
         size and are scaled linearly to the one in use.
-      seed: seeds initial weights, data order and sampling.
+      seed: seeds initial weights, shuffling and the samplers. Model Garden draws
+        augmentation and RPN labels in parallel threads, so two runs of one seed still
+        differ; `task.train_data.deterministic` orders the records only.
     """
 
     reference_batch_size: int = 0

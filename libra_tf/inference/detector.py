@@ -65,8 +65,11 @@ def load_detector(path: str, *, newest: bool = False) -> Detector:
     Raises:
       UserError: there is nothing of the kind at `path`.
     """
-    for folder in (path, os.path.join(path, "saved_model")):
+    is_run = tf.train.latest_checkpoint(path) is not None
+    for folder in () if is_run else (path, os.path.join(path, "saved_model")):
         if os.path.isfile(os.path.join(folder, "saved_model.pb")):
+            if newest:
+                raise UserError(f"{folder}: a SavedModel has no newest checkpoint")
             return _from_saved_model(folder)
     if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
         raise UserError(f"{path}: no such run, checkpoint or SavedModel")

@@ -16,7 +16,7 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.task_config import ExperimentConfig
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
-from libra_tf.tasks.restore import checkpoint_step
+from libra_tf.tasks.restore import checkpoint_step, inspect_checkpoint
 
 INPUT_TYPES = ("image_tensor", "image_bytes", "tf_example")
 # One file takes them all; the first is what servers call by default.
@@ -111,6 +111,9 @@ def export_saved_model(
         input_size=size,
         input_type=options["input_type"],
     )
+    report = inspect_checkpoint(checkpoint, {"model": module.model})
+    if report.restored < report.total:
+        raise UserError(f"the checkpoint does not fit the model: {report}")
     export_saved_model_lib.export_inference_graph(
         batch_size=batch_size,
         input_image_size=size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
 import tf_keras
 from official.vision.modeling import factory, maskrcnn_model
 
@@ -26,6 +27,12 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
             kwargs["model_outputs"]["proposals"] = kwargs["rois"]
         return super()._run_frcnn_head(**kwargs)
 
+    def _features_to_mask_outputs(self, features, rois, roi_classes):
+        # Rows that no candidate filled have class -1, which cannot be gathered; they
+        # get no loss, so the background's mask serves.
+        roi_classes = tf.maximum(roi_classes, 0)
+        return super()._features_to_mask_outputs(features, rois, roi_classes)
+
     @property
     def checkpoint_items(self) -> dict[str, tf_keras.layers.Layer]:
         """Parts by name, see `checkpoint_parts`."""
@@ -38,7 +45,7 @@ def build_roi_sampler(
     """Returns our sampler, or None where Model Garden's own is asked for."""
     if config.is_stock:
         return None
-    return RoISampler(
+    sampler = RoISampler(
         mix_gt_boxes=config.mix_gt_boxes,
         num_sampled_rois=config.num_sampled_rois,
         foreground_fraction=config.foreground_fraction,
@@ -48,8 +55,12 @@ def build_roi_sampler(
         positives=config.positives,
         negatives=config.negatives,
         num_bins=config.num_bins,
+        seed=config.seed,
         name="roi_sampler",
     )
+    # Its count of calls must be there when a checkpoint is restored.
+    sampler.build(None)
+    return sampler
 
 
 def build_maskrcnn(

@@ -52,6 +52,7 @@ def add_neck(
     neck = BalancedFeaturePyramid(
         refine=None if config.refine == "none" else config.refine,
         refine_level=config.refine_level,
+        conv_out_initializer=config.conv_out_initializer,
         kernel_regularizer=kernel_regularizer,
         name="balanced_feature_pyramid",
     )

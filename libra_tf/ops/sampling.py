@@ -166,7 +166,7 @@ def instance_balanced(
     Raises:
         ValueError: if the shapes disagree.
 
-    Reference: the positive half of Libra R-CNN's sampler ("Pos Balance", table 3).
+    Reference: the positive half of Libra R-CNN's sampler ("Pos Balance", table 4).
     """
     matched_gt_indices, candidates = _check_pair(
         matched_gt_indices, candidates, "matched_gt_indices"

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from libra_tf.evaluation.evaluator import CocoEvaluator
 
+# Always logged, since a best checkpoint may be chosen by them; -1 where there is no
+# object, as pycocotools has it.
+ALWAYS = ("AP", "AP50", "AP75")
+PROPOSAL_NUMBERS = (100, 300, 1000)  # paper, Table 3
 
-def build_evaluator(task_config, *, include_mask: bool, proposals: bool):
-    """Returns the COCO evaluator that a task's settings describe."""
+
+def with_undefined(logs: dict, include_mask: bool = False) -> dict:
+    """Returns metrics of an evaluation, with -1 for an AP that is not defined."""
+    prefixes = ("", "mask_") if include_mask else ("",)
+    undefined = {p + name: np.float32(-1) for p in prefixes for name in ALWAYS}
+    return undefined | dict(logs)
+
+
+def proposal_numbers(num_proposals: int) -> tuple[int, ...]:
+    """Returns how many proposals to compute recall for, of those there are."""
+    numbers = tuple(n for n in PROPOSAL_NUMBERS if n <= num_proposals)
+    return numbers or (num_proposals,)
+
+
+def build_evaluator(
+    task_config, *, include_mask: bool, proposals: tuple[int, ...] = ()
+) -> CocoEvaluator:
+    """Returns the COCO evaluator that a task's settings describe.
+
+    Args:
+      task_config: settings of a task.
+      include_mask: evaluate masks too.
+      proposals: numbers of proposals to compute recall for.
+    """
     names = dict(enumerate(task_config.class_names))
     return CocoEvaluator(
         annotation_file=task_config.annotation_file or None,
         include_mask=include_mask,
         max_detections=task_config.max_num_eval_detections,
         class_names={i: name for i, name in names.items() if i and name} or None,
-        evaluate_proposals=proposals,
+        proposal_numbers=proposals,
     )

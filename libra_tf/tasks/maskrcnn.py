@@ -16,7 +16,11 @@ from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.samplers import limit_negatives
 from libra_tf.tasks import rcnn_losses
 from libra_tf.tasks.box_regression import elementwise_box_loss
-from libra_tf.tasks.evaluation import build_evaluator
+from libra_tf.tasks.evaluation import (
+    build_evaluator,
+    proposal_numbers,
+    with_undefined,
+)
 from libra_tf.tasks.initialization import initialize_model
 from libra_tf.tasks.labels import fill_replicas, map_labels
 from libra_tf.tasks.regularizer import l2_regularizer
@@ -58,7 +62,8 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
             return fill_replicas(dataset, input_context)
         ratio = self.task_config.model.rpn_sampler.neg_pos_ub
         if ratio:
-            bound = functools.partial(_bound_rpn_negatives, ratio=ratio)
+            most = params.parser.rpn_batch_size_per_im
+            bound = functools.partial(_bound_rpn_negatives, ratio=ratio, most=most)
             dataset = map_labels(dataset, bound, params.seed)
         return dataset
 
@@ -76,7 +81,9 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
 
     def _build_frcnn_losses(self, outputs, labels) -> tuple[tf.Tensor, tf.Tensor]:
         losses = self.task_config.losses
-        class_loss, box_loss = super()._build_frcnn_losses(outputs, labels)
+        class_loss = box_loss = None
+        if losses.normalizer == "tfm" or losses.box.type == "huber":
+            class_loss, box_loss = super()._build_frcnn_losses(outputs, labels)
         if losses.normalizer == "reference":
             class_loss = rcnn_losses.rcnn_class_loss(
                 outputs["class_outputs"], outputs["class_targets"]
@@ -95,7 +102,11 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         self.coco_metric = build_evaluator(
             self.task_config,
             include_mask=self.task_config.model.include_mask,
-            proposals=self.task_config.evaluate_proposals,
+            proposals=proposal_numbers(
+                self.task_config.model.roi_generator.test_num_proposals
+            )
+            if self.task_config.evaluate_proposals
+            else (),
         )
 
     def _update_metrics(
@@ -106,7 +117,14 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
             predictions = logs[self.coco_metric.name][1]
             predictions["proposals"] = outputs["proposals"]
 
+    def reduce_aggregated_logs(self, aggregated_logs, global_step=None):
+        """Returns the metrics of an evaluation."""
+        logs = super().reduce_aggregated_logs(aggregated_logs, global_step)
+        return with_undefined(logs, self.task_config.model.include_mask)
 
-def _bound_rpn_negatives(labels: dict, *, seed: tf.Tensor, ratio: float) -> dict:
-    targets = limit_negatives(labels["rpn_score_targets"], ratio, seed=seed)
+
+def _bound_rpn_negatives(
+    labels: dict, *, seed: tf.Tensor, ratio: float, most: int
+) -> dict:
+    targets = limit_negatives(labels["rpn_score_targets"], ratio, most=most, seed=seed)
     return {**labels, "rpn_score_targets": targets}

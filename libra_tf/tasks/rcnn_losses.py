@@ -63,10 +63,13 @@ def rpn_losses(
         logits=tf.cast(flatten_levels(scores), tf.float32),
     )
     sampled = tf.cast(positive | negative, tf.float32)
-    errors = smooth_l1(
-        flatten_levels(box_targets, 4), flatten_levels(boxes, 4), beta=beta
+    # Anchors without a target may hold anything: select, since 0 * inf is not 0.
+    chosen = positive[..., tf.newaxis]
+    targets, predictions = (
+        tf.where(chosen, values, tf.zeros_like(values))
+        for values in (flatten_levels(box_targets, 4), flatten_levels(boxes, 4))
     )
-    box_sum = tf.reduce_sum(errors * tf.cast(positive, tf.float32)[..., tf.newaxis])
+    box_sum = tf.reduce_sum(smooth_l1(targets, predictions, beta=beta))
     return tf.reduce_sum(entropy * sampled) / normalizer, box_sum / normalizer
 
 

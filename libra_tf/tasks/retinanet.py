@@ -11,7 +11,7 @@ from official.vision.tasks import retinanet as tfm_task
 from libra_tf.experiments import task_config
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.tasks.box_regression import elementwise_box_loss
-from libra_tf.tasks.evaluation import build_evaluator
+from libra_tf.tasks.evaluation import build_evaluator, with_undefined
 from libra_tf.tasks.initialization import initialize_model
 from libra_tf.tasks.labels import fill_replicas
 from libra_tf.tasks.normalizer import count_at_least_one, replica_mean
@@ -109,7 +109,11 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         """Returns Model Garden's loss metrics; the evaluator is ours."""
         metrics = super().build_metrics(training=True)
         if not training and self.task_config.use_coco_metrics:
-            self.coco_metric = build_evaluator(
-                self.task_config, include_mask=False, proposals=False
-            )
+            self.coco_metric = build_evaluator(self.task_config, include_mask=False)
         return metrics
+
+    def reduce_aggregated_logs(self, aggregated_logs, global_step=None):
+        """Returns the metrics of an evaluation."""
+        return with_undefined(
+            super().reduce_aggregated_logs(aggregated_logs, global_step)
+        )

@@ -22,6 +22,11 @@ from libra_tf.experiments.saved import dump_params
 from libra_tf.experiments.task_config import ExperimentConfig
 from libra_tf.training.progress import Progress
 from libra_tf.training.report import describe_run
+from libra_tf.training.resume import (
+    check_complete,
+    check_settings,
+    step_to_resume,
+)
 from libra_tf.training.strategy import build_strategy, check_batch_size
 from libra_tf.training.trainer import Trainer
 
@@ -29,14 +34,18 @@ PARAMS_FILE = "params.yaml"
 LOG_FILE = "orbit.log"
 
 
-def prepare(params: Any) -> tf.distribute.Strategy:
+def prepare(params: Any, step: int = 0) -> tf.distribute.Strategy:
     """Resolves and locks `params`, sets precision and seed; returns the strategy.
 
     Experiments of Model Garden itself are run as they are.
+
+    Args:
+      params: experiment; changed in place.
+      step: at which training goes on; a resumed run draws other data than at step 0.
     """
     if isinstance(params, ExperimentConfig):
         resolve(params)
-        _seed(params)
+        _seed(params, step)
     params.validate()
     params.lock()
     strategy = build_strategy(params.runtime)
@@ -73,10 +82,11 @@ def run(
       UserError: a setting, the data or the checkpoints are at fault.
     """
     stream = stream or sys.stdout
-    strategy = prepare(params)
-    os.makedirs(model_dir, exist_ok=True)
-    if "train" in mode:
-        write_text(pathlib.Path(model_dir, PARAMS_FILE), [dump_params(params)])
+    training = "train" in mode
+    strategy = prepare(params, step_to_resume(model_dir) if training else 0)
+    _make_folder(model_dir)
+    if training:
+        check_settings(params, model_dir, PARAMS_FILE)
     with strategy.scope():
         task = task_factory.get_task(params.task, logging_dir=model_dir)
         trainer = _build_trainer(params, task, mode, model_dir)
@@ -95,6 +105,10 @@ def run(
         )  # fmt: skip
         step = int(trainer.global_step.numpy())
         latest = runner.checkpoint_manager.latest_checkpoint if step else None
+        if latest:
+            check_complete(latest, trainer.model)
+        if training:
+            write_text(pathlib.Path(model_dir, PARAMS_FILE), [dump_params(params)])
         print(
             describe_run(
                 params, strategy, task, trainer.model, latest, step, model_dir
@@ -106,13 +120,22 @@ def run(
     return last
 
 
-def _seed(params: Any) -> None:
+def _make_folder(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made: {error.strerror}") from error
+
+
+def _seed(params: Any, step: int) -> None:
     seed = params.trainer.seed
     if seed is None:
         return
     tf_keras.utils.set_random_seed(seed)
     if params.task.train_data.seed is None:
-        params.task.train_data.seed = seed
+        params.task.train_data.seed = seed + step
+    if hasattr(params.task.model, "roi_sampler"):
+        params.task.model.roi_sampler.seed = seed
 
 
 def _build_trainer(params: Any, task: Any, mode: str, model_dir: str) -> Trainer:

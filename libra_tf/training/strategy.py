@@ -32,6 +32,9 @@ def build_strategy(runtime: Any) -> tf.distribute.Strategy:
         if runtime.num_gpus:
             raise UserError("runtime.cpu_replicas goes with runtime.num_gpus=0 only")
         return tf.distribute.MirroredStrategy(logical_cpus(cpu_replicas))
+    if runtime.distribution_strategy == "mirrored" and runtime.num_gpus == 0:
+        # One replica either way; XLA works with this strategy only.
+        return tf.distribute.OneDeviceStrategy("device:CPU:0")
     try:
         return distribute_utils.get_distribution_strategy(
             distribution_strategy=runtime.distribution_strategy,
@@ -63,9 +66,10 @@ def logical_cpus(count: int) -> list[str]:
 def check_batch_size(params: Any, strategy: tf.distribute.Strategy) -> None:
     """Refuses a global batch that the replicas cannot share equally."""
     replicas = strategy.num_replicas_in_sync
-    batch_size = params.task.train_data.global_batch_size
-    if batch_size % replicas:
-        raise UserError(
-            f"task.train_data.global_batch_size is {batch_size}; it must be a multiple "
-            f"of the number of replicas, {replicas}"
-        )
+    for name in ("train_data", "validation_data"):
+        batch_size = getattr(params.task, name).global_batch_size
+        if batch_size % replicas:
+            raise UserError(
+                f"task.{name}.global_batch_size is {batch_size}; it must be a multiple "
+                f"of the number of replicas, {replicas}"
+            )
