@@ -127,6 +127,23 @@ class Progress:
         print(line, file=self._stream, flush=True)
 
 
+def last_evaluation(folder: str, step: int) -> dict[str, float] | None:
+    """Returns the metrics that a run wrote for an evaluation at `step`, if it did."""
+    path = os.path.join(folder, METRICS_FILE)
+    if not os.path.isfile(path):
+        return None
+    found = None
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                values = json.loads(line)
+            except ValueError:  # cut by a kill while it was written
+                continue
+            if values.pop("kind") == "validation" and values.pop("step") == step:
+                found = values
+    return found
+
+
 def _scalars(output: dict[str, Any]) -> dict[str, float]:
     arrays = {name: np.asarray(value) for name, value in output.items()}
     return {

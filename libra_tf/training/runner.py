@@ -20,7 +20,7 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import dump_params
 from libra_tf.experiments.task_config import ExperimentConfig
-from libra_tf.training.progress import Progress
+from libra_tf.training.progress import Progress, last_evaluation
 from libra_tf.training.report import describe_run
 from libra_tf.training.resume import (
     check_complete,
@@ -117,7 +117,18 @@ def run(
             flush=True,
         )
         runner.run()
+        if mode == "train_and_eval" and not last:
+            last = _evaluate_once(runner, params, trainer, model_dir, last)
     return last
+
+
+def _evaluate_once(runner, params, trainer, model_dir, last) -> dict[str, float]:
+    """A run that was killed between its last step and the evaluation gets that."""
+    known = last_evaluation(model_dir, int(trainer.global_step.numpy()))
+    if known is None:
+        with trainer.strategy.scope():
+            runner.controller.evaluate(steps=params.trainer.validation_steps)
+    return known or last
 
 
 def _make_folder(path: str) -> None:
