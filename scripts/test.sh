@@ -15,5 +15,5 @@ echo "== lint"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 echo "== tests"
-if [ $# -eq 0 ]; then set -- --slow -n 2; fi
+if [ $# -eq 0 ]; then set -- --slow -n 2 --dist loadfile; fi
 "$PYTHON" -m pytest "$@"

@@ -136,6 +136,11 @@ def test_values_of_a_type_that_fits(setting):
         ),
         ("task.model.roi_sampler.foreground_fraction=1.5", r"in \[0, 1\], got 1.5"),
         ("task.losses.box.gamma=50", "gamma / alpha is 100; balanced L1 overflows"),
+        ("task.model.backbone.type=resnett", "backbone.type is 'resnett'; choose"),
+        ("task.model.backbone.resnet.model_id=19", "model_id is 19; choose 10"),
+        ("task.model.min_level=7", "min_level is 7, above task.model.max_level, 6"),
+        ("trainer.max_to_keep=0", "max_to_keep is 0; it must be > 0"),
+        ("runtime.mixed_precision_dtype=float17", "'float17'; choose None, float32"),
         ("task.model.frozen_stages=5", "frozen_stages is 5 with backbone resnet"),
         ("task.model.rpn_sampler.neg_pos_ub=-1", "neg_pos_ub is -1; it must be >= 0"),
         (

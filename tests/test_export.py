@@ -143,6 +143,16 @@ def test_predict_names_a_broken_image_and_keeps_the_rest(exported, tmp_path, cap
     assert all(r["file_name"] == str(images[0]) for r in results)
 
 
+def test_predict_does_not_overwrite_its_input(exported, tmp_path, capsys):
+    _, run_folder, _, images = exported
+    copy = tmp_path / "one.png"
+    copy.write_bytes(images[0].read_bytes())
+    arguments = ["--model", run_folder, "--out", str(tmp_path)]
+    assert main(["predict", str(copy), *arguments]) == 2
+    assert "name another folder" in capsys.readouterr().err
+    assert copy.read_bytes() == images[0].read_bytes()
+
+
 def test_export_binary_takes_model_gardens_flags(exported, tmp_path):
     kind, run_folder, _, images = exported
     if kind != "fasterrcnn":

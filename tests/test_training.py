@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -15,6 +16,7 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.saved import load_run
 from libra_tf.inference.checkpoint import find_checkpoint
 from libra_tf.training.evaluate import evaluate_checkpoint
+from libra_tf.training.resume import locked
 from libra_tf.training.runner import run
 
 
@@ -174,6 +176,56 @@ def test_a_loss_that_is_not_finite_stops_before_a_checkpoint(records, tmp_path):
     with pytest.raises(UserError, match=r"step 2: .*not finite"):
         train(params, tmp_path, mode="train")
     assert tf.train.latest_checkpoint(str(tmp_path)) is None
+
+
+def copy_of(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "empty", "names another"])
+def test_a_broken_state_file_does_not_restart_the_run(
+    damage, finished, records, tmp_path
+):
+    folder = copy_of(finished, tmp_path)
+    state = folder / "checkpoint"
+    if damage == "lost":
+        state.unlink()
+    elif damage == "cut":
+        state.write_text(state.read_text()[:20])
+    elif damage == "empty":
+        state.write_text("")
+    else:
+        state.write_text('model_checkpoint_path: "ckpt-99"')
+    with pytest.raises(UserError, match="its file `checkpoint` is lost, broken"):
+        train(libra("retinanet", records), folder, mode="train")
+
+
+def test_a_damaged_checkpoint_is_named(finished, records, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    newest = tf.train.latest_checkpoint(str(folder))
+    data = f"{newest}.data-00000-of-00001"
+    os.truncate(data, os.path.getsize(data) // 2)
+    with pytest.raises(UserError, match="is damaged"):
+        train(libra("retinanet", records), folder, mode="train")
+
+
+def test_a_second_training_in_the_folder_is_refused(records, tmp_path):
+    with (
+        locked(str(tmp_path)),
+        pytest.raises(UserError, match="trained by another process"),
+    ):
+        train(libra("retinanet", records), tmp_path, mode="train")
+
+
+def test_a_damaged_record_is_named(records, tmp_path):
+    folder = tmp_path / "records"
+    shutil.copytree(records, folder)
+    (path,) = folder.glob("train-*.tfrecord")
+    os.truncate(path, path.stat().st_size - 100)
+    with pytest.raises(UserError, match=r"train-\*\.tfrecord.* is damaged"):
+        train(libra("retinanet", str(folder)), tmp_path / "run", mode="train")
 
 
 def test_stock_experiments_run_too(records, tmp_path):

@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+from libra_tf.data.atomic import make_folder
 from libra_tf.errors import UserError
 
 EPILOG = """\
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.model) == bool(args.detections):
         raise UserError("give either --model or --detections with --annotations")
     _refuse_foreign_flags(args)
+    if args.out:
+        make_folder(args.out)
     if args.detections:
         values, tables = _evaluate_file(args)
     else:

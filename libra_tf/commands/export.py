@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Exports; returns the exit code."""
     from absl import logging
 
+    from libra_tf.data.atomic import make_folder
     from libra_tf.errors import UserError
     from libra_tf.inference.checkpoint import find_checkpoint
     from libra_tf.inference.serving import SIGNATURES, export_saved_model
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     logging.set_verbosity(logging.WARNING)
     if args.batch_size is not None and args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}; give a number from 1")
+    make_folder(args.out)
     found = find_checkpoint(args.model, newest=args.newest)
     found.params.lock()
     folder = export_saved_model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 
 from libra_tf import __version__
@@ -49,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     verb = next((word for word in argv if not word.startswith("-")), None)
     args = build_parser(verb).parse_args(argv)
     command = importlib.import_module(f"libra_tf.commands.{args.verb}")
+    # As Ctrl-C, so that half-written files are cleaned up.
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         return command.run(args) or 0
     except UserError as error:
@@ -57,6 +60,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("libra: interrupted", file=sys.stderr)
         return 130
+
+
+def _terminate(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Detects; returns 0, or 2 if an image could not be read."""
+    from libra_tf.data.atomic import make_folder
     from libra_tf.evaluation.results import write_json
     from libra_tf.inference.detector import load_detector
     from libra_tf.inference.images import list_images, read_rgb
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is {args.threshold}; give a score from 0 to 1")
     files = list_images(args.images)
+    _refuse_folder_of_inputs(args.out, files)
+    make_folder(args.out)
     ids = _image_ids(files, args.annotations)
     detector = load_detector(args.model, newest=args.newest)
     results, failures = [], []
@@ -74,6 +77,13 @@ def run(args: argparse.Namespace) -> int:
     if failures:
         print(f"libra: {len(failures)} of {len(files)} images failed", file=sys.stderr)
     return 2 if failures else 0
+
+
+def _refuse_folder_of_inputs(out: str, files: list[Path]) -> None:
+    """Pictures are named after the images: they would take their place."""
+    for path in files:
+        if path.resolve().parent == Path(out).resolve():
+            raise UserError(f"--out {out} holds the image {path}; name another folder")
 
 
 def _image_ids(files: list[Path], annotations: str | None) -> dict[Path, int]:

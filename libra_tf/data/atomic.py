@@ -1,10 +1,23 @@
-"""Files that are there whole or not at all."""
+"""Folders, and files that are there whole or not at all."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
+
+from libra_tf.errors import UserError
+
+
+def make_folder(path: str | os.PathLike) -> Path:
+    """Makes a folder and those above it; raises `UserError` if it cannot."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: this folder cannot be made: {error.strerror}; name another one"
+        ) from error
+    return Path(path)
 
 
 def sync(path: Path) -> None:

@@ -54,7 +54,8 @@ def read_coco(path: str | Path) -> Dataset:
 def load_json(path: str | Path) -> Any:
     """Returns the content of a JSON file, or one line that says what is wrong."""
     try:
-        with open(path, encoding="utf-8") as file:
+        # Windows programs put a byte order mark before UTF-8.
+        with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

@@ -58,7 +58,11 @@ class Manifest:
         """Returns a split; the error for an unknown one lists those there are."""
         if name not in self.splits:
             there = ", ".join(sorted(self.splits)) or "none"
-            raise UserError(f"{self.folder}: no split {name!r}; there are: {there}")
+            raise UserError(
+                f"{self.folder}: no split {name!r}; there are: {there}. Convert it "
+                "into this folder too, or name another with task.train_split and "
+                "task.validation_split"
+            )
         return self.splits[name]
 
 

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from libra_tf.data.atomic import make_folder
 from libra_tf.errors import UserError
 
 SPLITS = ("train", "val")
@@ -58,8 +59,13 @@ def synthesize(
     out = Path(out)
     counts = dict(zip(SPLITS, (num_train, num_val), strict=True))
     _check(out, counts, size, seed, difficulty, list(DIFFICULTIES))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    make_folder(out.parent)
+    try:
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UserError(
+            f"{out.parent}: cannot be written to: {error.strerror}"
+        ) from error
     try:
         splits = {
             split: _write_split(

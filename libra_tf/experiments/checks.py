@@ -10,12 +10,14 @@ import math
 from typing import Any
 
 from official.vision.configs import maskrcnn as tfm_maskrcnn
+from official.vision.modeling.backbones.resnet import RESNET_SPECS
 
 from libra_tf.errors import UserError
 from libra_tf.experiments import loss_config, model_config
 from libra_tf.samplers import selection
 
 BEST_METRICS = ("AP", "AP50", "AP75")  # the evaluator always gives these
+PRECISIONS = (None, "float32", "float16", "bfloat16")
 SAMPLER_RULE = (
     "num_sampled_rois",
     "foreground_fraction",
@@ -31,6 +33,11 @@ MAX_GAMMA_OVER_ALPHA = 80  # of balanced L1, whose b is e**(gamma / alpha) - 1
 
 def check(params: Any) -> None:
     """Raises `UserError` for the first contradiction in a resolved experiment."""
+    one_of(
+        "runtime.mixed_precision_dtype",
+        params.runtime.mixed_precision_dtype,
+        PRECISIONS,
+    )
     _check_seams(params.task)
     if isinstance(params.task, tfm_maskrcnn.MaskRCNNTask):
         _check_rcnn(params.task)
@@ -43,7 +50,7 @@ def check(params: Any) -> None:
 def one_of(field: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raises `UserError` unless `value` is among `choices`."""
     if value not in choices:
-        raise UserError(f"{field} is {value!r}; choose {', '.join(choices)}")
+        raise UserError(f"{field} is {value!r}; choose {', '.join(map(str, choices))}")
 
 
 def positive(field: str, value: Any, *, zero: bool = False) -> None:
@@ -59,6 +66,12 @@ def positive(field: str, value: Any, *, zero: bool = False) -> None:
 
 def _check_seams(task: Any) -> None:
     neck, losses = task.model.neck, task.losses
+    if task.model.min_level > task.model.max_level:
+        raise UserError(
+            f"task.model.min_level is {task.model.min_level}, above "
+            f"task.model.max_level, {task.model.max_level}"
+        )
+    positive("task.model.anchor.num_scales", task.model.anchor.num_scales)
     one_of("task.model.neck.type", neck.type, model_config.NECKS)
     one_of("task.model.neck.refine", neck.refine, model_config.REFINEMENTS)
     levels = range(task.model.min_level, task.model.max_level + 1)
@@ -130,6 +143,10 @@ def _check_rcnn(task: Any) -> None:
 
 
 def _check_frozen(task: Any) -> None:
+    resnet = task.model.backbone.get()
+    if task.model.backbone.type == "resnet":
+        sizes = tuple(RESNET_SPECS)
+        one_of("task.model.backbone.resnet.model_id", resnet.model_id, sizes)
     stages, backbone = task.model.frozen_stages, task.model.backbone.type
     if stages not in range(5) or (stages and backbone != "resnet"):
         raise UserError(
@@ -138,7 +155,6 @@ def _check_frozen(task: Any) -> None:
         )
     if task.init_checkpoint:
         return
-    resnet = task.model.backbone.get()
     if task.model.frozen_stages or not getattr(resnet, "bn_trainable", True):
         raise UserError(
             "task.init_checkpoint is empty, but part of the backbone is frozen at its "
@@ -174,6 +190,7 @@ def _check_data(params: Any) -> None:
 
 def _check_intervals(trainer: Any) -> None:
     positive("trainer.train_steps", trainer.train_steps, zero=True)
+    positive("trainer.max_to_keep", trainer.max_to_keep)
     for name in ("steps_per_loop", "summary_interval", "checkpoint_interval"):
         positive(f"trainer.{name}", getattr(trainer, name))
     for name in ("summary_interval", "checkpoint_interval"):

@@ -21,6 +21,8 @@ _LISTS = (list, tuple, Sequence)
 
 def check_types(config: hyperparams.Config, path: str = "") -> None:
     """Raises `UserError` for the first setting below `config` of a wrong kind."""
+    if isinstance(config, hyperparams.OneOfConfig):
+        _check_choice(config, path)
     for field, annotation in type(config)._get_annotations().items():
         value, name = getattr(config, field, None), f"{path}{field}"
         # `a.b=` means an empty text; Model Garden itself leaves some numbers unset.
@@ -34,6 +36,14 @@ def check_types(config: hyperparams.Config, path: str = "") -> None:
             )
         if isinstance(value, hyperparams.Config):
             check_types(value, f"{name}.")
+
+
+def _check_choice(config: hyperparams.OneOfConfig, path: str) -> None:
+    choices = [k for k in vars(config) if k not in (*config.RESERVED_ATTR, "type")]
+    if config.type is not None and config.type not in choices:
+        raise UserError(
+            f"{path}type is {config.type!r}; choose {', '.join(sorted(choices))}"
+        )
 
 
 def _fits(value: Any, annotation: Any) -> bool:

@@ -46,13 +46,7 @@ class LibraDetectionModule(detection.DetectionModule):
             shape=[self._batch_size, *self._padded_size, 3]
         )
         is_rcnn = isinstance(config, tfm_maskrcnn.MaskRCNN)
-        model = (build_maskrcnn if is_rcnn else build_retinanet)(specs, config)
-        # A first call on symbolic inputs creates the weights.
-        size = list(self._padded_size)
-        model(
-            tf_keras.Input([*size, 3]), image_shape=tf_keras.Input([2]), training=False
-        )
-        return model
+        return (build_maskrcnn if is_rcnn else build_retinanet)(specs, config)
 
 
 def build_module(
@@ -71,12 +65,16 @@ def build_module(
       input_type: kind of input, see `INPUT_TYPES`.
     """
     size = input_size or list(params.task.model.input_size[:2])
-    return LibraDetectionModule(
+    module = LibraDetectionModule(
         params=params,
         batch_size=batch_size,
         input_image_size=size,
         input_type=input_type,
     )
+    # Tracing creates the weights. Calling the model would too, but then Keras would
+    # save it with a training step, for which there are no labels.
+    module.get_inference_signatures({input_type: "trace"})
+    return module
 
 
 def export_saved_model(

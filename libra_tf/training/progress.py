@@ -85,7 +85,11 @@ class Progress:
         seconds = time.monotonic() - self._clock
         self._clock = time.monotonic()
         self._write({"kind": "validation", "step": step, "seconds": seconds}, values)
-        shown = "  ".join(f"{k} {values[k]:.3f}" for k in _HEADLINES if k in values)
+        shown = "  ".join(
+            f"{k} {values[k]:.3f}" if values[k] >= 0 else f"{k} n/a (no objects)"
+            for k in _HEADLINES
+            if k in values
+        )
         images = int(values.get("num_images_evaluated", 0))
         missing = int(values.get("num_images_missing", 0))
         of = f" of {images + missing}: a subset!" if missing else ""

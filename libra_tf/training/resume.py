@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -15,10 +17,48 @@ from libra_tf.tasks.restore import checkpoint_step, inspect_checkpoint
 _FIXED = ("experiment", "task.dataset", "task.class_names", "task.model", "task.losses")
 
 
+def newest_checkpoint(model_dir: str) -> str | None:
+    """Returns the newest checkpoint of a folder, None if there is none at all.
+
+    Raises:
+      UserError: there are checkpoints, but the file that says which is the newest is
+        lost, broken or names one that is gone.
+    """
+    with contextlib.suppress(ValueError):  # an empty state file
+        latest = tf.train.latest_checkpoint(model_dir)
+        if latest:
+            return latest
+    names = [os.path.basename(p) for p in tf.io.gfile.glob(f"{model_dir}/ckpt-*.index")]
+    if not names:
+        return None
+    steps = sorted(int(n) for n in (x[5:-6] for x in names) if n.isdigit())
+    raise UserError(
+        f"{model_dir} holds the checkpoints {steps}, but its file `checkpoint` is "
+        "lost, broken or names another; write the line "
+        f'model_checkpoint_path: "ckpt-{steps[-1]}" into it, or give another folder'
+    )
+
+
 def step_to_resume(model_dir: str) -> int:
-    """Returns the step of the newest checkpoint in a folder; 0 if there is none."""
-    latest = tf.train.latest_checkpoint(model_dir)
-    return checkpoint_step(latest) if latest else 0
+    """Returns the step of the newest checkpoint in a folder; 0 if there is none.
+
+    Raises:
+      UserError: the checkpoint cannot be read to its end.
+    """
+    latest = newest_checkpoint(model_dir)
+    if latest is None:
+        return 0
+    try:
+        reader = tf.train.load_checkpoint(latest)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except (IndexError, tf.errors.OpError) as error:
+        text = " ".join(str(error).split())[:100]
+        raise UserError(
+            f"{latest} is damaged ({text}); name an older one in "
+            f"{model_dir}/checkpoint to go on from there, or give another folder"
+        ) from error
+    return checkpoint_step(latest)
 
 
 def check_settings(params: Any, model_dir: str, params_file: str) -> None:
@@ -33,8 +73,10 @@ def check_settings(params: Any, model_dir: str, params_file: str) -> None:
       UserError: names the first setting that differs.
     """
     path = os.path.join(model_dir, params_file)
-    if not tf.train.latest_checkpoint(model_dir) or not os.path.isfile(path):
+    if not newest_checkpoint(model_dir):
         return
+    if not os.path.isfile(path):
+        raise UserError(f"{path} is lost, so the run cannot be continued safely")
     before, now = read_yaml(path), params.as_dict()
     for key in _FIXED:
         difference = _difference(_at(before, key), _at(now, key), key)
@@ -43,6 +85,33 @@ def check_settings(params: Any, model_dir: str, params_file: str) -> None:
                 f"{model_dir} holds a run with {difference}; give another output "
                 "folder, or the same setting to continue it"
             )
+
+
+@contextlib.contextmanager
+def locked(model_dir: str) -> Iterator[None]:
+    """Keeps a second training out of the folder.
+
+    Raises:
+      UserError: another process trains there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a Unix
+        yield
+        return
+    handle = os.open(os.path.join(model_dir, ".lock"), os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise UserError(
+            f"{model_dir} is being trained by another process; wait, or give another "
+            "folder"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_complete(checkpoint: str, model: tf.Module) -> None:

@@ -15,7 +15,7 @@ from official.modeling import performance
 from official.vision.utils import summary_manager
 
 import libra_tf.tasks  # noqa: F401  (registration)
-from libra_tf.data.atomic import write_text
+from libra_tf.data.atomic import make_folder, write_text
 from libra_tf.errors import UserError
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import dump_params
@@ -25,6 +25,7 @@ from libra_tf.training.report import describe_run
 from libra_tf.training.resume import (
     check_complete,
     check_settings,
+    locked,
     step_to_resume,
 )
 from libra_tf.training.strategy import build_strategy, check_batch_size
@@ -50,6 +51,8 @@ def prepare(params: Any, step: int = 0) -> tf.distribute.Strategy:
     params.lock()
     strategy = build_strategy(params.runtime)
     check_batch_size(params, strategy)
+    # Notes on what a checkpoint holds beside the model; report.py counts instead.
+    tf.get_logger().setLevel("ERROR")
     if params.runtime.mixed_precision_dtype:
         performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
     return strategy
@@ -82,9 +85,24 @@ def run(
       UserError: a setting, the data or the checkpoints are at fault.
     """
     stream = stream or sys.stdout
+    make_folder(model_dir)
+    if "train" not in mode:
+        return _run(params, mode, model_dir, 0, async_checkpoints, stream)
+    with locked(model_dir):
+        step = step_to_resume(model_dir)
+        return _run(params, mode, model_dir, step, async_checkpoints, stream)
+
+
+def _run(
+    params: Any,
+    mode: str,
+    model_dir: str,
+    step: int,
+    async_checkpoints: bool,
+    stream: TextIO,
+) -> dict[str, float]:
+    strategy = prepare(params, step)
     training = "train" in mode
-    strategy = prepare(params, step_to_resume(model_dir) if training else 0)
-    _make_folder(model_dir)
     if training:
         check_settings(params, model_dir, PARAMS_FILE)
     with strategy.scope():
@@ -98,7 +116,7 @@ def run(
         stream,
     )
     last: dict[str, float] = {}
-    with _orbit_log(model_dir):
+    with _orbit_log(model_dir), _named_data_errors(params):
         runner = _build_runner(
             strategy, task, mode, params, model_dir, trainer, progress, last,
             async_checkpoints,
@@ -109,17 +127,39 @@ def run(
             check_complete(latest, trainer.model)
         if training:
             write_text(pathlib.Path(model_dir, PARAMS_FILE), [dump_params(params)])
-        print(
-            describe_run(
-                params, strategy, task, trainer.model, latest, step, model_dir
-            ),
-            file=stream,
-            flush=True,
+        block = describe_run(
+            params, strategy, task, trainer.model, latest, step, model_dir
         )
+        print(block, file=stream, flush=True)
+        if training and step >= params.trainer.train_steps:
+            print(
+                f"already at step {step} of {params.trainer.train_steps}: nothing to "
+                "train (raise trainer.train_steps to go on)",
+                file=stream,
+            )
         runner.run()
         if mode == "train_and_eval" and not last:
             last = _evaluate_once(runner, params, trainer, model_dir, last)
     return last
+
+
+@contextlib.contextmanager
+def _named_data_errors(params: Any):
+    """TensorFlow names neither file nor record of what it cannot read."""
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        text = str(error)
+        damaged = isinstance(error, tf.errors.DataLossError)
+        if not damaged and "jpeg" not in text.lower() and "png" not in text.lower():
+            raise
+        files = [params.task.train_data.input_path]
+        files.append(params.task.validation_data.input_path)
+        line = next((x for x in text.splitlines() if "record" in x or "mage" in x), "")
+        raise UserError(
+            f"a record in {' or '.join(map(str, files))} is damaged ({line.strip()}); "
+            "convert the data again"
+        ) from error
 
 
 def _evaluate_once(runner, params, trainer, model_dir, last) -> dict[str, float]:
@@ -129,13 +169,6 @@ def _evaluate_once(runner, params, trainer, model_dir, last) -> dict[str, float]
         with trainer.strategy.scope():
             runner.controller.evaluate(steps=params.trainer.validation_steps)
     return known or last
-
-
-def _make_folder(path: str) -> None:
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be made: {error.strerror}") from error
 
 
 def _seed(params: Any, step: int) -> None:
@@ -150,6 +183,14 @@ def _seed(params: Any, step: int) -> None:
 
 
 def _build_trainer(params: Any, task: Any, mode: str, model_dir: str) -> Trainer:
+    try:
+        exporter = train_lib.maybe_create_best_ckpt_exporter(params, model_dir)
+    except ValueError as error:
+        folder = os.path.join(model_dir, params.trainer.best_checkpoint_export_subdir)
+        raise UserError(
+            f"{folder}/info.json is damaged ({error}); remove it, and the next "
+            "evaluation writes it again"
+        ) from error
     model = task.build_model()
     return Trainer(
         params,
@@ -158,9 +199,7 @@ def _build_trainer(params: Any, task: Any, mode: str, model_dir: str) -> Trainer
         optimizer=train_utils.create_optimizer(task, params),
         train="train" in mode,
         evaluate="eval" in mode,
-        checkpoint_exporter=train_lib.maybe_create_best_ckpt_exporter(
-            params, model_dir
-        ),
+        checkpoint_exporter=exporter,
     )
 
 

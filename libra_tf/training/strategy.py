@@ -43,7 +43,10 @@ def build_strategy(runtime: Any) -> tf.distribute.Strategy:
             tpu_address=runtime.tpu,
         )
     except ValueError as error:
-        raise UserError(f"runtime.distribution_strategy: {error}") from error
+        raise UserError(
+            f"runtime.distribution_strategy: {error} (mirrored, one_device, "
+            "multi_worker_mirrored and parameter_server are for CPU and GPU)"
+        ) from error
 
 
 def logical_cpus(count: int) -> list[str]:
