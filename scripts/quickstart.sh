@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Trains, evaluates, exports and tries a Libra Faster R-CNN, from nothing.
 #
-#   scripts/quickstart.sh                    embedded shapes, about five minutes
-#   scripts/quickstart.sh --data DIR         a folder in COCO's layout
+#   scripts/quickstart.sh                    embedded shapes, about six minutes
+#   scripts/quickstart.sh --data DIR         a folder in COCO's layout, 800 steps
 #   scripts/quickstart.sh --out DIR          where everything goes (default runs/...)
 #   scripts/quickstart.sh --config NAME      another of `libra config list`
 #
 # DIR/annotations/instances_{train,val}.json, DIR/images/{train,val}/. Finished steps
-# are not done again; delete the output folder to start over.
+# are not done again; delete the output folder to start over. VENV=DIR uses another
+# virtual environment than .venv.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/install.sh"
 

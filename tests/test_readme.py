@@ -53,3 +53,7 @@ def test_files_and_configs_that_are_named_exist():
     assert names
     for name in names:
         assert (ROOT / name).exists(), name
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in README

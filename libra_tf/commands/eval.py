@@ -70,7 +70,7 @@ def _evaluate_file(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]
     )
     values = to_json_dict(metrics)
     if args.out:
-        write_json(os.path.join(args.out, "metrics.json"), values)
+        write_json(os.path.join(args.out, "metrics.json"), values, indent=1)
         known = {k: v for k, v in metrics.summary.items() if v is not None}
         write_scalars(args.out, 0, known)
     return values, [format_table(metrics)]
@@ -104,7 +104,8 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]
     if args.max_detections:
         found.params.task.max_num_eval_detections = args.max_detections
     flat, evaluator = evaluate_checkpoint(found.params, found.path)
-    tables = [format_table(m) for m in evaluator.last_metrics.values()]
+    tables = [f"{found.path} on {found.params.task.annotation_file}"]
+    tables += [format_table(m) for m in evaluator.last_metrics.values()]
     recall = {k: v for k, v in flat.items() if "@" in k}
     if recall:
         rows = "  ".join(f"{k} {v:.4f}" for k, v in recall.items())
@@ -115,7 +116,7 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]
         **{k: to_json_dict(m) for k, m in evaluator.last_metrics.items()},
     }
     if args.out:
-        write_json(os.path.join(args.out, "metrics.json"), values)
+        write_json(os.path.join(args.out, "metrics.json"), values, indent=1)
         evaluator.save_detections(os.path.join(args.out, "detections.json"))
         write_scalars(args.out, checkpoint_step(found.path), flat)
         tables.append(f"written to {args.out}")

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from libra_tf.inference.checkpoint import find_checkpoint
     from libra_tf.inference.serving import SIGNATURES, export_saved_model
 
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)  # Keras tells what it does not save
     if args.batch_size is not None and args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}; give a number from 1")
     make_folder(args.out)

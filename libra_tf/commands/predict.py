@@ -31,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of a run, checkpoint prefix, or SavedModel")  # fmt: skip
     add("--newest", action="store_true", help="the newest checkpoint, not the best")
     add("--out", metavar="DIR", required=True, help="output folder")
-    add("--threshold", type=float, default=0.5, help="lowest score in pictures")
+    add(
+        "--threshold",
+        type=float,
+        default=0.5,
+        help="lowest score in pictures (default 0.5)",
+    )
     add("--annotations", metavar="A.json", help="COCO file that gives the image ids")
     add("--no-pictures", action="store_true", help="write detections.json only")
     add("--max-pixels", type=int, default=50_000_000, help="refuse larger images")

@@ -97,9 +97,9 @@ def parse_json(text: str, name: str | os.PathLike) -> Any:
         raise UserError(f"{name}: is nested too deep to be COCO JSON") from error
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
+def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:
     """Writes a JSON file in one step; see `write_file`."""
-    write_file(path, json.dumps(value).encode())
+    write_file(path, json.dumps(value, indent=indent).encode() + b"\n")
 
 
 def write_file(path: str | os.PathLike, content: bytes) -> None:

@@ -137,10 +137,22 @@ def _run(
                 "train (raise trainer.train_steps to go on)",
                 file=stream,
             )
+        if training and step < params.trainer.train_steps:
+            print("the first steps take long: they are compiled", file=stream)
         runner.run()
         if mode == "train_and_eval" and not last:
             last = _evaluate_once(runner, params, trainer, model_dir, last)
+    if training and trainer.checkpoint_exporter:
+        _tell_best(trainer, params.trainer, model_dir, stream)
     return last
+
+
+def _tell_best(trainer, config, model_dir, stream) -> None:
+    best = trainer.checkpoint_exporter.best_ckpt_logs
+    if best:
+        name = config.best_checkpoint_eval_metric
+        folder = os.path.join(model_dir, config.best_checkpoint_export_subdir)
+        print(f"best {name} {float(best[name]):.3f}: {folder}", file=stream)
 
 
 @contextlib.contextmanager
