@@ -57,6 +57,8 @@ def main(_) -> None:
     except UserError as error:
         print(f"libra_tf.train: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

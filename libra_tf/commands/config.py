@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from libra_tf.commands.verbs import add_verb
 from libra_tf.errors import UserError
 
 LIST = """\
@@ -41,9 +42,9 @@ ANY_CLASSES, ANY_RECORDS = 2, "*.tfrecord"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the sub-verbs."""
     verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = _verb(verbs, "list", "experiments and shipped files", LIST)
+    listing = add_verb(verbs, "list", "experiments and shipped files", LIST)
     listing.add_argument("--json", action="store_true", help="print JSON on stdout")
-    show = _verb(verbs, "show", "print all settings", SHOW)
+    show = add_verb(verbs, "show", "print all settings", SHOW)
     show.add_argument("--experiment", metavar="NAME", help="default: the files' own")
     show.add_argument(
         "--config",
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="one setting; may be given again",
     )
-    check = _verb(verbs, "check", "find mistakes in files", CHECK)
+    check = add_verb(verbs, "check", "find mistakes in files", CHECK)
     check.add_argument("files", metavar="FILE", nargs="+", help="file or shipped name")
     for sub in (show, check):
         sub.add_argument("--data", metavar="DIR", help="folder of `libra data convert`")
@@ -68,15 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the chosen sub-verb."""
     return {"list": _list, "show": _show, "check": _check}[args.action](args)
-
-
-def _verb(verbs: Any, name: str, text: str, epilog: str) -> argparse.ArgumentParser:
-    return verbs.add_parser(
-        name,
-        help=text,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def _list(args: argparse.Namespace) -> int:

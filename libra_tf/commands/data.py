@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from libra_tf.commands.verbs import add_verb
 from libra_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,9 +48,9 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the sub-verbs."""
     verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _add_convert(_verb(verbs, "convert", "make TFRecords from COCO or VOC", CONVERT))
-    _add_synthesize(_verb(verbs, "synthesize", "draw a small data set", SYNTHESIZE))
-    info = _verb(verbs, "info", "describe a converted folder", INFO)
+    _add_convert(add_verb(verbs, "convert", "make TFRecords from COCO or VOC", CONVERT))
+    _add_synthesize(add_verb(verbs, "synthesize", "draw a small data set", SYNTHESIZE))
+    info = add_verb(verbs, "info", "describe a converted folder", INFO)
     info.add_argument("folder", metavar="OUT", help="folder with dataset.json")
     for sub in verbs.choices.values():
         sub.add_argument("--json", action="store_true", help="print JSON on stdout")
@@ -59,15 +60,6 @@ def run(args: argparse.Namespace) -> int:
     """Runs the chosen sub-verb."""
     return {"convert": _convert, "synthesize": _synthesize, "info": _info}[args.action](
         args
-    )
-
-
-def _verb(verbs: Any, name: str, text: str, epilog: str) -> argparse.ArgumentParser:
-    return verbs.add_parser(
-        name,
-        help=text,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 
 from libra_tf import __version__
+from libra_tf.commands.verbs import add_verb
 from libra_tf.errors import UserError
 
 # Order of a first session. Modules load only when their verb is asked for, so that
@@ -32,9 +33,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in VERBS.items():
-        sub = verbs.add_parser(
-            name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        sub = add_verb(verbs, name, text)
         if name == verb:
             importlib.import_module(f"libra_tf.commands.{name}").add_arguments(sub)
     return parser

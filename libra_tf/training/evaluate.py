@@ -13,7 +13,7 @@ from official.core import task_factory
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.evaluation.evaluator import CocoEvaluator
 from libra_tf.tasks.restore import restore_all
-from libra_tf.training.runner import prepare
+from libra_tf.training.prepare import prepare
 
 
 def evaluate_checkpoint(

@@ -9,17 +9,14 @@ import sys
 from typing import Any, TextIO
 
 import tensorflow as tf
-import tf_keras
 from official.core import task_factory, train_lib, train_utils
-from official.modeling import performance
 from official.vision.utils import summary_manager
 
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.data.atomic import make_folder, write_text
 from libra_tf.errors import UserError
-from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import dump_params
-from libra_tf.experiments.task_config import ExperimentConfig
+from libra_tf.training.prepare import prepare
 from libra_tf.training.progress import Progress, last_evaluation
 from libra_tf.training.report import describe_run
 from libra_tf.training.resume import (
@@ -28,34 +25,11 @@ from libra_tf.training.resume import (
     locked,
     step_to_resume,
 )
-from libra_tf.training.strategy import build_strategy, check_batch_size
+from libra_tf.training.stop import StopOnSignal, StopTraining
 from libra_tf.training.trainer import Trainer
 
 PARAMS_FILE = "params.yaml"
 LOG_FILE = "orbit.log"
-
-
-def prepare(params: Any, step: int = 0) -> tf.distribute.Strategy:
-    """Resolves and locks `params`, sets precision and seed; returns the strategy.
-
-    Experiments of Model Garden itself are run as they are.
-
-    Args:
-      params: experiment; changed in place.
-      step: at which training goes on; a resumed run draws other data than at step 0.
-    """
-    if isinstance(params, ExperimentConfig):
-        resolve(params)
-        _seed(params, step)
-    params.validate()
-    params.lock()
-    strategy = build_strategy(params.runtime)
-    check_batch_size(params, strategy)
-    # Notes on what a checkpoint holds beside the model; report.py counts instead.
-    tf.get_logger().setLevel("ERROR")
-    if params.runtime.mixed_precision_dtype:
-        performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
-    return strategy
 
 
 def run(
@@ -83,6 +57,7 @@ def run(
 
     Raises:
       UserError: a setting, the data or the checkpoints are at fault.
+      KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, after saving a checkpoint.
     """
     stream = stream or sys.stdout
     make_folder(model_dir)
@@ -116,10 +91,11 @@ def _run(
         stream,
     )
     last: dict[str, float] = {}
+    stop = StopOnSignal(stream)
     with _orbit_log(model_dir), _named_data_errors(params):
         runner = _build_runner(
             strategy, task, mode, params, model_dir, trainer, progress, last,
-            async_checkpoints,
+            stop, async_checkpoints,
         )  # fmt: skip
         step = int(trainer.global_step.numpy())
         latest = runner.checkpoint_manager.latest_checkpoint if step else None
@@ -139,7 +115,10 @@ def _run(
             )
         if training and step < params.trainer.train_steps:
             print("the first steps take long: they are compiled", file=stream)
-        runner.run()
+        if training:
+            _run_until_signal(runner, trainer, stop, stream)
+        else:
+            runner.run()
         if mode == "train_and_eval" and not last:
             last = _evaluate_once(runner, params, trainer, model_dir, last)
     if training and trainer.checkpoint_exporter:
@@ -174,6 +153,21 @@ def _named_data_errors(params: Any):
         ) from error
 
 
+def _run_until_signal(runner, trainer, stop, stream) -> None:
+    try:
+        with stop:
+            runner.run()
+    except StopTraining:
+        step = int(trainer.global_step.numpy())
+        path = runner.checkpoint_manager.save(checkpoint_number=step)
+        print(
+            f"stopped at step {step}, saved {path}; run the same command to go on",
+            file=stream,
+            flush=True,
+        )
+        raise KeyboardInterrupt from None
+
+
 def _evaluate_once(runner, params, trainer, model_dir, last) -> dict[str, float]:
     """A run that was killed between its last step and the evaluation gets that."""
     known = last_evaluation(model_dir, int(trainer.global_step.numpy()))
@@ -181,17 +175,6 @@ def _evaluate_once(runner, params, trainer, model_dir, last) -> dict[str, float]
         with trainer.strategy.scope():
             runner.controller.evaluate(steps=params.trainer.validation_steps)
     return known or last
-
-
-def _seed(params: Any, step: int) -> None:
-    seed = params.trainer.seed
-    if seed is None:
-        return
-    tf_keras.utils.set_random_seed(seed)
-    if params.task.train_data.seed is None:
-        params.task.train_data.seed = seed + step
-    if hasattr(params.task.model, "roi_sampler"):
-        params.task.model.roi_sampler.seed = seed
 
 
 def _build_trainer(params: Any, task: Any, mode: str, model_dir: str) -> Trainer:
@@ -216,8 +199,9 @@ def _build_trainer(params: Any, task: Any, mode: str, model_dir: str) -> Trainer
 
 
 def _build_runner(
-    strategy, task, mode, params, model_dir, trainer, progress, last, async_checkpoints
-):
+    strategy, task, mode, params, model_dir, trainer, progress, last, stop,
+    async_checkpoints,
+):  # fmt: skip
     def remember(output):
         last.update({k: float(v) for k, v in output.items() if tf.rank(v) == 0})
 
@@ -229,7 +213,7 @@ def _build_runner(
             params=params,
             model_dir=model_dir,
             trainer=trainer,
-            train_actions=[progress.on_train] if "train" in mode else None,
+            train_actions=[progress.on_train, stop.check] if "train" in mode else None,
             eval_actions=[progress.on_eval, remember],
             eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(
                 params=params, model_dir=model_dir

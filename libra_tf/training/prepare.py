@@ -1,0 +1,47 @@
+"""From an experiment as written to one that is locked, with devices and seeds set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from official.modeling import performance
+
+from libra_tf.experiments.resolve import resolve
+from libra_tf.experiments.task_config import ExperimentConfig
+from libra_tf.training.strategy import build_strategy, check_batch_size
+
+
+def prepare(params: Any, step: int = 0) -> tf.distribute.Strategy:
+    """Resolves and locks `params`, sets precision and seed; returns the strategy.
+
+    Experiments of Model Garden itself are run as they are.
+
+    Args:
+      params: experiment; changed in place.
+      step: at which training goes on; a resumed run draws other data than at step 0.
+    """
+    if isinstance(params, ExperimentConfig):
+        resolve(params)
+        _seed(params, step)
+    params.validate()
+    params.lock()
+    strategy = build_strategy(params.runtime)
+    check_batch_size(params, strategy)
+    # Notes on what a checkpoint holds beside the model; report.py counts instead.
+    tf.get_logger().setLevel("ERROR")
+    if params.runtime.mixed_precision_dtype:
+        performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
+    return strategy
+
+
+def _seed(params: Any, step: int) -> None:
+    seed = params.trainer.seed
+    if seed is None:
+        return
+    tf_keras.utils.set_random_seed(seed)
+    if params.task.train_data.seed is None:
+        params.task.train_data.seed = seed + step
+    if hasattr(params.task.model, "roi_sampler"):
+        params.task.model.roi_sampler.seed = seed
