@@ -32,6 +32,12 @@ class DatasetFields:
     class_names: list[str] = dataclasses.field(default_factory=list)
 
 
+def names_by_id(task: tfm.TaskConfig) -> dict[int, str]:
+    """Returns class id to name, without the background and the gaps in the ids."""
+    names = enumerate(getattr(task, "class_names", ()))
+    return {i: name for i, name in names if i and name}
+
+
 @dataclasses.dataclass
 class MaskRCNNTask(DatasetFields, tfm_maskrcnn.MaskRCNNTask):
     """Faster and Mask R-CNN.

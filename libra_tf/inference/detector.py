@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.evaluation.batches import ImageDetections, rows
+from libra_tf.experiments.task_config import names_by_id
 from libra_tf.inference.checkpoint import find_checkpoint
 from libra_tf.inference.serving import DESCRIPTION, build_module
 from libra_tf.tasks.restore import restore_all
@@ -108,10 +109,9 @@ def _from_checkpoint(path: str, newest: bool) -> Detector:
     found.params.lock()
     module = build_module(found.params)
     restore_all(found.path, {"model": module.model})
-    names = dict(enumerate(found.params.task.class_names))
     return Detector(
         module.get_inference_signatures({"image_tensor": "serve"})["serve"],
-        {i: name for i, name in names.items() if i and name},
+        names_by_id(found.params.task),
         found.path,
         owner=module,
     )

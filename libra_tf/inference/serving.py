@@ -13,10 +13,10 @@ from official.vision.serving import detection, export_saved_model_lib
 
 from libra_tf.data.atomic import write_text
 from libra_tf.errors import UserError
-from libra_tf.experiments.task_config import ExperimentConfig
+from libra_tf.experiments.task_config import ExperimentConfig, names_by_id
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
-from libra_tf.tasks.restore import checkpoint_step, inspect_checkpoint
+from libra_tf.tasks.restore import checkpoint_step, require_all
 
 INPUT_TYPES = ("image_tensor", "image_bytes", "tf_example")
 # One file takes them all; the first is what servers call by default.
@@ -109,9 +109,7 @@ def export_saved_model(
         input_size=size,
         input_type=options["input_type"],
     )
-    report = inspect_checkpoint(checkpoint, {"model": module.model})
-    if report.restored < report.total:
-        raise UserError(f"the checkpoint does not fit the model: {report}")
+    require_all(checkpoint, {"model": module.model})
     export_saved_model_lib.export_inference_graph(
         batch_size=batch_size,
         input_image_size=size,
@@ -131,10 +129,9 @@ def export_saved_model(
 
 def describe_model(params: Any, checkpoint: str) -> dict[str, Any]:
     """Returns what a user of the SavedModel cannot see in its signatures."""
-    names = getattr(params.task, "class_names", [])
     return {
         "experiment": getattr(params, "experiment", ""),
-        "class_names": {str(i): n for i, n in enumerate(names) if i and n},
+        "class_names": names_by_id(params.task),
         "input_size": list(params.task.model.input_size[:2]),
         "global_step": checkpoint_step(checkpoint),
     }

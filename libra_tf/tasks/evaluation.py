@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from libra_tf.evaluation.evaluator import CocoEvaluator
+from libra_tf.experiments.task_config import names_by_id
 
 # Always logged, since a best checkpoint may be chosen by them; -1 where there is no
 # object, as pycocotools has it.
@@ -35,11 +36,10 @@ def build_evaluator(
       include_mask: evaluate masks too.
       proposals: numbers of proposals to compute recall for.
     """
-    names = dict(enumerate(task_config.class_names))
     return CocoEvaluator(
         annotation_file=task_config.annotation_file or None,
         include_mask=include_mask,
         max_detections=task_config.max_num_eval_detections,
-        class_names={i: name for i, name in names.items() if i and name} or None,
+        class_names=names_by_id(task_config) or None,
         proposal_numbers=proposals,
     )

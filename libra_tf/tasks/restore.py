@@ -122,10 +122,15 @@ def restore_all(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
 
     See `restore_weights`.
     """
+    require_all(path, items)
+    return _walk(path, items, assign=True)
+
+
+def require_all(path: str, items: Mapping[str, tf.Module]) -> None:
+    """Raises `UserError` unless the checkpoint has every variable below `items`."""
     report = inspect_checkpoint(path, items)
     if report.restored < report.total:
         raise UserError(f"the checkpoint does not fit the model: {report}")
-    return _walk(path, items, assign=True)
 
 
 def inspect_checkpoint(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from libra_tf.experiments.task_config import names_by_id
 from libra_tf.tasks.restore import inspect_checkpoint
 
 
@@ -40,7 +41,7 @@ def describe_run(
 
 
 def _classes(task: Any) -> str:
-    names = [n for n in getattr(task, "class_names", [])[1:] if n]
+    names = list(names_by_id(task).values())
     shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
     count = task.model.num_classes
     return f"{len(names) or count - 1} ({shown})" if names else f"{count - 1}"
