@@ -27,7 +27,8 @@ BELOW = {
     "experiments": {"data", "samplers"},
     "models": {"ops", "losses", "layers", "samplers", "experiments"},
     "tasks": {
-        "ops", "losses", "layers", "samplers", "experiments", "models", "evaluation"
+        "ops", "losses", "layers", "samplers", "experiments", "models", "evaluation",
+        "data",
     },
     "inference": {"data", "evaluation", "experiments", "models", "tasks"},
     "training": {"data", "evaluation", "experiments", "models", "tasks"},

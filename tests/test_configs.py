@@ -9,6 +9,7 @@ import yaml
 from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
+from libra_tf.ablation.plan import load_plan
 from libra_tf.commands.main import main
 from libra_tf.experiments.files import config_files
 from libra_tf.experiments.resolve import resolve
@@ -16,10 +17,12 @@ from libra_tf.experiments.saved import get_experiment, load_experiment
 from libra_tf.models.maskrcnn import build_roi_sampler
 from libra_tf.models.neck import DecoderWithNeck
 from libra_tf.samplers import RoISampler
+from libra_tf.tasks.evaluation import proposal_numbers
 
 FILES = config_files()
 TABLES = [name for name in FILES if name.startswith("libra/table")]
 PUBLISHED = [name for name in FILES if name.startswith("libra/")]
+SURVEY = [name for name in FILES if name.startswith("survey/")]
 # Built at 128 pixels instead of 1024: the weights are the same.
 SMALL = [128, 128, 3]
 # A ResNet-50 takes seconds to build: one per experiment, the others with --slow.
@@ -101,7 +104,14 @@ def test_the_tables_of_the_paper_are_there():
     for name in TABLES:
         table = name.split("/")[1]
         counts[table] = counts.get(table, 0) + 1
-    assert counts == {"table1": 8, "table2": 4, "table4": 4, "table5": 2, "table6": 10}
+    assert counts == {
+        "table1": 8,
+        "table2": 4,
+        "table3": 3,
+        "table4": 5,
+        "table5": 5,
+        "table6": 11,
+    }
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -125,15 +135,31 @@ def test_head_of_a_published_row(name):
     if name in TABLES:
         table = name.split("/")[1].replace("table", "Table ")
         assert labels["Paper"].startswith(f"Libra R-CNN (CVPR 2019), {table}, row")
-        assert re.search(r"\bAP \d\d\.\d", labels["Expected"])
+        metric = "AR@1000" if table == "Table 3" else "AP"
+        assert re.search(rf"\b{metric} \d\d\.\d", labels["Expected"])
         assert labels["Expected"].endswith("Published; not measured here.")
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", SURVEY)
+def test_head_of_a_survey_row(name):
+    labels = head(name)
+    assert "survey" in labels["Paper"]
+    assert "(arXiv 2006.09238)" in labels["Paper"]
+    assert "Differs" in labels
+    assert labels["Expected"].lower().endswith("not measured here.")
+    timed = "s per iteration" in labels["Hardware"]
+    assert timed or "not measured" in labels["Hardware"]
+
+
+@pytest.mark.parametrize("name", PUBLISHED + SURVEY)
 def test_hours_follow_from_the_time_of_a_step(name):
     text = head(name)["Hardware"]
     pattern = r"(\d+) epochs;.* ([\d.]+) h .* ([\d.]+) s per iteration x ([\d,]+) "
-    epochs, hours, seconds, steps = re.search(pattern, text).groups()
+    match = re.search(pattern, text)
+    if match is None:
+        assert name not in TABLES
+        return
+    epochs, hours, seconds, steps = match.groups()
     steps = int(steps.replace(",", ""))
     assert load_experiment(None, [FILES[name]]).trainer.train_steps == steps
     assert steps == int(epochs) * (118287 // 16)
@@ -186,12 +212,16 @@ ABLATIONS = {
     "table2/2_iou_balanced_sampling": ("none", *BALANCED, "smooth_l1"),
     "table2/3_balanced_feature_pyramid": ("non_local", *BALANCED, "smooth_l1"),
     "table2/4_balanced_l1": ("non_local", *BALANCED, "balanced_l1"),
+    "table4/baseline": ("none", *RANDOM, "smooth_l1"),
     "table4/pos_balance": ("none", "instance_balanced", "random", 3, "smooth_l1"),
     "table4/k2": ("none", *BALANCED[:2], 2, "smooth_l1"),
     "table4/k3": ("none", *BALANCED, "smooth_l1"),
     "table4/k5": ("none", *BALANCED[:2], 5, "smooth_l1"),
+    "table5/0_baseline": ("none", *RANDOM, "smooth_l1"),
     "table5/1_integration": ("integration", *RANDOM, "smooth_l1"),
     "table5/2_refinement": ("non_local", *RANDOM, "smooth_l1"),
+    "table5/3_pafpn": ("path_aggregation", *RANDOM, "smooth_l1"),
+    "table5/4_balanced_pafpn": ("balanced_path_aggregation", *RANDOM, "smooth_l1"),
 }
 
 
@@ -201,7 +231,7 @@ def test_ablation_row(name):
     neck, sampler = task.model.neck, task.model.roi_sampler
     pyramid = "integration" if neck.refine == "none" else neck.refine
     found = (
-        "none" if neck.type == "none" else pyramid,
+        pyramid if neck.type == "balanced_feature_pyramid" else neck.type,
         sampler.positives,
         sampler.negatives,
         sampler.num_bins,
@@ -222,7 +252,7 @@ def test_box_losses_of_table_6():
             box = task.losses.box
             grid = (box.alpha, box.gamma) if box.type == "balanced_l1" else ()
             found.append((box.type, box.weight, *grid))
-    smooth = [("smooth_l1", weight) for weight in (1.5, 2.0)]
+    smooth = [("smooth_l1", weight) for weight in (1.0, 1.5, 2.0)]
     absolute = [("l1", weight) for weight in (1.0, 1.5, 2.0)]
     grid = [(0.2, 1.0), (0.3, 1.0), (0.5, 1.0), (0.5, 1.5), (0.5, 2.0)]
     balanced = [("balanced_l1", 1.0, *pair) for pair in grid]
@@ -240,6 +270,199 @@ def test_baselines_of_table_1_have_no_switch_on():
                 assert task.model.roi_sampler.negatives == "random"
                 assert task.model.roi_sampler.positives == "random"
                 assert task.model.rpn_sampler.neg_pos_ub == 0
+
+
+def test_proposals_of_table_3():
+    found = {}
+    for name in TABLES:
+        if "/table3/" in name:
+            params = load_experiment(None, [FILES[name]])
+            task, model = params.task, params.task.model
+            # The RPN alone is trained, and a thousand proposals of it are judged.
+            assert (task.losses.frcnn_class_weight, task.losses.frcnn_box_weight) == (
+                0,
+                0,
+            )
+            assert (task.losses.rpn_score_weight, task.losses.rpn_box_weight) == (1, 1)
+            assert params.trainer.best_checkpoint_export_subdir == ""
+            numbers = proposal_numbers(model.roi_generator.test_num_proposals)
+            assert task.evaluate_proposals
+            assert numbers == (100, 300, 1000)
+            rpn = model.rpn_sampler
+            found[name.split("/")[-1]] = (
+                model.backbone.resnet.model_id,
+                model.neck.type,
+                rpn.negatives,
+                rpn.num_bins,
+                rpn.neg_pos_ub,
+            )
+    assert found == {
+        "rpn_r50_1x": (50, "none", "random", 3, 0),
+        "rpn_r101_1x": (101, "none", "random", 3, 0),
+        "libra_rpn_r50_1x": (50, "balanced_feature_pyramid", "iou_balanced", 3, 5),
+    }
+
+
+# What each row of the survey changes in its baseline, as released.
+ALL_SAMPLES = {
+    "task.model.rpn_sampler.negatives": "all",
+    "task.model.roi_sampler.positives": "all",
+    "task.model.roi_sampler.negatives": "all",
+    "task.model.roi_generator.num_proposals": 1000,
+    "task.losses.normalizer": "positives",
+}
+ISR = {
+    "task.model.roi_sampler.negatives": "score_ranked",
+    "task.model.roi_generator.test_pre_nms_top_k": 2000,
+    "task.model.roi_generator.test_num_proposals": 2000,
+    "task.losses.isr.enabled": True,
+}
+HARDEST = {
+    "task.model.roi_sampler.positives": "hardest",
+    "task.model.roi_sampler.negatives": "hardest",
+}
+CLASS_LOSS = "task.losses.classification.type"
+NO_GAP = {"task.train_data.parser.unmatched_threshold": 0.5}
+RATES = "trainer.optimizer_config.learning_rate.stepwise."
+SURVEY_ROWS = {
+    "fasterrcnn_biased": {},
+    "fasterrcnn_ohem": HARDEST,
+    "fasterrcnn_ohem_without_quota": HARDEST
+    | {"task.model.roi_sampler.without_quota": True},
+    "fasterrcnn_iou_balanced": {"task.model.roi_sampler.negatives": "iou_balanced"},
+    "fasterrcnn_isr": ISR,
+    "fasterrcnn_pisa": ISR | {"task.losses.carl.weight": 1.0},
+    "fasterrcnn_no_sampling": ALL_SAMPLES,
+    "fasterrcnn_sampling_free": ALL_SAMPLES
+    | {
+        "task.model.prior.from_data": True,
+        "task.model.detection_generator.pre_nms_score_threshold": 1e-4,
+        "task.losses.guided.enabled": True,
+        "task.losses.rpn_score_weight": 0.5,
+        "task.losses.rpn_box_weight": 0.5,
+    },
+    "fasterrcnn_residual_objectness": {"task.model.objectness.type": "residual"},
+    "retinanet_focal": {},
+    "retinanet_focal_model_garden": {"task.losses.focal_loss_gamma": 1.5},
+    "retinanet_cross_entropy": {CLASS_LOSS: "cross_entropy"},
+    "retinanet_ghm_c": {
+        CLASS_LOSS: "ghm_c",
+        "task.losses.classification.ghm.per_level": True,
+    },
+    "retinanet_ghm_c_r": {
+        CLASS_LOSS: "ghm_c",
+        "task.losses.classification.ghm.per_level": True,
+        "task.losses.box.type": "ghm_r",
+        "task.losses.box.weight": 10.0,
+        "task.losses.box.ghm.per_level": True,
+    },
+    "retinanet_isr_p": {"task.losses.isr.enabled": True},
+    "retinanet_pisa": {
+        "task.losses.isr.enabled": True,
+        "task.losses.carl.weight": 1.0,
+    },
+    "retinanet_ap_loss": {
+        CLASS_LOSS: "average_precision",
+        "task.losses.box.beta": 1.0,
+        "task.losses.box.weight": 0.25,
+        "task.model.input_size": [512, 512, 3],
+        "task.model.anchor.num_scales": 2,
+        "task.model.detection_generator.box_coder_weights": [10.0, 10.0, 5.0, 5.0],
+        "task.model.detection_generator.pre_nms_score_threshold": 0.01,
+        "task.train_data.parser.keep_aspect_ratio": False,
+        "task.train_data.parser.aug_scale_min": 0.5,
+        "task.train_data.parser.aug_scale_max": 2.0,
+        "trainer.train_steps": 100 * 7392,
+        "trainer.optimizer_config.optimizer.sgd.global_clipnorm": None,
+        f"{RATES}boundaries": [60 * 7392, 80 * 7392],
+        f"{RATES}values": [1e-3, 1e-4, 1e-5],
+        "trainer.optimizer_config.warmup.linear.warmup_learning_rate": 0.000333333,
+    },
+    "retinanet_dr_loss": NO_GAP
+    | {
+        CLASS_LOSS: "distributional_ranking",
+        "task.losses.box.weight": 0.25,
+        "task.model.prior.value": 0.5,
+        "task.model.detection_generator.pre_nms_score_threshold": 0.2,
+    },
+    "retinanet_residual_objectness": {
+        "task.model.objectness.type": "residual",
+        CLASS_LOSS: "residual_objectness",
+        "task.losses.box.type": "l1",
+    },
+    "retinanet_sampling_free": NO_GAP
+    | {
+        CLASS_LOSS: "cross_entropy",
+        "task.losses.box.weight": 0.25,
+        "task.losses.guided.enabled": True,
+        "task.model.prior.from_data": True,
+        "task.model.prior.score_threshold": "global_prior",
+        "task.model.detection_generator.nms_iou_threshold": 0.55,
+        # The measured threshold acts beside this one.
+        "task.model.detection_generator.pre_nms_score_threshold": 0.0,
+    },
+}
+SURVEY_BASELINES = {
+    "fasterrcnn": "survey/fasterrcnn_biased",
+    "retinanet": "survey/retinanet_focal",
+}
+SURVEY_BASELINE_AP = {"fasterrcnn": "36.4", "retinanet": "35.6"}  # mmdetection
+
+
+def test_all_rows_of_the_survey_are_there():
+    assert [name.removeprefix("survey/") for name in SURVEY] == sorted(SURVEY_ROWS)
+
+
+@pytest.mark.parametrize("name", SURVEY)
+def test_survey_row_changes_its_baseline_only_where_the_method_does(name):
+    row = name.removeprefix("survey/")
+    baseline = SURVEY_BASELINES[row.split("_")[0]]
+    params = load_experiment(None, [FILES[name]])
+    changed = differences(params, load_experiment(None, [FILES[baseline]]))
+    assert {key: value_at(params, key) for key in changed} == SURVEY_ROWS[row]
+
+
+def test_survey_baselines_are_the_plain_detectors_of_table_1():
+    pairs = {
+        "survey/fasterrcnn_biased": "libra/table1/fasterrcnn_r50_1x",
+        "survey/retinanet_focal": "libra/table1/retinanet_r50_1x",
+    }
+    for one, other in pairs.items():
+        loaded = [load_experiment(None, [FILES[name]]) for name in (one, other)]
+        assert differences(*loaded) == set()
+
+
+def test_plan_of_the_survey_has_every_row_and_its_number():
+    plan = load_plan("survey_table1")
+    assert sorted(name for row in plan.rows for name in row.configs) == SURVEY
+    for row in plan.rows:
+        assert row.configs == (f"survey/{row.name}",)
+        detector = row.name.split("_")[0]
+        is_baseline = SURVEY_BASELINES[detector] == row.configs[0]
+        assert row.baseline == (
+            None if is_baseline else SURVEY_BASELINES[detector].split("/")[1]
+        )
+        expected = head(row.configs[0])["Expected"]
+        for number in row.published.values():
+            assert f"AP {number}" in expected
+        # A number over another baseline than the plan's would give a wrong difference.
+        base = re.search(r"\(baseline ([\d.]+)", expected)
+        if row.published and not is_baseline:
+            assert (
+                base.group(1) == {"fasterrcnn": "36.4", "retinanet": "35.6"}[detector]
+            )
+
+
+@pytest.mark.parametrize("detector", ["fasterrcnn", "retinanet"])
+def test_extras_change_one_thing_in_the_complete_method(detector):
+    complete = load_experiment(None, [FILES[f"libra/table1/libra_{detector}_r50_1x"]])
+    for row, change in {
+        "half_box_weight": {"task.losses.box.weight": 0.5},
+        "guided": {"task.losses.guided.enabled": True},
+    }.items():
+        params = load_experiment(None, [FILES[f"libra/extras/libra_{detector}_{row}"]])
+        changed = differences(params, complete)
+        assert {key: value_at(params, key) for key in changed} == change
 
 
 @pytest.mark.parametrize("detector", ["fasterrcnn", "retinanet"])
@@ -263,13 +486,22 @@ def test_bccd_pairs_differ_in_our_switches_only(detector):
             assert getattr(stock.task.losses, field) == getattr(original, field)
 
 
+WITHOUT_WEIGHTS = (
+    "roi_sampler",
+    "rpn_sampler",
+    "roi_generator",
+    "detection_generator",
+    "prior",
+)
+
+
 def detectors():
     """One file for each different detector; the samplers have no weights."""
     different = {}
     for name, path in FILES.items():
         params = load_experiment(None, [path])
         model = params.task.model.as_dict()
-        for part in ("roi_sampler", "rpn_sampler", "roi_generator"):
+        for part in WITHOUT_WEIGHTS:
             model.pop(part, None)
         key = params.experiment + json.dumps(model, sort_keys=True)
         different.setdefault(key, (name, model["backbone"]["resnet"]["model_id"]))
@@ -291,7 +523,7 @@ def test_builds(name):
     params = load_experiment(None, [FILES[name]])
     config = params.task.model
     config.num_classes = 4
-    if name.startswith("libra/"):
+    if name.startswith(("libra/", "survey/")):
         config.input_size = SMALL
     model = task_factory.get_task(params.task).build_model()
     assert isinstance(model.decoder, DecoderWithNeck) == (config.neck.type != "none")

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from libra_tf.losses import balanced_l1, l1, smooth_l1
+from libra_tf.ops.per_class import deltas_of_class
 from libra_tf.tasks.rcnn_losses import (
-    boxes_of_target_class,
     flatten_levels,
     rcnn_box_loss,
     rcnn_class_loss,
@@ -126,13 +126,13 @@ def test_the_boxes_of_the_target_class_are_picked():
     # Class c of RoI n predicts 10 n + c in all four coordinates.
     values = 10 * np.arange(3)[:, None] + np.arange(3)
     outputs = tf.constant(np.repeat(values, 4, axis=1)[np.newaxis], tf.float32)
-    picked = boxes_of_target_class(outputs, tf.constant([[2, 0, 1]]))
+    picked = deltas_of_class(outputs, tf.constant([[2, 0, 1]]))
     assert picked.numpy().tolist() == [[[2] * 4, [10] * 4, [21] * 4]]
 
 
 def test_a_class_agnostic_head_has_nothing_to_pick():
     outputs = tf.random.stateless_normal([2, 3, 4], [0, 1])
-    picked = boxes_of_target_class(outputs, tf.constant([[2, 0, 1], [0, 0, 5]]))
+    picked = deltas_of_class(outputs, tf.constant([[2, 0, 1], [0, 0, 5]]))
     np.testing.assert_array_equal(picked, outputs)
 
 

@@ -9,7 +9,7 @@ import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.data.convert import convert
 from libra_tf.data.layout import layout_sources
 from libra_tf.data.synthesize import synthesize
-from libra_tf.experiments.saved import get_experiment, override
+from libra_tf.experiments.saved import get_experiment, load_experiment, override
 
 SIZE = 64
 KINDS = ("fasterrcnn", "maskrcnn", "retinanet")
@@ -68,6 +68,21 @@ RCNN_SWITCHES_OFF = {
 def experiment(name: str, **sections):
     """Returns a registered experiment, shrunk; `sections` are further overrides."""
     params = get_experiment(name)
+    shrink(params, name)
+    for key, values in sections.items():
+        override(params, {key: values}, "test")
+    return params
+
+
+def from_file(path: str):
+    """Returns the experiment of a YAML file, shrunk: same methods, small sizes."""
+    params = load_experiment(None, [path], [])
+    shrink(params, params.experiment)
+    return params
+
+
+def shrink(params, name: str) -> None:
+    """Makes an experiment small, from random weights, with hand-set classes."""
     model = dict(_MODEL)
     if "retinanet" in name:
         model |= _RETINANET
@@ -108,9 +123,6 @@ def experiment(name: str, **sections):
         shrunk["task"]["model"]["backbone"]["resnet"]["bn_trainable"] = True
         shrunk["trainer"] |= {"reference_batch_size": 0, "seed": 1}
     override(params, shrunk, "tiny")
-    for key, values in sections.items():
-        override(params, {key: values}, "test")
-    return params
 
 
 def dataset(folder, num_train: int = 12, num_val: int = 6) -> str:

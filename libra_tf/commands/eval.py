@@ -106,7 +106,7 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]
     flat, evaluator = evaluate_checkpoint(found.params, found.path)
     tables = [f"{found.path} on {found.params.task.annotation_file}"]
     tables += [format_table(m) for m in evaluator.last_metrics.values()]
-    recall = {k: v for k, v in flat.items() if "@" in k}
+    recall = {k: v for k, v in flat.items() if k.startswith("AR@")}
     if recall:
         rows = "  ".join(f"{k} {v:.4f}" for k, v in recall.items())
         tables.append(f"proposals: {rows}")

@@ -19,6 +19,7 @@ VERBS = {
     "config": "list, show and check experiment files",
     "train": "train a detector",
     "eval": "evaluate a checkpoint or saved detections",
+    "ablate": "train the rows of a table over seeds, and compare them",
     "predict": "detect objects in images",
     "export": "write a SavedModel",
     "doctor": "check this installation",

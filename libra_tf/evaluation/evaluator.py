@@ -108,10 +108,10 @@ class CocoEvaluator:
     def result(self) -> dict[str, np.float32]:
         """Returns flat metrics for TensorBoard over the images that were seen.
 
-        AP, AP50, ... ARl (Model Garden's keys), `AP/<class>`, the same with `mask_` in
-        front, AR@100 and the like of proposals, `num_images_evaluated` and
-        `num_images_missing`. A figure without ground truth has no key; AP has one as
-        soon as there is a single object.
+        AP, AP50, ... ARl (Model Garden's keys), AP@0.50, AP@0.55, ... AP@0.95 by IoU
+        threshold, `AP/<class>`, the same with `mask_` in front, AR@100 and the like of
+        proposals, `num_images_evaluated` and `num_images_missing`. A figure without
+        ground truth has no key; AP has one as soon as there is a single object.
 
         Raises:
             UserError: when no image was evaluated.
@@ -216,6 +216,7 @@ def _by_id(names: Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
 
 def _flat(metrics: coco.DetectionMetrics, prefix: str) -> dict[str, float | None]:
     values = {f"{prefix}{key}": value for key, value in metrics.summary.items()}
+    values |= {f"{prefix}AP@{t:.2f}": ap for t, ap in metrics.ap_by_iou.items()}
     for name, row in metrics.per_class.items():
         values[f"{prefix}AP/{name}"] = row["AP"]
     return values

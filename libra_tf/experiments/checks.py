@@ -6,7 +6,6 @@ do.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from official.vision.configs import maskrcnn as tfm_maskrcnn
@@ -14,20 +13,11 @@ from official.vision.modeling.backbones.resnet import RESNET_SPECS
 
 from libra_tf.errors import UserError
 from libra_tf.experiments import loss_config, model_config
-from libra_tf.samplers import selection
+from libra_tf.experiments.method_checks import check_methods, sampling_rule
+from libra_tf.experiments.ranges import one_of, positive
 
 BEST_METRICS = ("AP", "AP50", "AP75")  # the evaluator always gives these
 PRECISIONS = (None, "float32", "float16", "bfloat16")
-SAMPLER_RULE = (
-    "num_sampled_rois",
-    "foreground_fraction",
-    "foreground_iou_threshold",
-    "background_iou_high_threshold",
-    "background_iou_low_threshold",
-    "positives",
-    "negatives",
-    "num_bins",
-)
 MAX_GAMMA_OVER_ALPHA = 80  # of balanced L1, whose b is e**(gamma / alpha) - 1
 
 
@@ -39,29 +29,13 @@ def check(params: Any) -> None:
         PRECISIONS,
     )
     _check_seams(params.task)
+    check_methods(params.task)
     if isinstance(params.task, tfm_maskrcnn.MaskRCNNTask):
         _check_rcnn(params.task)
     _check_frozen(params.task)
     _check_data(params)
     _check_intervals(params.trainer)
     _check_best_metric(params)
-
-
-def one_of(field: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raises `UserError` unless `value` is among `choices`."""
-    if value not in choices:
-        raise UserError(f"{field} is {value!r}; choose {', '.join(map(str, choices))}")
-
-
-def positive(field: str, value: Any, *, zero: bool = False) -> None:
-    """Raises `UserError` unless `value` is a finite number > 0 (or >= 0)."""
-    good = (
-        isinstance(value, int | float)
-        and math.isfinite(value)
-        and (value > 0 or (zero and value == 0))
-    )
-    if not good:
-        raise UserError(f"{field} is {value!r}; it must be {'>=' if zero else '>'} 0")
 
 
 def _check_seams(task: Any) -> None:
@@ -80,9 +54,14 @@ def _check_seams(task: Any) -> None:
             f"task.model.neck.refine_level is {neck.refine_level}; the pyramid has the "
             f"levels {levels[0]} to {levels[-1]}"
         )
-    one_of("task.losses.normalizer", losses.normalizer, loss_config.NORMALIZERS)
-    box = losses.box
-    one_of("task.losses.box.type", box.type, loss_config.BOX_LOSSES)
+    box, one_stage = losses.box, hasattr(losses, "classification")
+    normalizers, box_losses = (
+        (loss_config.NORMALIZERS, loss_config.ONE_STAGE_BOX_LOSSES)
+        if one_stage
+        else (loss_config.TWO_STAGE_NORMALIZERS, loss_config.BOX_LOSSES)
+    )
+    one_of("task.losses.normalizer", losses.normalizer, normalizers)
+    one_of("task.losses.box.type", box.type, box_losses)
     one_of("task.losses.box.form", box.form, ("consistent", "reference"))
     positive("task.losses.box.weight", box.weight, zero=True)
     for name in ("alpha", "gamma", "beta"):
@@ -103,11 +82,7 @@ def _check_seams(task: Any) -> None:
 def _check_rcnn(task: Any) -> None:
     sampler, losses = task.model.roi_sampler, task.losses
     if not sampler.is_stock:
-        rule = {name: getattr(sampler, name) for name in SAMPLER_RULE}
-        try:
-            selection.check_rule(**rule)
-        except ValueError as error:
-            raise UserError(f"task.model.roi_sampler: {error}") from error
+        sampling_rule(sampler)
     positive(
         "task.model.rpn_sampler.neg_pos_ub",
         task.model.rpn_sampler.neg_pos_ub,
@@ -129,7 +104,7 @@ def _check_rcnn(task: Any) -> None:
             "task.model.roi_sampler.cascade_iou_thresholds: cascade heads work with "
             "Model Garden's own sampler, normaliser and box loss only"
         )
-    if losses.normalizer == "reference":
+    if losses.normalizer != "tfm":
         plain = (
             losses.frcnn_class_loss_top_k_percent == 1.0
             and not losses.frcnn_class_use_binary_cross_entropy

@@ -10,6 +10,8 @@ from pathlib import Path
 from libra_tf.errors import UserError
 
 SUFFIX = ".yaml"
+# Files in this folder of `configs` name experiments instead of being one.
+PLANS = "plans"
 
 
 def config_folder() -> Path:
@@ -29,6 +31,18 @@ def config_files() -> dict[str, str]:
     The name is the path below `configs` without the ending, for example
     "quickstart/libra_fasterrcnn".
     """
+    return {k: v for k, v in _files().items() if not k.startswith(f"{PLANS}/")}
+
+
+def plan_files() -> dict[str, str]:
+    """Returns the path of every shipped plan of an ablation by its name, sorted."""
+    prefix = f"{PLANS}/"
+    return {
+        k.removeprefix(prefix): v for k, v in _files().items() if k.startswith(prefix)
+    }
+
+
+def _files() -> dict[str, str]:
     folder = config_folder()
     paths = sorted(folder.rglob(f"*{SUFFIX}"))
     names = [path.relative_to(folder).as_posix() for path in paths]

@@ -11,8 +11,9 @@ from official.vision.configs import maskrcnn as tfm_maskrcnn
 
 from libra_tf.data.manifest import Manifest, load_manifest
 from libra_tf.errors import UserError
-from libra_tf.experiments.checks import check, positive
+from libra_tf.experiments.checks import check
 from libra_tf.experiments.field_types import check_types
+from libra_tf.experiments.ranges import positive
 
 
 def resolve(params: Any) -> None:

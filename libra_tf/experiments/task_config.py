@@ -90,9 +90,13 @@ class RuntimeConfig(tfm.RuntimeConfig):
     Attributes:
       cpu_replicas: with `num_gpus` 0, train on this many logical CPU devices as if
         they were GPUs. For tests of multi-replica behaviour, not for speed.
+      deterministic: two runs of one seed give equal losses, and experiments that
+        differ in the detector only see the same images, augmentations and anchor
+        labels. Needs `trainer.seed`; augmentation then runs in one thread.
     """
 
     cpu_replicas: int = 0
+    deterministic: bool = False
 
 
 @dataclasses.dataclass

@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.layers.non_local import NonLocalBlock
+from libra_tf.layers.non_local import NonLocalBlock, seeded
 from libra_tf.ops.resize import adaptive_max_pool, nearest_resize
 
 REFINEMENTS = (None, "conv", "non_local")
@@ -26,6 +26,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         conv_out_initializer: of the non-local block, see `NonLocalBlock`. Even with
             "zeros" the pyramid is not the identity: P_l = C_l + R'(S).
         kernel_regularizer: for the kernels of the refinement.
+        seed: of the initial kernels, see `seeded`; None draws from the global stream.
 
     The layer of the refinement is the attribute `refinement` (None without one).
 
@@ -47,6 +48,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         refine_level: int = 4,
         conv_out_initializer: str | tf_keras.initializers.Initializer = "zeros",
         kernel_regularizer: tf_keras.regularizers.Regularizer | str | None = None,
+        seed: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -59,21 +61,17 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         self.refine_level = int(refine_level)
         self.conv_out_initializer = tf_keras.initializers.get(conv_out_initializer)
         self.kernel_regularizer = tf_keras.regularizers.get(kernel_regularizer)
+        self.seed = seed
         self.refinement = None
 
     def build(self, input_shape: dict[str, tf.TensorShape]) -> None:
-        levels = _sorted_levels(input_shape)
+        levels = sorted_levels(input_shape)
         if str(self.refine_level) not in levels:
             raise ValueError(
                 f"refine_level {self.refine_level} is not among the levels "
                 f"{', '.join(levels)}"
             )
-        channels = {level: tf.TensorShape(input_shape[level])[-1] for level in levels}
-        if None in channels.values() or len(set(channels.values())) != 1:
-            raise ValueError(
-                f"all levels must have the same known channels, got {channels}"
-            )
-        self.refinement = self._make_refinement(channels[levels[0]])
+        self.refinement = self._make_refinement(common_channels(input_shape))
         if self.refinement is not None:
             with tf.name_scope(self.refinement.name):
                 self.refinement.build(input_shape[str(self.refine_level)])
@@ -104,6 +102,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
             "kernel_regularizer": tf_keras.regularizers.serialize(
                 self.kernel_regularizer
             ),
+            "seed": self.seed,
         }
 
     def _make_refinement(self, channels: int) -> tf_keras.layers.Layer | None:
@@ -111,6 +110,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
             return NonLocalBlock(
                 conv_out_initializer=self.conv_out_initializer,
                 kernel_regularizer=self.kernel_regularizer,
+                seed=self.seed,
                 dtype=self.dtype_policy,
                 name="non_local",
             )
@@ -120,6 +120,9 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
                 3,
                 padding="same",
                 activation="relu",
+                kernel_initializer=seeded(
+                    "glorot_uniform", self.seed, "balanced_feature_pyramid/conv"
+                ),
                 kernel_regularizer=self.kernel_regularizer,
                 dtype=self.dtype_policy,
                 name="conv",
@@ -131,7 +134,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         size = _size(features[str(self.refine_level)])
         gathered = [
             self._gather(features[level], level, size)
-            for level in _sorted_levels(features)
+            for level in sorted_levels(features)
         ]
         return tf.add_n(gathered) / len(gathered)
 
@@ -150,7 +153,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         return adaptive_max_pool(integrated, _size(feature))
 
 
-def _sorted_levels(levels: dict) -> list[str]:
+def sorted_levels(levels: dict) -> list[str]:
     """Keys in order of number: "10" comes after "9"."""
     if not all(isinstance(level, str) and level.isdecimal() for level in levels):
         raise ValueError(
@@ -159,6 +162,18 @@ def _sorted_levels(levels: dict) -> list[str]:
     if len(levels) < 2:
         raise ValueError(f"a pyramid needs at least two levels, got {list(levels)}")
     return sorted(levels, key=int)
+
+
+def common_channels(shapes: dict[str, tf.TensorShape]) -> int:
+    """The channels that all levels have."""
+    channels = {
+        level: tf.TensorShape(shapes[level])[-1] for level in sorted_levels(shapes)
+    }
+    if None in channels.values() or len(set(channels.values())) != 1:
+        raise ValueError(
+            f"all levels must have the same known channels, got {channels}"
+        )
+    return next(iter(channels.values()))
 
 
 def _size(feature: tf.Tensor) -> tuple[int, int]:

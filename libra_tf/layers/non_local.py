@@ -1,5 +1,7 @@
 """Non-local block: every position attends to every other."""
 
+import random
+
 import tensorflow as tf
 import tf_keras
 
@@ -21,6 +23,7 @@ class NonLocalBlock(tf_keras.layers.Layer):
         conv_out_initializer: "zeros" starts as the identity (mmdetection 3). The code
             of 2019 started from "glorot_uniform".
         kernel_regularizer: for the four kernels.
+        seed: of the initial kernels, see `seeded`; None draws from the global stream.
 
     Call: `x` [B, H, W, C], any float type -> the same shape and type. C must be known.
 
@@ -36,6 +39,7 @@ class NonLocalBlock(tf_keras.layers.Layer):
         reduction: int = 1,
         conv_out_initializer: str | tf_keras.initializers.Initializer = "zeros",
         kernel_regularizer: tf_keras.regularizers.Regularizer | str | None = None,
+        seed: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -44,6 +48,7 @@ class NonLocalBlock(tf_keras.layers.Layer):
         self.reduction = reduction
         self.conv_out_initializer = tf_keras.initializers.get(conv_out_initializer)
         self.kernel_regularizer = tf_keras.regularizers.get(kernel_regularizer)
+        self.seed = seed
 
     def build(self, input_shape: tf.TensorShape) -> None:
         channels = tf.TensorShape(input_shape)[-1]
@@ -87,6 +92,7 @@ class NonLocalBlock(tf_keras.layers.Layer):
             "kernel_regularizer": tf_keras.regularizers.serialize(
                 self.kernel_regularizer
             ),
+            "seed": self.seed,
         }
 
     def _conv(
@@ -95,7 +101,7 @@ class NonLocalBlock(tf_keras.layers.Layer):
         return tf_keras.layers.Conv2D(
             filters,
             1,
-            kernel_initializer=initializer,
+            kernel_initializer=seeded(initializer, self.seed, f"non_local/{name}"),
             kernel_regularizer=self.kernel_regularizer,
             dtype=self.dtype_policy,
             name=name,
@@ -105,6 +111,36 @@ class NonLocalBlock(tf_keras.layers.Layer):
     def _embedding_initializer() -> tf_keras.initializers.Initializer:
         """N(0, 0.01), a fresh one for each kernel so that they differ."""
         return tf_keras.initializers.RandomNormal(stddev=0.01)
+
+
+def seeded(
+    initializer: str | tf_keras.initializers.Initializer, seed: int | None, name: str
+) -> tf_keras.initializers.Initializer:
+    """The initializer, drawing from `seed` and `name` alone.
+
+    Keras takes the seed of every kernel from one global stream, so that an added layer
+    changes all that are created after it.
+
+    Args:
+        initializer: anything that `tf_keras.initializers.get` takes.
+        seed: None leaves it as it is. So does a seed, or no randomness, of its own.
+        name: of the kernel, unique among those with the same seed.
+    """
+    initializer = tf_keras.initializers.get(initializer)
+    if seed is None or not isinstance(initializer, tf_keras.initializers.Initializer):
+        return initializer
+    config = initializer.get_config()
+    if config.get("seed", seed) is not None:
+        return initializer
+    return initializer.from_config({**config, "seed": derived_seed(seed, name)})
+
+
+def derived_seed(seed: int | None, name: str) -> int | None:
+    """A seed of its own for each name; None stays None.
+
+    With seed + 1, seed + 2, ... neighbouring seeds would share kernels.
+    """
+    return None if seed is None else random.Random(f"{seed}/{name}").getrandbits(31)
 
 
 def _build(conv: tf_keras.layers.Conv2D, input_shape: tf.TensorShape) -> None:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 from official.vision.modeling import factory, maskrcnn_model
+from official.vision.ops import box_ops
 
 from libra_tf.experiments import model_config
+from libra_tf.experiments.method_checks import sampling_rule
 from libra_tf.models.backbone import freeze_stages
+from libra_tf.models.heads import (
+    create_roi_heads,
+    roi_shape,
+    use_residual_objectness,
+)
 from libra_tf.models.neck import add_neck, checkpoint_parts
-from libra_tf.samplers import RoISampler
+from libra_tf.ops.boxes import decode_deltas
+from libra_tf.ops.per_class import deltas_of_class
+from libra_tf.samplers import MinedRoIs, RoISampler
+from libra_tf.samplers.mining import best_foreground
+
+# Model Garden's, for the first head: the targets' inverse standard deviations.
+REGRESSION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -20,12 +36,73 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
 
     Beside the outputs of `MaskRCNNModel`, `call(training=False)` returns
     `proposals`: [B, P, 4] boxes in pixels of the input, best first, zero padded.
+    With a `RoISampler`, `call(training=True)` returns `matched_gt_indices` [B, K] and
+    `class_weights` [B, K], see `SampledRoIs`.
     """
 
     def _run_frcnn_head(self, **kwargs: Any):
         if not kwargs["training"] and kwargs["cascade_num"] == 0:
             kwargs["model_outputs"]["proposals"] = kwargs["rois"]
+        ours = isinstance(self.roi_sampler[kwargs["cascade_num"]], RoISampler)
+        samples = kwargs["training"] and kwargs["gt_boxes"] is not None
+        if ours and samples and self.outer_boxes_scale == 1.0:
+            return self._run_sampled_head(**kwargs)
         return super()._run_frcnn_head(**kwargs)
+
+    def _run_sampled_head(self, **kwargs: Any):
+        """Chooses RoIs, with a look at all candidates if the sampler wants one."""
+        stage, weights = kwargs["cascade_num"], kwargs["regression_weights"]
+        sampled = self.roi_sampler[stage].sample(
+            tf.stop_gradient(kwargs["rois"]),
+            kwargs["gt_boxes"],
+            kwargs["gt_classes"],
+            miner=functools.partial(
+                self.mine, kwargs["features"], stage=stage, regression_weights=weights
+            ),
+        )
+        targets = box_ops.encode_boxes(sampled.gt_boxes, sampled.rois, weights=weights)
+        foreground = (sampled.gt_classes > 0)[..., tf.newaxis]
+        # Without ground truth to sample from, the base class takes the RoIs as given.
+        kwargs |= {"rois": sampled.rois, "gt_boxes": None, "gt_classes": None}
+        kwargs["model_outputs"] |= {
+            "class_targets": sampled.gt_classes,
+            "box_targets": tf.where(foreground, targets, tf.zeros_like(targets)),
+            "matched_gt_indices": sampled.gt_indices,
+            "class_weights": sampled.class_weights,
+        }
+        classes, boxes, outputs, *_, rois = super()._run_frcnn_head(**kwargs)
+        matched = sampled.gt_boxes, sampled.gt_classes, sampled.gt_indices
+        return classes, boxes, outputs, *matched, rois
+
+    def mine(
+        self,
+        features: Mapping[str, tf.Tensor],
+        candidates: tf.Tensor,
+        *,
+        stage: int = 0,
+        regression_weights: Sequence[float] = REGRESSION_WEIGHTS,
+    ) -> MinedRoIs:
+        """Runs the head over candidates in inference mode and without gradient.
+
+        Moving statistics of normalisation layers are used, not updated.
+
+        Args:
+          features: {level: [B, H, W, channels]}, of the decoder.
+          candidates: [B, N, 4], boxes with an area, in pixels of the input.
+          stage: which head of a cascade.
+          regression_weights: of the head's deltas.
+
+        Returns:
+          `MinedRoIs`.
+        """
+        roi_features = self.roi_aligner(features, tf.stop_gradient(candidates))
+        logits, deltas = self.detection_head[stage](roi_features, training=False)
+        logits, deltas = (
+            tf.stop_gradient(tf.cast(x, tf.float32)) for x in (logits, deltas)
+        )
+        best = deltas_of_class(deltas, best_foreground(logits)[0])
+        boxes = decode_deltas(best, candidates, weights=regression_weights)
+        return MinedRoIs(logits, boxes)
 
     def _features_to_mask_outputs(self, features, rois, roi_classes):
         # Rows that no candidate filled have class -1, which cannot be gathered; they
@@ -47,16 +124,9 @@ def build_roi_sampler(
         return None
     sampler = RoISampler(
         mix_gt_boxes=config.mix_gt_boxes,
-        num_sampled_rois=config.num_sampled_rois,
-        foreground_fraction=config.foreground_fraction,
-        foreground_iou_threshold=config.foreground_iou_threshold,
-        background_iou_high_threshold=config.background_iou_high_threshold,
-        background_iou_low_threshold=config.background_iou_low_threshold,
-        positives=config.positives,
-        negatives=config.negatives,
-        num_bins=config.num_bins,
         seed=config.seed,
         name="roi_sampler",
+        **dataclasses.asdict(sampling_rule(config)),
     )
     # Its count of calls must be there when a checkpoint is restored.
     sampler.build(None)
@@ -67,17 +137,20 @@ def build_maskrcnn(
     input_specs: tf_keras.layers.InputSpec,
     config: model_config.MaskRCNN,
     l2_regularizer: tf_keras.regularizers.Regularizer | None = None,
+    seed: int | None = None,
 ) -> LibraMaskRCNN:
     """Builds Model Garden's detector and swaps the parts that `config` names.
 
     With every switch off the layers, and so the weights and outputs, are Model
-    Garden's. Parts of ours are created after its own, so that the same seed gives
-    those the same initial weights either way.
+    Garden's. Parts of ours are created after its own and do not draw from the global
+    random stream, so that the same seed gives those the same initial weights either
+    way.
 
     Args:
       input_specs: [batch or None, height, width, 3].
       config: the `model` settings of a task.
       l2_regularizer: weight decay of all kernels.
+      seed: of the initial weights of our parts; None draws from the global stream.
 
     Returns:
       The model, not yet called.
@@ -85,8 +158,15 @@ def build_maskrcnn(
     base = factory.build_maskrcnn(
         input_specs=input_specs, model_config=config, l2_regularizer=l2_regularizer
     )
+    create_roi_heads(base)
     parts = dict(base.get_config())
-    parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer)
+    parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer, seed)
+    if config.objectness.type == "residual":
+        shape = roi_shape(base, base.roi_aligner)
+        parts["detection_head"] = [
+            use_residual_objectness(head, shape, seed=seed)
+            for head in base.detection_head
+        ]
     sampler = build_roi_sampler(config.roi_sampler)
     if sampler is not None:
         parts["roi_sampler"] = sampler

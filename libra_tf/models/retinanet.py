@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import tf_keras
 from official.vision.modeling import factory, retinanet_model
 
 from libra_tf.experiments import model_config
+from libra_tf.layers.running_state import RunningState
 from libra_tf.models.backbone import freeze_stages
+from libra_tf.models.heads import use_residual_objectness
 from libra_tf.models.neck import add_neck, checkpoint_parts
+from libra_tf.models.score_transform import ScoreTransform
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
 class LibraRetinaNet(retinanet_model.RetinaNetModel):
     """Model Garden's RetinaNet; stock checkpoints of the FPN fit."""
+
+    def add_states(self, initial: Mapping[str, Sequence[float]]) -> dict:
+        """Adds what losses keep from step to step, so that checkpoints hold it.
+
+        Args:
+          initial: first values by name.
+
+        Returns:
+          The `RunningState`s by name.
+        """
+        self.loss_states = {
+            name: RunningState(values, name=name) for name, values in initial.items()
+        }
+        return self.loss_states
 
     @property
     def checkpoint_items(self) -> dict[str, tf_keras.layers.Layer]:
@@ -24,8 +43,9 @@ def build_retinanet(
     input_specs: tf_keras.layers.InputSpec,
     config: model_config.RetinaNet,
     l2_regularizer: tf_keras.regularizers.Regularizer | None = None,
+    seed: int | None = None,
 ) -> LibraRetinaNet:
-    """Builds Model Garden's RetinaNet with the neck that `config` names.
+    """Builds Model Garden's RetinaNet and swaps the parts that `config` names.
 
     See `libra_tf.models.maskrcnn.build_maskrcnn`.
     """
@@ -33,6 +53,20 @@ def build_retinanet(
         input_specs=input_specs, model_config=config, l2_regularizer=l2_regularizer
     )
     parts = dict(base.get_config())
-    parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer)
+    parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer, seed)
+    residual = config.objectness.type == "residual"
+    if residual:
+        parts["head"] = use_residual_objectness(
+            base.head, base.decoder.output_specs, seed=seed
+        )
+    has_thresholds = config.prior.score_threshold != "fixed"
+    if residual or has_thresholds:
+        parts["detection_generator"] = ScoreTransform(
+            base.detection_generator,
+            config.num_classes,
+            residual_objectness=residual,
+            has_class_thresholds=has_thresholds,
+            name="score_transform",
+        )
     freeze_stages(base.backbone, config.frozen_stages)
     return LibraRetinaNet.from_config(parts)

@@ -1,4 +1,4 @@
-"""Limit the background anchors of the region proposal network.
+"""Choose the anchors that train the region proposal network.
 
 Shape shorthand in this module:
     B: images in the batch.
@@ -8,6 +8,7 @@ Shape shorthand in this module:
 import tensorflow as tf
 
 from libra_tf.ops import ranking, sampling
+from libra_tf.ops.largest_iou import largest_iou
 
 # Libra R-CNN's detectors (neg_pos_ub of their RPN sampler); not in the paper's text.
 NEGATIVES_PER_POSITIVE = 5
@@ -48,19 +49,73 @@ def limit_negatives(
             raise ValueError(
                 f"level {level} must have shape [B, H, W, A], got {target.shape}"
             )
-    flat = {level: _flatten(target) for level, target in score_targets.items()}
-    joined = tf.concat(list(flat.values()), axis=1)
+    joined = tf.concat([_flatten(t) for t in score_targets.values()], axis=1)
     negatives = tf.equal(joined, 0)
     num_positives = tf.reduce_sum(tf.cast(tf.equal(joined, 1), tf.int32), axis=1)
     limit = ratio * tf.cast(tf.maximum(num_positives, 1), tf.float32)
     kept = _draw(negatives, tf.cast(tf.floor(limit), tf.int32), most, seed)
     surplus = tf.logical_and(negatives, tf.logical_not(kept))
     joined = tf.where(surplus, tf.cast(-1, joined.dtype), joined)
-    parts = tf.split(joined, [tf.shape(part)[1] for part in flat.values()], axis=1)
-    return {
-        level: _restore(part, target)
-        for part, (level, target) in zip(parts, score_targets.items(), strict=True)
-    }
+    return _split(joined, score_targets)
+
+
+def sample_anchors(
+    score_targets: dict[str, tf.Tensor],
+    anchor_boxes: dict[str, tf.Tensor],
+    gt_boxes: tf.Tensor,
+    *,
+    num_samples: int = 256,
+    foreground_fraction: float = 0.5,
+    upper: float = 0.3,
+    num_bins: int = 3,
+    ratio: float = 0.0,
+    seed: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """Draws foreground anchors uniformly and background anchors balanced by IoU.
+
+        n_pos = min(#positive, int(num_samples * foreground_fraction))
+        n_neg = min(#negative, num_samples - n_pos, ratio * max(1, n_pos))
+
+    Args:
+        score_targets: dict of level -> [B, H, W, A], every anchor labelled: 1
+            foreground, 0 background, -1 ignored.
+        anchor_boxes: dict of level -> [B, H, W, 4A], yxyx in pixels.
+        gt_boxes: [B, M, 4], padded with -1.
+        num_samples: anchors per image.
+        foreground_fraction: highest share of foreground, in [0, 1].
+        upper: IoU below which an anchor is background; end of the IoU bins.
+        num_bins: see `ops.sampling.iou_balanced`.
+        ratio: bound on background per foreground; 0 is none.
+        seed: integer tensor [2].
+
+    Returns:
+        `score_targets` with what was not drawn set to -1.
+
+    Reference: Libra R-CNN, section 4.3 and Table 3 ("Libra RPN") names the sampler in
+    the RPN; its settings there were not released. Bins up to the RPN's own background
+    threshold are this library's reading.
+    """
+    labels = tf.concat([_flatten(t) for t in score_targets.values()], axis=1)
+    boxes = [_flatten_boxes(anchor_boxes[level]) for level in score_targets]
+    iou = largest_iou(tf.concat(boxes, axis=1), gt_boxes)
+    seeds = tf.random.experimental.stateless_split(seed, 2, alg="philox")
+    quota = int(num_samples * foreground_fraction)
+    positive = sampling.uniform(tf.equal(labels, 1), quota, seed=seeds[0])
+    num_positives = tf.reduce_sum(tf.cast(positive, tf.int32), axis=1)
+    wanted = num_samples - num_positives
+    if ratio:
+        limit = ratio * tf.cast(tf.maximum(num_positives, 1), tf.float32)
+        wanted = tf.minimum(wanted, tf.cast(tf.floor(limit), tf.int32))
+    negative = sampling.iou_balanced(
+        iou,
+        tf.equal(labels, 0),
+        wanted,
+        num_bins=num_bins,
+        upper=upper,
+        seed=seeds[1],
+    )
+    chosen = tf.logical_or(positive, negative)
+    return _split(tf.where(chosen, labels, tf.cast(-1, labels.dtype)), score_targets)
 
 
 def _draw(
@@ -81,6 +136,22 @@ def _draw(
         tf.stack([rows, columns], -1), tf.cast(drawn, tf.int32), [batch, size]
     )
     return counts > 0
+
+
+def _split(
+    joined: tf.Tensor, score_targets: dict[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """The inverse of flattening and joining the levels."""
+    sizes = [tf.shape(_flatten(target))[1] for target in score_targets.values()]
+    parts = tf.split(joined, sizes, axis=1)
+    return {
+        level: _restore(part, target)
+        for part, (level, target) in zip(parts, score_targets.items(), strict=True)
+    }
+
+
+def _flatten_boxes(boxes: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(boxes, [tf.shape(boxes)[0], -1, 4])
 
 
 def _flatten(target: tf.Tensor) -> tf.Tensor:

@@ -7,18 +7,41 @@ Shape shorthand in this module:
     K: regions chosen per image, `num_sampled_rois`.
 """
 
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.samplers.selection import (
-    RoISelection,
-    check_rule,
-    pad_rows,
-    select_rois,
-)
+from libra_tf.samplers.matching import has_area, pad_rows
+from libra_tf.samplers.mining import Miner
+from libra_tf.samplers.rule import SamplingRule
+from libra_tf.samplers.selection import RoISelection, select_rois
 
 _FILL_CLASS = -1
 _FILL_ROI = (0.0, 0.0, 1.0, 1.0)
+
+
+class SampledRoIs(NamedTuple):
+    """The chosen regions and their targets, see `RoISampler`.
+
+    Attributes:
+        rois: [B, K, 4].
+        gt_boxes: [B, K, 4].
+        gt_outer_boxes: [B, K, 4], or None if none were given.
+        gt_classes: [B, K], 0 background, -1 fill.
+        gt_indices: `int32` [B, K], -1 for background and fill.
+        class_weights: `float32` [B, K], of the class loss; 1 unless the sampler ranks.
+    """
+
+    rois: tf.Tensor
+    gt_boxes: tf.Tensor
+    gt_outer_boxes: tf.Tensor | None
+    gt_classes: tf.Tensor
+    gt_indices: tf.Tensor
+    class_weights: tf.Tensor
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -39,16 +62,15 @@ class RoISampler(tf_keras.layers.Layer):
     - The draw is stateless. Its seed is `seed`, the number of earlier calls (the
       weight `num_calls`, so that a run resumed from a checkpoint draws as the
       uninterrupted one) and the replica.
-    - With `skip_subsampling` a box that is neither foreground nor background has
-      class -1, index -1 and itself as matched box.
+    - Where nothing is drawn (`skip_subsampling`, or positives and negatives "all"), a
+      box that is neither foreground nor background has class -1, index -1 and itself
+      as matched box.
 
     Args:
         mix_gt_boxes: append the ground truth to the proposals.
-        num_sampled_rois: K.
         skip_subsampling: label all boxes, draw none (later stages of a cascade).
         seed: start of the random draws.
-        foreground_fraction, foreground_iou_threshold, background_iou_high_threshold,
-        background_iou_low_threshold, positives, negatives, num_bins: see `select_rois`.
+        **kwargs: the settings of `SamplingRule` by name, and of the Keras layer.
 
     Raises:
         ValueError: if an argument is out of its range or not one of its choices.
@@ -57,35 +79,23 @@ class RoISampler(tf_keras.layers.Layer):
     def __init__(
         self,
         mix_gt_boxes: bool = True,
-        num_sampled_rois: int = 512,
-        foreground_fraction: float = 0.25,
-        foreground_iou_threshold: float = 0.5,
-        background_iou_high_threshold: float = 0.5,
-        background_iou_low_threshold: float = 0.0,
         skip_subsampling: bool = False,
-        positives: str = "random",
-        negatives: str = "random",
-        num_bins: int = 3,
         seed: int = 0,
         **kwargs,
     ):
+        names = {field.name for field in dataclasses.fields(SamplingRule)}
+        self._rule = SamplingRule(**{k: v for k, v in kwargs.items() if k in names})
+        layer = {k: v for k, v in kwargs.items() if k not in names}
         # Without autocast: bfloat16 keeps 8 bits, 4 pixels at coordinate 1000.
-        super().__init__(**{"autocast": False, "trainable": False, **kwargs})
-        self._rule = {
-            "num_sampled_rois": num_sampled_rois,
-            "foreground_fraction": foreground_fraction,
-            "foreground_iou_threshold": foreground_iou_threshold,
-            "background_iou_high_threshold": background_iou_high_threshold,
-            "background_iou_low_threshold": background_iou_low_threshold,
-            "positives": positives,
-            "negatives": negatives,
-            "num_bins": num_bins,
-        }
-        check_rule(**self._rule)
+        super().__init__(**{"autocast": False, "trainable": False, **layer})
         self.mix_gt_boxes = mix_gt_boxes
-        self.num_sampled_rois = num_sampled_rois
         self.skip_subsampling = skip_subsampling
         self.seed = seed
+
+    @property
+    def num_sampled_rois(self) -> int:
+        """K."""
+        return self._rule.num_sampled_rois
 
     def build(self, input_shape: tf.TensorShape) -> None:
         self.num_calls = self.add_weight(
@@ -118,15 +128,40 @@ class RoISampler(tf_keras.layers.Layer):
         Returns:
             rois [B, K, 4], matched ground-truth boxes [B, K, 4], matched outer boxes
             [B, K, 4] (only if given), classes [B, K] and ground-truth indices [B, K].
-            Background has zeros, class 0 and index -1, fill see the class. With
-            `skip_subsampling` all N (or N + M) boxes in place of K.
+            Background has zeros, class 0 and index -1, fill see the class. Where
+            nothing is drawn, all N (or N + M) boxes in place of K.
         """
-        selection = self.select(boxes, gt_boxes, self._next_seed())
+        sampled = self.sample(boxes, gt_boxes, gt_classes, gt_outer_boxes)
+        return tuple(part for part in sampled[:-1] if part is not None)
+
+    def sample(
+        self,
+        boxes: tf.Tensor,
+        gt_boxes: tf.Tensor,
+        gt_classes: tf.Tensor,
+        gt_outer_boxes: tf.Tensor | None = None,
+        *,
+        miner: Miner | None = None,
+    ) -> SampledRoIs:
+        """As `call`, with the weights of the class loss.
+
+        Args:
+            miner: gives the head's answer for the candidates; needed by the rules in
+                `rule.MINED`.
+
+        Raises:
+            ValueError: the rule needs a miner and there is none.
+        """
+        seed = self._next_seed()
+        selection = self.select(
+            boxes, gt_boxes, seed, gt_classes=gt_classes, miner=miner
+        )
         rois, matched = selection.boxes, selection.matched_gt_indices
-        if self.skip_subsampling:
+        weights = selection.weights
+        if self._keeps_all:
             foreground, background, fill = selection.positive, selection.negative, rois
         else:
-            foreground, background, rois, matched = _first_rows(
+            foreground, background, rois, matched, weights = _first_rows(
                 selection, self.num_sampled_rois
             )
             fill = tf.constant(_FILL_ROI, rois.dtype)
@@ -135,16 +170,26 @@ class RoISampler(tf_keras.layers.Layer):
         def targets(source: tf.Tensor, fill: tf.Tensor | int) -> tf.Tensor:
             return _assign(source, matched, foreground, background, fill)
 
-        boxes_of = [gt_boxes] if gt_outer_boxes is None else [gt_boxes, gt_outer_boxes]
-        return (
-            rois,
-            *(targets(tf.cast(source, rois.dtype), fill) for source in boxes_of),
-            targets(gt_classes, _FILL_CLASS),
-            tf.where(foreground, matched, -1),
+        outer = gt_outer_boxes
+        return SampledRoIs(
+            rois=rois,
+            gt_boxes=targets(tf.cast(gt_boxes, rois.dtype), fill),
+            gt_outer_boxes=None
+            if outer is None
+            else targets(tf.cast(outer, rois.dtype), fill),
+            gt_classes=targets(gt_classes, _FILL_CLASS),
+            gt_indices=tf.where(foreground, matched, -1),
+            class_weights=weights,
         )
 
     def select(
-        self, boxes: tf.Tensor, gt_boxes: tf.Tensor, seed: tf.Tensor
+        self,
+        boxes: tf.Tensor,
+        gt_boxes: tf.Tensor,
+        seed: tf.Tensor,
+        *,
+        gt_classes: tf.Tensor | None = None,
+        miner: Miner | None = None,
     ) -> RoISelection:
         """The selection that `call` makes with this seed, without counting a call.
 
@@ -152,21 +197,34 @@ class RoISampler(tf_keras.layers.Layer):
             boxes: [B, N, 4], proposals, before the ground truth is mixed in.
             gt_boxes: [B, M, 4].
             seed: integer tensor [2].
+            gt_classes: [B, M]; needed with `miner`.
+            miner: see `sample`.
 
         Returns:
             A `RoISelection` over the proposals, the ground truth if `mix_gt_boxes`, and
-            padding up to `num_sampled_rois` (none with `skip_subsampling`).
+            padding up to `num_sampled_rois` (none where nothing is drawn).
         """
         if self.mix_gt_boxes:
             boxes = tf.concat([boxes, tf.cast(gt_boxes, boxes.dtype)], axis=1)
-        if not self.skip_subsampling:
+        if not self._keeps_all:
             boxes = pad_rows(boxes, self.num_sampled_rois)
-        return select_rois(boxes, gt_boxes, **self._rule, seed=seed)
+        rule, mined = dataclasses.asdict(self._rule), None
+        if self._rule.is_mined and miner is not None:
+            # The head cannot look at padding.
+            fill = tf.constant(_FILL_ROI, boxes.dtype)
+            mined = miner(tf.where(has_area(boxes)[..., tf.newaxis], boxes, fill))
+        return select_rois(
+            boxes, gt_boxes, gt_classes=gt_classes, mined=mined, seed=seed, **rule
+        )
+
+    @property
+    def _keeps_all(self) -> bool:
+        return self.skip_subsampling or self._rule.draws_nothing
 
     def get_config(self) -> dict:
         return {
             **super().get_config(),
-            **self._rule,
+            **dataclasses.asdict(self._rule),
             "mix_gt_boxes": self.mix_gt_boxes,
             "skip_subsampling": self.skip_subsampling,
             "seed": self.seed,
@@ -186,12 +244,21 @@ class RoISampler(tf_keras.layers.Layer):
 
 
 def _first_rows(selection: RoISelection, count: int) -> list[tf.Tensor]:
-    """Foreground, background, boxes and matches of `count` rows, the chosen first."""
+    """Foreground, background, boxes, matches and weights of `count` rows.
+
+    The chosen come first.
+    """
     foreground, background = selection.chosen_positive, selection.chosen_negative
     tier = tf.where(foreground, 0, tf.where(background, 1, 2))
     rows = tf.argsort(tier, stable=True)[:, :count]
     rows = tf.ensure_shape(rows, [None, count])
-    columns = (foreground, background, selection.boxes, selection.matched_gt_indices)
+    columns = (
+        foreground,
+        background,
+        selection.boxes,
+        selection.matched_gt_indices,
+        selection.weights,
+    )
     return [tf.gather(column, rows, batch_dims=1) for column in columns]
 
 

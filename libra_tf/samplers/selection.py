@@ -6,15 +6,17 @@ Shape shorthand in this module:
     M: ground-truth boxes per image, padded with -1.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from libra_tf.ops import sampling
-from libra_tf.ops.boxes import pairwise_iou
-
-POSITIVES = ("random", "instance_balanced")
-NEGATIVES = ("random", "iou_balanced", "iou_balanced_published")
+from libra_tf.samplers.matching import has_area, match, pad_rows
+from libra_tf.samplers.mining import MinedRoIs, best_foreground, class_losses
+from libra_tf.samplers.rule import SamplingRule
+from libra_tf.samplers.score_ranked import isr_negative_sample
 
 
 class RoISelection(NamedTuple):
@@ -29,6 +31,8 @@ class RoISelection(NamedTuple):
         negative: `bool` [B, N], background candidates. What is neither is ignored.
         chosen_positive: `bool` [B, N], the drawn part of `positive`.
         chosen_negative: `bool` [B, N], the drawn part of `negative`.
+        weights: `float32` [B, N], of the class loss of each candidate; 1 unless the
+            sampler ranks what it chooses.
     """
 
     boxes: tf.Tensor
@@ -38,21 +42,27 @@ class RoISelection(NamedTuple):
     negative: tf.Tensor
     chosen_positive: tf.Tensor
     chosen_negative: tf.Tensor
+    weights: tf.Tensor
+
+
+class _Labels(NamedTuple):
+    """Candidates before the draw; see `RoISelection`. `losses` is None if not mined."""
+
+    iou: tf.Tensor
+    matched_gt_indices: tf.Tensor
+    positive: tf.Tensor
+    negative: tf.Tensor
+    losses: tf.Tensor | None
 
 
 def select_rois(
     boxes: tf.Tensor,
     gt_boxes: tf.Tensor,
     *,
-    num_sampled_rois: int = 512,
-    foreground_fraction: float = 0.25,
-    foreground_iou_threshold: float = 0.5,
-    background_iou_high_threshold: float = 0.5,
-    background_iou_low_threshold: float = 0.0,
-    positives: str = "random",
-    negatives: str = "random",
-    num_bins: int = 3,
+    gt_classes: tf.Tensor | None = None,
+    mined: MinedRoIs | None = None,
     seed: tf.Tensor,
+    **rule: float | str | bool,
 ) -> RoISelection:
     """Labels candidates by their IoU with the ground truth and draws a subset.
 
@@ -63,124 +73,120 @@ def select_rois(
         boxes: [B, N, 4], candidates, yxyx in pixels. Padding (-1) and boxes without
             area (what non-maximum suppression pads with) are never drawn.
         gt_boxes: [B, M, 4], yxyx in pixels, padded with -1.
-        num_sampled_rois: how many to draw per image.
-        foreground_fraction: highest share of positives, in [0, 1].
-        foreground_iou_threshold: positive is IoU >= this.
-        background_iou_high_threshold: negative is IoU < this; between it and
-            `foreground_iou_threshold` a box is ignored. End of the IoU bins.
-        background_iou_low_threshold: negative is IoU >= this.
-        positives: "random" or "instance_balanced".
-        negatives: "random", "iou_balanced" or "iou_balanced_published".
-        num_bins: IoU bins of the balanced negatives.
+        gt_classes: [B, M], needed with `mined`.
+        mined: the head's answer for every candidate; needed by "hardest" and
+            "score_ranked".
         seed: integer tensor [2].
+        **rule: the settings of `SamplingRule`, by name.
 
     Returns:
         A `RoISelection`. No gradient flows through it.
 
-    References: see `ops.sampling`.
+    Raises:
+        ValueError: a setting out of its range, or the rule needs what is not given.
+
+    References: see `ops.sampling` and `samplers.score_ranked`.
     """
+    settings = SamplingRule(**rule)
+    if settings.is_mined and (mined is None or gt_classes is None):
+        raise ValueError(
+            f"positives {settings.positives!r} and negatives {settings.negatives!r} "
+            "need the head's answer for every candidate (mined) and gt_classes"
+        )
     boxes, gt_boxes = tf.stop_gradient(boxes), tf.stop_gradient(gt_boxes)
-    valid = _has_area(boxes)
-    iou, matched_gt_indices = _match(boxes, gt_boxes, valid)
-    positive = valid & (iou >= foreground_iou_threshold)
-    above_low = iou >= background_iou_low_threshold
-    negative = valid & above_low & (iou < background_iou_high_threshold)
-    seeds = tf.random.experimental.stateless_split(seed, 2, alg="philox")
-
-    quota = int(num_sampled_rois * foreground_fraction)
-    if positives == "instance_balanced":
-        chosen_positive = sampling.instance_balanced(
-            matched_gt_indices, positive, quota, seed=seeds[0]
-        )
-    else:
-        chosen_positive = sampling.uniform(positive, quota, seed=seeds[0])
-
-    wanted = num_sampled_rois - tf.reduce_sum(tf.cast(chosen_positive, tf.int32), 1)
-    balance = {"num_bins": num_bins, "seed": seeds[1]}
-    if negatives == "iou_balanced":
-        upper = background_iou_high_threshold
-        chosen_negative = sampling.iou_balanced(
-            iou, negative, wanted, upper=upper, **balance
-        )
-    elif negatives == "iou_balanced_published":
-        max_iou = tf.reduce_max(iou, axis=1)
-        chosen_negative = sampling.iou_balanced_published(
-            iou, negative, wanted, max_iou=max_iou, **balance
-        )
-    else:
-        chosen_negative = sampling.uniform(negative, wanted, seed=seeds[1])
+    labels = _label(boxes, gt_boxes, gt_classes, settings, mined)
+    chosen_positive, chosen_negative, weights = _choose(labels, settings, mined, seed)
     return RoISelection(
         boxes=boxes,
-        iou=iou,
-        matched_gt_indices=matched_gt_indices,
-        positive=positive,
-        negative=negative,
+        iou=labels.iou,
+        matched_gt_indices=labels.matched_gt_indices,
+        positive=labels.positive,
+        negative=labels.negative,
         chosen_positive=chosen_positive,
         chosen_negative=chosen_negative,
+        weights=weights,
     )
 
 
-def _has_area(boxes: tf.Tensor) -> tf.Tensor:
-    """Boxes that are neither padding nor empty."""
-    sides = boxes[..., 2:] - boxes[..., :2]
-    not_padding = tf.reduce_max(boxes, axis=-1) >= 0
-    return not_padding & tf.reduce_all(sides > 0, axis=-1)
-
-
-def _match(
-    boxes: tf.Tensor, gt_boxes: tf.Tensor, valid: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Highest IoU of each box and the index of its ground-truth box."""
-    overlaps = pairwise_iou(boxes, pad_rows(gt_boxes, 1))
-    # -1 means padding on either side; a valid box beside no ground truth has IoU 0.
-    iou = tf.where(valid, tf.maximum(tf.reduce_max(overlaps, axis=2), 0.0), -1.0)
-    return iou, tf.argmax(overlaps, axis=2, output_type=tf.int32)
-
-
-def pad_rows(x: tf.Tensor, rows: int) -> tf.Tensor:
-    """Appends rows of -1 along axis 1 until there are at least `rows`."""
-    size = x.shape[1]
-    if size is None:
-        missing = tf.maximum(rows - tf.shape(x)[1], 0)
-    elif size >= rows:
-        return x
-    else:
-        missing = rows - size
-    paddings = [[0, 0], [0, missing]] + [[0, 0]] * (x.shape.rank - 2)
-    return tf.pad(x, paddings, constant_values=-1)
-
-
-def check_rule(
-    num_sampled_rois: int,
-    foreground_fraction: float,
-    foreground_iou_threshold: float,
-    background_iou_high_threshold: float,
-    background_iou_low_threshold: float,
-    positives: str,
-    negatives: str,
-    num_bins: int,
-) -> None:
-    """Raises `ValueError` for arguments of `select_rois` out of their range."""
-    if num_sampled_rois < 1:
-        raise ValueError(f"num_sampled_rois must be at least 1, got {num_sampled_rois}")
-    if not 0 <= foreground_fraction <= 1:
-        raise ValueError(
-            f"foreground_fraction must be in [0, 1], got {foreground_fraction}"
+def _label(
+    boxes: tf.Tensor,
+    gt_boxes: tf.Tensor,
+    gt_classes: tf.Tensor | None,
+    rule: SamplingRule,
+    mined: MinedRoIs | None,
+) -> _Labels:
+    valid = has_area(boxes)
+    iou, matched = match(boxes, gt_boxes, valid)
+    positive = valid & (iou >= rule.foreground_iou_threshold)
+    above_low = iou >= rule.background_iou_low_threshold
+    negative = valid & above_low & (iou < rule.background_iou_high_threshold)
+    losses = None
+    if rule.is_mined:
+        classes = pad_rows(gt_classes, 1)
+        losses = tf.stop_gradient(
+            class_losses(mined.class_logits, classes, matched, positive)
         )
-    low, high = background_iou_low_threshold, background_iou_high_threshold
-    if not (0 <= low < high <= foreground_iou_threshold <= 1):
-        raise ValueError(
-            "the thresholds must keep 0 <= background_iou_low_threshold < "
-            "background_iou_high_threshold <= foreground_iou_threshold <= 1, got "
-            f"{low}, {high} and {foreground_iou_threshold}"
+    return _Labels(iou, matched, positive, negative, losses)
+
+
+def _choose(
+    labels: _Labels, rule: SamplingRule, mined: MinedRoIs | None, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Chosen positives, chosen negatives and class loss weights, each [B, N]."""
+    ones = tf.ones_like(labels.iou)
+    if rule.draws_nothing:
+        return labels.positive, labels.negative, ones
+    if rule.without_quota:
+        both = labels.positive | labels.negative
+        hardest = sampling.hardest(labels.losses, both, rule.num_sampled_rois)
+        return hardest & labels.positive, hardest & labels.negative, ones
+    seeds = tf.random.experimental.stateless_split(seed, 2, alg="philox")
+    positive = _choose_positives(labels, rule, seeds[0])
+    wanted = rule.num_sampled_rois - tf.reduce_sum(tf.cast(positive, tf.int32), 1)
+    if rule.negatives == "score_ranked":
+        negative, weights = isr_negative_sample(
+            best_foreground(mined.class_logits)[1],
+            mined.boxes,
+            labels.negative,
+            wanted,
+            labels.losses,
+            k=rule.k,
+            bias=rule.bias,
+            score_threshold=rule.score_threshold,
+            iou_threshold=rule.group_iou_threshold,
+            seed=seeds[1],
         )
-    if positives not in POSITIVES:
-        raise ValueError(
-            f"positives must be one of {', '.join(POSITIVES)}, got {positives!r}"
+        return positive, negative, tf.where(negative, weights, ones)
+    return positive, _choose_negatives(labels, rule, wanted, seeds[1]), ones
+
+
+def _choose_positives(
+    labels: _Labels, rule: SamplingRule, seed: tf.Tensor
+) -> tf.Tensor:
+    quota = int(rule.num_sampled_rois * rule.foreground_fraction)
+    if rule.positives == "hardest":
+        return sampling.hardest(labels.losses, labels.positive, quota)
+    if rule.positives == "instance_balanced":
+        return sampling.instance_balanced(
+            labels.matched_gt_indices, labels.positive, quota, seed=seed
         )
-    if negatives not in NEGATIVES:
-        raise ValueError(
-            f"negatives must be one of {', '.join(NEGATIVES)}, got {negatives!r}"
+    return sampling.uniform(labels.positive, quota, seed=seed)
+
+
+def _choose_negatives(
+    labels: _Labels, rule: SamplingRule, wanted: tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
+    iou, negative, bins = labels.iou, labels.negative, rule.num_bins
+    if rule.negatives == "hardest":
+        return sampling.hardest(labels.losses, negative, wanted)
+    if rule.negatives == "iou_balanced":
+        upper = rule.background_iou_high_threshold
+        return sampling.iou_balanced(
+            iou, negative, wanted, upper=upper, num_bins=bins, seed=seed
         )
-    if num_bins < 1:
-        raise ValueError(f"num_bins must be at least 1, got {num_bins}")
+    if rule.negatives == "iou_balanced_published":
+        max_iou = tf.reduce_max(iou, axis=1)
+        return sampling.iou_balanced_published(
+            iou, negative, wanted, max_iou=max_iou, num_bins=bins, seed=seed
+        )
+    return sampling.uniform(negative, wanted, seed=seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +11,10 @@ from official.core import task_factory
 from official.vision.tasks import maskrcnn as tfm_task
 
 from libra_tf.experiments import task_config
+from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.maskrcnn import build_maskrcnn
-from libra_tf.samplers import limit_negatives
-from libra_tf.tasks import rcnn_losses
+from libra_tf.tasks import prior, rcnn_importance, rcnn_losses
+from libra_tf.tasks.anchors import anchor_chooser
 from libra_tf.tasks.box_regression import elementwise_box_loss
 from libra_tf.tasks.evaluation import (
     build_evaluator,
@@ -23,7 +23,11 @@ from libra_tf.tasks.evaluation import (
 )
 from libra_tf.tasks.initialization import initialize_model
 from libra_tf.tasks.labels import fill_replicas, map_labels
+from libra_tf.tasks.normalizer import guided_class_loss
 from libra_tf.tasks.regularizer import l2_regularizer
+
+# More than any pyramid has, half of it foreground: Model Garden then draws none away.
+_EVERY_ANCHOR = 2**24
 
 
 @task_factory.register_task_cls(task_config.MaskRCNNTask)
@@ -40,6 +44,7 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
             tf_keras.layers.InputSpec(shape=[None, *config.input_size]),
             config,
             l2_regularizer(self.task_config.losses.l2_weight_decay),
+            seed=self.task_config.train_data.seed,
         )
         if self.task_config.freeze_backbone:
             model.backbone.trainable = False
@@ -52,51 +57,96 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         return model
 
     def initialize(self, model: tf_keras.Model) -> None:
-        """Loads `init_checkpoint`; the account is kept in `restore_report`."""
+        """Sets the RPN's prior and loads `init_checkpoint` over it.
+
+        The account of what was loaded is kept in `restore_report`.
+        """
+        config = self.task_config.model.prior
+        if config.from_data:
+            data = self._with_every_anchor(self.task_config.train_data)
+            dataset = super().build_inputs(data)
+            measured = prior.prior_of_task(self, dataset, prior.count_rpn, kind="rpn")
+            set_class_bias(model.rpn_head, measured.bias)
+        elif config.value is not None:
+            set_class_bias(model.rpn_head, prior.bias_of(config.value))
         self.restore_report = initialize_model(self.task_config, model)
 
     def build_inputs(self, params, input_context=None, dataset_fn=None):
-        """Adds the RPN's bound on negatives to Model Garden's input pipeline."""
-        dataset = super().build_inputs(params, input_context, dataset_fn)
+        """Adds our choice of anchors to Model Garden's input pipeline."""
+        sampler = self.task_config.model.rpn_sampler
         if not params.is_training:
+            dataset = super().build_inputs(params, input_context, dataset_fn)
             return fill_replicas(dataset, input_context)
-        ratio = self.task_config.model.rpn_sampler.neg_pos_ub
-        if ratio:
-            most = params.parser.rpn_batch_size_per_im
-            bound = functools.partial(_bound_rpn_negatives, ratio=ratio, most=most)
-            dataset = map_labels(dataset, bound, params.seed)
-        return dataset
+        data = params
+        if sampler.negatives != "random":
+            data = self._with_every_anchor(params)
+        dataset = super().build_inputs(data, input_context, dataset_fn)
+        choose = anchor_chooser(sampler, params.parser)
+        return map_labels(dataset, choose, params.seed) if choose else dataset
+
+    @staticmethod
+    def _with_every_anchor(params):
+        """The same settings of data, without a draw among the anchors."""
+        parser = params.parser.replace(rpn_batch_size_per_im=_EVERY_ANCHOR)
+        return params.replace(parser=parser)
 
     def _build_rpn_losses(self, outputs, labels) -> tuple[tf.Tensor, tf.Tensor]:
         losses = self.task_config.losses
         if losses.normalizer == "tfm":
-            return super()._build_rpn_losses(outputs, labels)
-        return rcnn_losses.rpn_losses(
-            outputs["rpn_scores"],
-            outputs["rpn_boxes"],
-            labels["rpn_score_targets"],
-            labels["rpn_box_targets"],
-            beta=losses.rpn_huber_loss_delta,
-        )
+            score_loss, box_loss = super()._build_rpn_losses(outputs, labels)
+        else:
+            score_loss, box_loss = rcnn_losses.rpn_losses(
+                outputs["rpn_scores"],
+                outputs["rpn_boxes"],
+                labels["rpn_score_targets"],
+                labels["rpn_box_targets"],
+                beta=losses.rpn_huber_loss_delta,
+                normalizer=losses.normalizer,
+            )
+        if losses.guided.enabled:
+            score_loss = guided_class_loss(score_loss, box_loss, losses.guided.factor)
+        return score_loss, box_loss
 
     def _build_frcnn_losses(self, outputs, labels) -> tuple[tf.Tensor, tf.Tensor]:
         losses = self.task_config.losses
         class_loss = box_loss = None
         if losses.normalizer == "tfm" or losses.box.type == "huber":
             class_loss, box_loss = super()._build_frcnn_losses(outputs, labels)
-        if losses.normalizer == "reference":
-            class_loss = rcnn_losses.rcnn_class_loss(
-                outputs["class_outputs"], outputs["class_targets"]
-            )
+        if losses.normalizer != "tfm":
+            class_loss = self._class_loss(outputs)
         if losses.box.type != "huber":
-            box_loss = losses.box.weight * rcnn_losses.rcnn_box_loss(
-                outputs["box_outputs"],
-                outputs["class_targets"],
-                outputs["box_targets"],
-                elementwise=elementwise_box_loss(losses.box),
-                normalizer=losses.normalizer,
-            )
+            box_loss = self._box_loss(outputs)
+        if losses.guided.enabled:
+            factor = losses.guided.roi_factor
+            class_loss = guided_class_loss(class_loss, box_loss, factor)
         return class_loss, box_loss
+
+    def _class_loss(self, outputs) -> tf.Tensor:
+        weights = None
+        # Model Garden's sampler gives no weights, and no instances for ISR-P.
+        if "class_weights" in outputs:
+            weights = rcnn_importance.roi_class_weights(
+                outputs, self.task_config.losses.isr
+            )
+        return rcnn_losses.rcnn_class_loss(
+            outputs["class_outputs"], outputs["class_targets"], weights
+        )
+
+    def _box_loss(self, outputs) -> tf.Tensor:
+        losses = self.task_config.losses
+        elementwise = elementwise_box_loss(losses.box)
+        box_loss = losses.box.weight * rcnn_losses.rcnn_box_loss(
+            outputs["box_outputs"],
+            outputs["class_targets"],
+            outputs["box_targets"],
+            elementwise=elementwise,
+            normalizer=losses.normalizer,
+        )
+        if losses.carl.weight:
+            box_loss += rcnn_importance.carl_loss(
+                outputs, losses.carl, elementwise, losses.normalizer
+            )
+        return box_loss
 
     def _build_coco_metrics(self) -> None:
         self.coco_metric = build_evaluator(
@@ -121,10 +171,3 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         """Returns the metrics of an evaluation."""
         logs = super().reduce_aggregated_logs(aggregated_logs, global_step)
         return with_undefined(logs, self.task_config.model.include_mask)
-
-
-def _bound_rpn_negatives(
-    labels: dict, *, seed: tf.Tensor, ratio: float, most: int
-) -> dict:
-    targets = limit_negatives(labels["rpn_score_targets"], ratio, most=most, seed=seed)
-    return {**labels, "rpn_score_targets": targets}

@@ -1,8 +1,10 @@
-"""Divisors of losses that are right under several replicas."""
+"""Divisors and ratios of losses that are right under several replicas."""
 
 from __future__ import annotations
 
 import tensorflow as tf
+
+from libra_tf.losses.guided import guided
 
 
 def replica_mean(count: tf.Tensor, minimum: float = 1.0) -> tf.Tensor:
@@ -26,6 +28,35 @@ def replica_mean(count: tf.Tensor, minimum: float = 1.0) -> tf.Tensor:
     context = tf.distribute.get_replica_context()
     mean = context.all_reduce(tf.distribute.ReduceOp.MEAN, count)
     return tf.stop_gradient(tf.maximum(mean, minimum))
+
+
+def replica_sum(count: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of `count` over the replicas, without gradient."""
+    context = tf.distribute.get_replica_context()
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return tf.stop_gradient(total)
+
+
+def guided_class_loss(
+    class_loss: tf.Tensor, box_loss: tf.Tensor, factor: float
+) -> tf.Tensor:
+    """`losses.guided` with the ratio of the losses of all replicas together.
+
+    The ratio of the means, not the mean of the replicas' ratios: it is the one of a
+    single replica that holds the whole batch.
+    """
+    context = tf.distribute.get_replica_context()
+    means = [
+        context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stop_gradient(loss))
+        for loss in (class_loss, box_loss)
+    ]
+    return guided(
+        class_loss,
+        box_loss,
+        factor=factor,
+        global_class_loss=means[0],
+        global_box_loss=means[1],
+    )
 
 
 def count_at_least_one(mask: tf.Tensor) -> tf.Tensor:

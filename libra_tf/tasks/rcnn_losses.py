@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from libra_tf.losses import smooth_l1
+from libra_tf.ops.per_class import deltas_of_class
 from libra_tf.tasks.box_regression import Elementwise
 from libra_tf.tasks.normalizer import count_at_least_one, replica_mean
 
@@ -36,6 +37,7 @@ def rpn_losses(
     box_targets: Levels,
     *,
     beta: float,
+    normalizer: str = "reference",
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Binary cross entropy and smooth L1 over the sampled anchors.
 
@@ -48,6 +50,8 @@ def rpn_losses(
       score_targets: {level: [B, H, W, A]}, 1 positive, 0 negative, -1 not sampled.
       box_targets: {level: [B, H, W, 4A]} target deltas.
       beta: threshold of smooth L1.
+      normalizer: "reference", or "positives", which divides the box loss by the
+        coordinates of the sampled positives.
 
     Returns:
       The score loss and the box loss, scalars. The box loss takes the sampled
@@ -55,7 +59,7 @@ def rpn_losses(
     """
     labels = flatten_levels(score_targets)
     positive, negative = tf.equal(labels, 1), tf.equal(labels, 0)
-    normalizer = replica_mean(
+    sampled_count = replica_mean(
         count_at_least_one(positive) + count_at_least_one(negative)
     )
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(
@@ -70,41 +74,39 @@ def rpn_losses(
         for values in (flatten_levels(box_targets, 4), flatten_levels(boxes, 4))
     )
     box_sum = tf.reduce_sum(smooth_l1(targets, predictions, beta=beta))
-    return tf.reduce_sum(entropy * sampled) / normalizer, box_sum / normalizer
+    box_count = sampled_count
+    if normalizer == "positives":
+        box_count = _positive_coordinates(positive)
+    return tf.reduce_sum(entropy * sampled) / sampled_count, box_sum / box_count
 
 
-def rcnn_class_loss(class_outputs: tf.Tensor, class_targets: tf.Tensor) -> tf.Tensor:
+def rcnn_entropies(class_outputs: tf.Tensor, class_targets: tf.Tensor) -> tf.Tensor:
+    """Softmax cross entropy of each RoI, [B, N]; see `rcnn_class_loss`."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=tf.maximum(tf.cast(class_targets, tf.int32), 0),
+        logits=tf.cast(class_outputs, tf.float32),
+    )
+
+
+def rcnn_class_loss(
+    class_outputs: tf.Tensor,
+    class_targets: tf.Tensor,
+    weights: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Softmax cross entropy over the sampled RoIs, divided by their number.
 
     Args:
       class_outputs: [B, N, C] logits.
       class_targets: [B, N]; -1 marks a row that no candidate filled.
+      weights: [B, N], of each RoI; all 1 by default. They do not change the divisor.
 
     Returns:
       A scalar.
     """
-    class_targets = tf.cast(class_targets, tf.int32)
     valid = tf.cast(class_targets >= 0, tf.float32)
-    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=tf.maximum(class_targets, 0),
-        logits=tf.cast(class_outputs, tf.float32),
-    )
-    return tf.reduce_sum(entropy * valid) / replica_mean(tf.reduce_sum(valid))
-
-
-def boxes_of_target_class(
-    box_outputs: tf.Tensor, class_targets: tf.Tensor
-) -> tf.Tensor:
-    """Picks from [B, N, 4C] the four deltas of each RoI's target class: [B, N, 4].
-
-    A class-agnostic head ([B, N, 4]) has nothing to pick.
-    """
-    if box_outputs.shape[-1] == 4:
-        return box_outputs
-    shape = tf.shape(box_outputs)
-    per_class = tf.reshape(box_outputs, [shape[0], shape[1], -1, 4])
-    index = tf.maximum(tf.cast(class_targets, tf.int32), 0)
-    return tf.gather(per_class, index, batch_dims=2)
+    entropy = rcnn_entropies(class_outputs, class_targets)
+    weighted = entropy * valid if weights is None else entropy * valid * weights
+    return tf.reduce_sum(weighted) / replica_mean(tf.reduce_sum(valid))
 
 
 def rcnn_box_loss(
@@ -122,24 +124,45 @@ def rcnn_box_loss(
       class_targets: [B, N]; foreground is > 0.
       box_targets: [B, N, 4] target deltas.
       elementwise: loss per coordinate.
-      normalizer: "reference" divides by all sampled RoIs, "tfm" by the coordinates of
-        the foreground RoIs.
+      normalizer: see `rcnn_box_count`.
 
     Returns:
       A scalar.
     """
+    errors = rcnn_box_errors(box_outputs, class_targets, box_targets, elementwise)
+    return tf.reduce_sum(errors) / rcnn_box_count(class_targets, normalizer)
+
+
+def rcnn_box_errors(
+    box_outputs: tf.Tensor,
+    class_targets: tf.Tensor,
+    box_targets: tf.Tensor,
+    elementwise: Elementwise,
+) -> tf.Tensor:
+    """Loss of each coordinate, [B, N, 4], 0 for what is not foreground."""
     is_foreground = (class_targets > 0)[..., tf.newaxis]
-    foreground = tf.cast(class_targets > 0, tf.float32)
-    boxes = boxes_of_target_class(box_outputs, class_targets)
+    boxes = deltas_of_class(box_outputs, class_targets)
     # Rows without a target may hold anything. Selecting after the loss would keep the
     # value clean, but not the gradient: 0 * NaN is NaN.
-    errors = elementwise(
+    return elementwise(
         tf.where(is_foreground, box_targets, tf.zeros_like(box_targets)),
         tf.where(is_foreground, boxes, tf.zeros_like(boxes)),
     )
-    if normalizer == "tfm":
-        count = replica_mean(4.0 * tf.reduce_sum(foreground), minimum=0.01)
-    else:
+
+
+def rcnn_box_count(class_targets: tf.Tensor, normalizer: str) -> tf.Tensor:
+    """The divisor of the box loss.
+
+    "reference" counts all sampled RoIs; "tfm" and "positives" the coordinates of the
+    foreground RoIs.
+    """
+    if normalizer == "reference":
         valid = tf.cast(class_targets >= 0, tf.float32)
-        count = replica_mean(tf.reduce_sum(valid))
-    return tf.reduce_sum(errors) / count
+        return replica_mean(tf.reduce_sum(valid))
+    return _positive_coordinates(class_targets > 0)
+
+
+def _positive_coordinates(positive: tf.Tensor) -> tf.Tensor:
+    count = 4.0 * tf.reduce_sum(tf.cast(positive, tf.float32))
+    # Model Garden's constant, with which an image without positives has loss 0.
+    return replica_mean(count, minimum=0.01)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+
 import tensorflow as tf
 import tf_keras
 from official.core import task_factory
-from official.vision.losses import focal_loss, loss_utils
 from official.vision.tasks import retinanet as tfm_task
 
-from libra_tf.experiments import task_config
+from libra_tf.experiments import loss_config, task_config
+from libra_tf.layers.running_state import RunningState
+from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.retinanet import build_retinanet
-from libra_tf.tasks.box_regression import elementwise_box_loss
+from libra_tf.tasks import prior
+from libra_tf.tasks.dense import dense_batch
+from libra_tf.tasks.dense_losses import DenseLosses, needed_states
 from libra_tf.tasks.evaluation import build_evaluator, with_undefined
 from libra_tf.tasks.initialization import initialize_model
 from libra_tf.tasks.labels import fill_replicas
-from libra_tf.tasks.normalizer import count_at_least_one, replica_mean
 from libra_tf.tasks.regularizer import l2_regularizer
+from libra_tf.tasks.retinanet_inputs import build_training_inputs
 
 
 @task_factory.register_task_cls(task_config.RetinaNetTask)
@@ -25,6 +31,8 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
     With every switch off, outputs and losses equal Model Garden's.
     """
 
+    _states: Mapping[str, RunningState] = {}  # set with the model
+
     def build_model(self) -> tf_keras.Model:
         """Builds the detector and its weights."""
         config = self.task_config.model
@@ -32,78 +40,70 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
             tf_keras.layers.InputSpec(shape=[None, *config.input_size]),
             config,
             l2_regularizer(self.task_config.losses.l2_weight_decay),
+            seed=self.task_config.train_data.seed,
         )
         if self.task_config.freeze_backbone:
             model.backbone.trainable = False
+        self._states = model.add_states(needed_states(self.task_config.losses))
         return model
 
     def initialize(self, model: tf_keras.Model) -> None:
-        """Loads `init_checkpoint`; the account is kept in `restore_report`."""
+        """Sets the prior and loads `init_checkpoint` over it.
+
+        The account of what was loaded is kept in `restore_report`.
+        """
+        self._set_prior(model)
         self.restore_report = initialize_model(self.task_config, model)
+
+    def _set_prior(self, model: tf_keras.Model) -> None:
+        config = self.task_config.model.prior
+        if config.from_data:
+            num_classes = self.task_config.model.num_classes
+            measured = prior.prior_of_task(
+                self,
+                self.build_inputs(self.task_config.train_data),
+                functools.partial(prior.count_dense, num_classes=num_classes),
+                kind="retinanet",
+            )
+            set_class_bias(model.head, measured.bias)
+            self._set_thresholds(model, measured)
+        elif config.value is not None:
+            set_class_bias(model.head, prior.bias_of(config.value))
+
+    def _set_thresholds(
+        self, model: tf_keras.Model, measured: prior.AnchorPrior
+    ) -> None:
+        kind = self.task_config.model.prior.score_threshold
+        if kind == "fixed":
+            return
+        variable = model.detection_generator.class_thresholds
+        if kind == "class_prior":
+            variable.assign(measured.class_thresholds())
+        else:
+            # As released: the prior times the classes with the background.
+            value = measured.probability * (measured.num_classes + 1)
+            variable.assign(tf.fill(variable.shape, tf.cast(value, tf.float32)))
 
     def build_inputs(self, params, input_context=None):
         """Returns Model Garden's input pipeline, complete for every replica."""
-        dataset = super().build_inputs(params, input_context)
-        return dataset if params.is_training else fill_replicas(dataset, input_context)
+        if not params.is_training:
+            dataset = super().build_inputs(params, input_context)
+            return fill_replicas(dataset, input_context)
+        if self.task_config.losses.isr.enabled:
+            return build_training_inputs(self.task_config, params, input_context)
+        return super().build_inputs(params, input_context)
 
     def build_losses(self, outputs, labels, aux_losses=None):
         """Returns the total, class, box and model loss, as Model Garden's task."""
         config = self.task_config.losses
-        if config.normalizer == "tfm" and config.box.type == "huber":
+        if _is_stock(config):
             return super().build_losses(outputs, labels, aux_losses)
-        normalizer = self._normalizer(labels["box_weights"])
-        class_loss = self._class_loss(outputs, labels) / normalizer
-        box_loss, weight = self._box_loss(outputs, labels)
-        box_loss = box_loss / normalizer
-        model_loss = class_loss + weight * box_loss
-        total_loss = model_loss + (tf.reduce_sum(aux_losses) if aux_losses else 0.0)
-        return config.loss_weight * total_loss, class_loss, box_loss, model_loss
-
-    def _normalizer(self, box_weights: tf.Tensor) -> tf.Tensor:
-        """Positives: of this replica plus one, or of all replicas, see the config."""
-        if self.task_config.losses.normalizer == "tfm":
-            return tf.reduce_sum(box_weights) + 1.0
-        return replica_mean(count_at_least_one(box_weights > 0))
-
-    def _class_loss(self, outputs, labels) -> tf.Tensor:
-        """Sum of the focal loss over all anchors that are not ignored."""
-        losses, num_classes = (
-            self.task_config.losses,
-            self.task_config.model.num_classes,
-        )
-        focal = focal_loss.FocalLoss(
-            alpha=losses.focal_loss_alpha,
-            gamma=losses.focal_loss_gamma,
-            reduction=tf_keras.losses.Reduction.SUM,
-        )
-        targets = loss_utils.multi_level_flatten(labels["cls_targets"], last_dim=None)
-        logits = loss_utils.multi_level_flatten(
-            outputs["cls_outputs"], last_dim=num_classes
-        )
-        return focal(
-            y_true=tf.one_hot(targets, num_classes),
-            y_pred=tf.cast(logits, tf.float32),
-            sample_weight=labels["cls_weights"],
-        )
-
-    def _box_loss(self, outputs, labels) -> tuple[tf.Tensor, float]:
-        """Sum of the box loss over the positive anchors, and its weight."""
-        losses = self.task_config.losses
-        y_true = loss_utils.multi_level_flatten(labels["box_targets"], last_dim=4)
-        y_pred = loss_utils.multi_level_flatten(outputs["box_outputs"], last_dim=4)
-        if losses.box.type == "huber":
-            huber = tf_keras.losses.Huber(
-                losses.huber_loss_delta, reduction=tf_keras.losses.Reduction.SUM
-            )
-            total = huber(y_true, y_pred, sample_weight=labels["box_weights"])
-            return total, losses.box_loss_weight
-        # Selected before the loss, see `rcnn_box_loss`.
-        positive = (labels["box_weights"] > 0)[..., tf.newaxis]
-        errors = elementwise_box_loss(losses.box)(
-            tf.where(positive, y_true, tf.zeros_like(y_true)),
-            tf.where(positive, y_pred, tf.zeros_like(y_pred)),
-        )
-        return tf.reduce_sum(errors), losses.box.weight
+        # Model Garden's validation computes losses too; only its labels hold these.
+        training = "groundtruths" not in labels
+        dense = dense_batch(outputs, labels, self.task_config.model.num_classes)
+        loss = DenseLosses(config, self._states, training)(dense)
+        total = loss.model + (tf.reduce_sum(aux_losses) if aux_losses else 0.0)
+        return config.loss_weight * total, loss.classification, loss.box, loss.model
 
     def build_metrics(self, training: bool = True):
         """Returns Model Garden's loss metrics; the evaluator is ours."""
@@ -117,3 +117,16 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         return with_undefined(
             super().reduce_aggregated_logs(aggregated_logs, global_step)
         )
+
+
+def _is_stock(losses: loss_config.RetinaNetLosses) -> bool:
+    """Whether these settings are Model Garden's own losses."""
+    return (
+        losses.normalizer == "tfm"
+        and losses.box.type == "huber"
+        and losses.classification.type == "focal"
+        and losses.classification.weight == 1.0
+        and not losses.isr.enabled
+        and not losses.carl.weight
+        and not losses.guided.enabled
+    )

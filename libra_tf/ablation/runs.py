@@ -1,0 +1,168 @@
+"""The training runs of an ablation: what they are, and what is done of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from libra_tf.ablation import forms
+from libra_tf.ablation.plan import Plan, Row
+from libra_tf.errors import UserError
+from libra_tf.evaluation.results import read_json, write_json
+
+RESULT_FILE = "result.json"
+SETTINGS_FILE = "settings.json"
+LOG_FILE = "log.txt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training: a row and a seed.
+
+    Attributes:
+      row: name of the row.
+      seed: of initial weights, data order and samplers.
+      folder: where it trains.
+      words: command line of `libra train`, after the interpreter.
+      settings: all settings of the experiment.
+    """
+
+    row: str
+    seed: int
+    folder: str
+    words: tuple[str, ...]
+    settings: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.row} seed {self.seed}"
+
+    @property
+    def command(self) -> str:
+        """The run's command line, to be read and repeated."""
+        return shlex.join(["libra", *self.words])
+
+    @property
+    def process_words(self) -> list[str]:
+        """The same for `subprocess`."""
+        return [sys.executable, "-m", "libra_tf.commands.main", *self.words]
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the finished run gave; None if it has not finished."""
+        path = os.path.join(self.folder, RESULT_FILE)
+        return read_json(path) if os.path.isfile(path) else None
+
+    @property
+    def started(self) -> bool:
+        """Whether it was begun, now or by an earlier command."""
+        return os.path.isfile(os.path.join(self.folder, SETTINGS_FILE))
+
+
+def build_runs(
+    plan: Plan,
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    *,
+    form: str,
+    data: str,
+    out: str,
+    overrides: Sequence[str] = (),
+) -> list[Run]:
+    """Returns the runs, all rows of the first seed first.
+
+    So an ablation that is stopped half-way has whole pairs to compare.
+
+    Raises:
+      UserError: a row names a file or a setting that does not exist.
+    """
+    made: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {}
+    for row in rows:
+        files, texts = forms.layers(plan, row, form, overrides)
+        try:
+            made[row.name] = files, texts, forms.load(files, texts, data)
+        except UserError as error:
+            raise UserError(f"{plan.path}: row {row.name}: {error}") from error
+    return [
+        _run(row.name, seed, *made[row.name], data, os.path.join(out, "runs"))
+        for seed in seeds
+        for row in rows
+    ]
+
+
+def _run(
+    row: str,
+    seed: int,
+    files: list[str],
+    texts: list[str],
+    settings: dict[str, Any],
+    data: str,
+    root: str,
+) -> Run:
+    folder = os.path.join(root, row, f"seed{seed}")
+    words = ["train"]
+    for name in files:
+        words += ["--config", name]
+    for text in texts:
+        words += ["--set", text]
+    words += ["--data", data, "--seed", str(seed), "--out", folder]
+    trainer = {**settings["trainer"], "seed": seed}
+    # As read back from JSON, so that tuples and lists compare as equal.
+    plain = json.loads(json.dumps({**settings, "trainer": trainer}))
+    return Run(row, seed, folder, tuple(words), plain)
+
+
+def begin(run: Run) -> None:
+    """Makes the run's folder and keeps its settings, for the next command."""
+    write_json(os.path.join(run.folder, SETTINGS_FILE), run.settings, indent=1)
+
+
+def check_settings(runs: Sequence[Run], force: bool) -> None:
+    """Refuses to go on with runs that were begun with other settings.
+
+    Args:
+      runs: those asked for.
+      force: remove such runs instead, so that they are made again.
+
+    Raises:
+      UserError: names the run and the first setting that differs.
+    """
+    for run in runs:
+        if not run.started:
+            if os.path.isdir(run.folder) and os.listdir(run.folder):
+                raise UserError(
+                    f"{run.folder}: holds files, but no run of `libra ablate`; give "
+                    "another --out"
+                )
+            continue
+        before = read_json(os.path.join(run.folder, SETTINGS_FILE))
+        difference = find_difference(before, run.settings)
+        if difference is None:
+            continue
+        if not force:
+            raise UserError(
+                f"{run.folder}: was made with {difference}; give another --out, the "
+                "same settings, or --force to make such runs again"
+            )
+        shutil.rmtree(run.folder)
+
+
+def find_difference(before: Any, now: Any, path: str = "") -> str | None:
+    """Returns "key = old, not new" of the first setting that changed, if one did.
+
+    A setting that only one version of the code knows is no difference.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() & now.keys()):
+            found = find_difference(before[key], now[key], f"{path}.{key}".lstrip("."))
+            if found:
+                return found
+        return None
+    return None if before == now else f"{path} = {before!r}, not {now!r}"

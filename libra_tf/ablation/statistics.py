@@ -1,0 +1,79 @@
+"""Means over seeds, and differences between rows that share their seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Of some numbers.
+
+    Attributes:
+      n: how many.
+      mean: their mean; None of none.
+      deviation: sample standard deviation (n - 1); None of fewer than two.
+    """
+
+    n: int
+    mean: float | None
+    deviation: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """Of two rows over the seeds that both have.
+
+    Attributes:
+      n: number of pairs.
+      mean: mean of the paired differences; None without a pair.
+      error: standard error of that mean; None of fewer than two pairs.
+      p: two-sided p of the paired t-test; None of fewer than two pairs.
+    """
+
+    n: int
+    mean: float | None
+    error: float | None
+    p: float | None
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Returns the mean and the sample standard deviation."""
+    n = len(values)
+    if n == 0:
+        return Summary(0, None, None)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Summary(1, mean, None)
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return Summary(n, mean, math.sqrt(squares / (n - 1)))
+
+
+def paired_difference(
+    values: Mapping[int, float], baseline: Mapping[int, float]
+) -> Difference:
+    """Compares two rows, seed by seed; a seed that one lacks is left out.
+
+    The paired t-test: t = mean / error with n - 1 degrees of freedom, where error is
+    the standard deviation of the differences divided by sqrt(n).
+
+    Args:
+      values: seed to figure of the row.
+      baseline: seed to figure of the row that it is compared with.
+    """
+    seeds = sorted(values.keys() & baseline.keys())
+    found = summarize([values[seed] - baseline[seed] for seed in seeds])
+    if found.deviation is None:
+        return Difference(found.n, found.mean, None, None)
+    error = found.deviation / math.sqrt(found.n)
+    return Difference(found.n, found.mean, error, _p_value(found.mean, error, found.n))
+
+
+def _p_value(mean: float, error: float, n: int) -> float:
+    from scipy import special  # comes with Model Garden
+
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * special.stdtr(n - 1, -abs(mean) / error))

@@ -1,0 +1,185 @@
+"""The table of an ablation, as Markdown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from libra_tf.ablation.plan import Plan, Row
+from libra_tf.ablation.statistics import (
+    Difference,
+    Summary,
+    paired_difference,
+    summarize,
+)
+from libra_tf.evaluation.results import write_file
+
+TABLE_FILE = "table.md"
+# Heading and metric of the absolute figures.
+_FIGURES = {
+    "AP": "AP",
+    "AP50": "AP50",
+    "AP75": "AP75",
+    "APs": "APs",
+    "APm": "APm",
+    "APl": "APl",
+    "AR100": "ARmax100",
+}
+_COMPARED = ("AP", "AP75")
+_NONE = "-"
+
+Values = Mapping[str, Mapping[int, Mapping[str, Any]]]
+
+
+def write_table(
+    plan: Plan,
+    form: str,
+    results: Sequence[dict[str, Any]],
+    out: str,
+    timing: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """Writes the table; returns its path.
+
+    Args:
+      plan: gives rows and published numbers.
+      form: one of `forms.FORMS`, for the caption.
+      results: of the finished runs.
+      out: folder.
+      timing: row to its line of timing.csv.
+    """
+    path = os.path.join(out, TABLE_FILE)
+    text = format_table(plan, form, results, timing or {})
+    write_file(path, text.encode())
+    return path
+
+
+def format_table(
+    plan: Plan,
+    form: str,
+    results: Sequence[dict[str, Any]],
+    timing: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """Returns the table as Markdown; see `write_table`."""
+    by_row = group(results)
+    parts = [f"# {plan.title}", _caption(plan, form, results)]
+    for title in dict.fromkeys(row.group for row in plan.rows):
+        rows = [row for row in plan.rows if row.group == title]
+        parts += [f"## {title}"] if title else []
+        parts += [_figures(rows, by_row), _differences(plan, rows, by_row, timing)]
+    parts += [f"- {r.name}: {r.note}" for r in plan.rows if r.note]
+    return "\n\n".join(parts) + "\n"
+
+
+def group(results: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, Any]]]:
+    """Returns row to seed to result."""
+    by_row: dict[str, dict[int, dict[str, Any]]] = {}
+    for result in results:
+        by_row.setdefault(result["row"], {})[result["seed"]] = result
+    return by_row
+
+
+def metric(runs: Mapping[int, Mapping[str, Any]], name: str) -> dict[int, float]:
+    """Returns seed to a figure in per cent, of the runs that have it."""
+    return {
+        seed: 100 * run["metrics"][name]
+        for seed, run in runs.items()
+        if run["metrics"].get(name, -1) >= 0
+    }
+
+
+def _caption(plan: Plan, form: str, results: Sequence[dict[str, Any]]) -> str:
+    hardware = sorted({f"{r['cores']} cores, {r['cpu']}" for r in results})
+    steps = sorted({r["steps"] for r in results})
+    commits = sorted({r["commit"] for r in results})
+    lines = [
+        f"Plan `{plan.name}`, form `{form}`. Published: {plan.paper or 'nothing'}.",
+        f"{len(results)} runs of {_join(steps)} steps on {_join(hardware)}; code "
+        f"{_join(commits)}.",
+        "AP and AR in per cent, mean ± standard deviation over n seeds.",
+    ]
+    return "\n".join(lines)
+
+
+def _figures(rows: Sequence[Row], by_row: Values) -> str:
+    lines = [["row", "n", *_FIGURES]]
+    for row in rows:
+        runs = by_row.get(row.name, {})
+        cells = [_summary(summarize(list(metric(runs, m).values())))
+                 for m in _FIGURES.values()]  # fmt: skip
+        lines.append([row.name, str(len(runs)), *cells])
+    return _markdown(lines)
+
+
+def _differences(
+    plan: Plan,
+    rows: Sequence[Row],
+    by_row: Values,
+    timing: Mapping[str, Mapping[str, Any]],
+) -> str:
+    published = {row.name: row.published for row in plan.rows}
+    head = ["row", "against", "pairs"]
+    for name in _COMPARED:
+        head += [f"{name} difference", "p", f"published {name}", "published difference"]
+    lines = [[*head, "step time", "memory MB"]]
+    for row in rows:
+        runs = by_row.get(row.name, {})
+        base = by_row.get(row.baseline or "", {})
+        cells, pairs = [], 0
+        for name in _COMPARED:
+            there = row.published.get(name)
+            base_there = published.get(row.baseline or "", {}).get(name)
+            found = paired_difference(metric(runs, name), metric(base, name))
+            pairs = max(pairs, found.n)
+            cells += [
+                *_difference(found),
+                _NONE if there is None else f"{there:.1f}",
+                _NONE
+                if there is None or base_there is None
+                else f"{there - base_there:+.1f}",
+            ]
+        count = str(pairs) if row.baseline else _NONE
+        line = [row.name, row.baseline or "(baseline)", count, *cells]
+        lines.append([*line, _ratio(row, timing), _memory(runs)])
+    note = (
+        "Differences: mean of the paired differences over the seeds that both rows "
+        "have ± its standard error; p of the two-sided paired t-test. Step time: "
+        "median over that of the row it is compared with. Memory: mean peak."
+    )
+    return f"{_markdown(lines)}\n\n{note}"
+
+
+def _summary(value: Summary) -> str:
+    if value.mean is None:
+        return _NONE
+    spread = "" if value.deviation is None else f" ± {value.deviation:.1f}"
+    return f"{value.mean:.1f}{spread}"
+
+
+def _difference(value: Difference) -> tuple[str, str]:
+    if value.mean is None:
+        return _NONE, _NONE
+    if value.error is None or value.p is None:
+        return f"{value.mean:+.2f}", _NONE
+    p = "<.001" if value.p < 0.001 else f"{value.p:.3f}".lstrip("0")
+    return f"{value.mean:+.2f} ± {value.error:.2f}", p
+
+
+def _ratio(row: Row, timing: Mapping[str, Mapping[str, Any]]) -> str:
+    line = timing.get(row.name)
+    return _NONE if line is None else f"{float(line['ratio']):.2f}"
+
+
+def _memory(runs: Mapping[int, Mapping[str, Any]]) -> str:
+    found = summarize([run["peak_memory_mb"] for run in runs.values()])
+    return _NONE if found.mean is None else f"{found.mean:.0f}"
+
+
+def _join(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values)) or _NONE
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    rule = "|" + "---|" * len(lines[0])
+    return "\n".join([head, rule, *body])

@@ -1,0 +1,49 @@
+"""A value that a loss keeps from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tf_keras
+
+
+@tf_keras.utils.register_keras_serializable(package="libra_tf")
+class RunningState(tf_keras.layers.Layer):
+    """Holds a vector that is saved with the model and not trained.
+
+    Under several replicas each assigns the same value, computed from all-reduced
+    counts, so that reading and saving any one of them is right.
+
+    Args:
+        initial: the vector at the start of training.
+    """
+
+    def __init__(self, initial: Sequence[float], **kwargs):
+        # Statistics stay float32 under mixed precision.
+        super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+        self.initial = [float(value) for value in initial]
+        self.build(None)
+
+    def build(self, input_shape: tf.TensorShape | None) -> None:
+        self.value = self.add_weight(
+            name="value",
+            shape=[len(self.initial)],
+            initializer=tf_keras.initializers.Constant(self.initial),
+            trainable=False,
+            # Each replica assigns its own copy: no merging of replicas in a step.
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        super().build(input_shape)
+
+    def read(self) -> tf.Tensor:
+        """Returns the vector as it is."""
+        return tf.identity(self.value)
+
+    def assign(self, value: tf.Tensor) -> None:
+        """Sets the vector, without gradient."""
+        self.value.assign(tf.stop_gradient(value))
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "initial": self.initial}

@@ -1,0 +1,185 @@
+"""How often an anchor is an object: measured, kept, and set as a bias.
+
+Chen et al., "Is Heuristic Sampling Necessary in Training Deep Object Detectors?"
+(arXiv 1909.04868): without sampling, a classifier must start from the share of objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from libra_tf.data.atomic import write_text
+from libra_tf.errors import UserError
+from libra_tf.losses.guided import optimal_bias
+
+# Counts of one batch of labels: positives of each class [C], and labelled anchors.
+CountFn = Callable[[dict], tuple[tf.Tensor, tf.Tensor]]
+
+
+class AnchorPrior(NamedTuple):
+    """What one pass over the training data counted.
+
+    Attributes:
+      foreground: positives of each class id.
+      num_anchors: positives and negatives; ignored anchors do not count.
+    """
+
+    foreground: list[float]
+    num_anchors: float
+
+    @property
+    def num_classes(self) -> int:
+        """Classes besides the background; 1 for an RPN."""
+        return max(len(self.foreground) - 1, 1)
+
+    @property
+    def probability(self) -> float:
+        """Share of positives among the (anchor, class) entries."""
+        return sum(self.foreground) / (self.num_anchors * self.num_classes)
+
+    @property
+    def bias(self) -> float:
+        """Logit of `probability`."""
+        return optimal_bias(sum(self.foreground), self.num_anchors, self.num_classes)
+
+    def class_thresholds(self) -> np.ndarray:
+        """Prior of each class; of a class without positives, that of all together."""
+        each = np.asarray(self.foreground, np.float64) / self.num_anchors
+        return np.where(each > 0, each, self.probability).astype(np.float32)
+
+
+def bias_of(probability: float) -> float:
+    """Returns ln(p / (1 - p))."""
+    return math.log(probability / (1.0 - probability))
+
+
+def count_dense(labels: dict, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Positives of each class and labelled anchors of a batch of RetinaNet's labels."""
+    classes = _joined(labels["cls_targets"])
+    positive = tf.one_hot(classes, num_classes)
+    valid = tf.reduce_sum(tf.cast(labels["cls_weights"] > 0, tf.float32))
+    return tf.reduce_sum(positive, axis=0), valid
+
+
+def count_rpn(labels: dict) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same of the labels of an RPN, which knows one class."""
+    targets = _joined(labels["rpn_score_targets"])
+    positive = tf.reduce_sum(tf.cast(targets == 1, tf.float32))
+    valid = tf.reduce_sum(tf.cast(targets >= 0, tf.float32))
+    return positive[tf.newaxis], valid
+
+
+def measure_prior(dataset: tf.data.Dataset, params: Any, count: CountFn) -> AnchorPrior:
+    """Counts the labels of as many batches as hold the training data once.
+
+    Args:
+      dataset: training batches, without end.
+      params: settings of the training data.
+      count: counts one batch.
+
+    Raises:
+      UserError: no anchor of the data is an object.
+    """
+    files = tf.data.Dataset.list_files(_patterns(params.input_path), shuffle=False)
+    records = files.interleave(tf.data.TFRecordDataset).reduce(0, lambda n, _: n + 1)
+    batches = -(-int(records) // params.global_batch_size)
+    # Added up in float64: the anchors of a large data set are more than 2**24.
+    foreground, total = 0.0, 0.0
+    for _, labels in dataset.take(batches):
+        of_batch, valid = count(labels)
+        foreground = foreground + of_batch.numpy().astype(np.float64)
+        total += float(valid)
+    if not np.sum(foreground):
+        raise UserError(
+            f"task.model.prior.from_data: no anchor of {params.input_path} is an "
+            "object; look at the boxes with `libra data info`, or give "
+            "task.model.prior.value"
+        )
+    return AnchorPrior(foreground.tolist(), total)
+
+
+def cached_prior(
+    measure: Callable[[], AnchorPrior], settings: dict, folders: Iterable[str]
+) -> AnchorPrior:
+    """Returns the prior that a file holds, or measures it and writes the file.
+
+    Args:
+      measure: counts.
+      settings: all that the count depends on; part of the file's name.
+      folders: tried in order for reading, then for writing.
+    """
+    text = json.dumps(settings, sort_keys=True, default=str)
+    name = f"anchor_prior-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    paths = [
+        Path(folder, name) for folder in folders if folder and os.path.isdir(folder)
+    ]
+    for path in paths:
+        if path.is_file():
+            return _read(path)
+    prior = measure()
+    content = json.dumps({**prior._asdict(), "settings": json.loads(text)}, indent=1)
+    for path in paths:
+        try:
+            write_text(path, [content])
+        except OSError:  # a folder that may not be written to
+            continue
+        logging.info("wrote %s", path)
+        break
+    return prior
+
+
+def prior_of_task(
+    task: Any, dataset: tf.data.Dataset, count: CountFn, kind: str
+) -> AnchorPrior:
+    """Returns the prior of a task's training data, counted once for each data set.
+
+    Args:
+      task: the task; its data folder, or the run's folder, keeps the count.
+      dataset: training batches with every anchor labelled.
+      count: counts one batch.
+      kind: what is counted; part of what names the file.
+    """
+    config = task.task_config
+    data, model = config.train_data, config.model
+    settings = {
+        "kind": kind,
+        "input_path": data.input_path,
+        "parser": data.parser.as_dict(),
+        "num_classes": model.num_classes,
+        "input_size": list(model.input_size),
+        "levels": [model.min_level, model.max_level],
+        "anchor": model.anchor.as_dict(),
+    }
+    folders = (config.dataset, task.logging_dir)
+    return cached_prior(lambda: measure_prior(dataset, data, count), settings, folders)
+
+
+def _read(path: Path) -> AnchorPrior:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return AnchorPrior(list(values["foreground"]), float(values["num_anchors"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); remove it, and it is counted again"
+        ) from error
+
+
+def _patterns(input_path: Any) -> list[str]:
+    paths = input_path if isinstance(input_path, list | tuple) else [input_path]
+    return [part for path in paths for part in str(path).split(",")]
+
+
+def _joined(levels: dict) -> tf.Tensor:
+    """All entries of {level: [B, H, W, A]}, as int32."""
+    flat = [tf.cast(tf.reshape(x, [-1]), tf.int32) for x in levels.values()]
+    return tf.concat(flat, axis=0)

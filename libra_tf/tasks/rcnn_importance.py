@@ -1,0 +1,112 @@
+"""PISA in the R-CNN head: which positives matter, and how much.
+
+Shape shorthand in this module: B images, N sampled RoIs per image, C classes with
+background 0, M ground-truth boxes per image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from libra_tf.experiments import loss_config
+from libra_tf.losses.carl import carl
+from libra_tf.losses.importance import isr_positive_weights
+from libra_tf.ops.boxes import decode_deltas, paired_iou
+from libra_tf.ops.per_class import deltas_of_class
+from libra_tf.tasks.box_regression import Elementwise
+from libra_tf.tasks.rcnn_losses import (
+    rcnn_box_count,
+    rcnn_box_errors,
+    rcnn_entropies,
+)
+
+# Model Garden's, for the first head.
+_REGRESSION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+
+
+def roi_class_weights(
+    outputs: Mapping[str, Any], config: loss_config.PositiveImportance
+) -> tf.Tensor:
+    """The sampler's weights, of the positives multiplied by those of ISR-P: [B, N]."""
+    targets, weights = outputs["class_targets"], outputs["class_weights"]
+    if not config.enabled:
+        return weights
+    positive = targets > 0
+    return tf.reshape(
+        isr_positive_weights(
+            _flat(_predicted_iou(outputs)),
+            tf.cast(_flat(targets), tf.int32),
+            _flat(_instance_ids(outputs["matched_gt_indices"])),
+            _flat(positive),
+            _flat(rcnn_entropies(outputs["class_outputs"], targets)),
+            _flat(weights),
+            k=config.k,
+            bias=config.bias,
+        ),
+        tf.shape(targets),
+    )
+
+
+def carl_loss(
+    outputs: Mapping[str, Any],
+    config: loss_config.ClassAwareRegression,
+    elementwise: Elementwise,
+    normalizer: str,
+) -> tf.Tensor:
+    """Box loss of the foreground RoIs, weighted by the score of their class.
+
+    Args:
+      outputs: of the model, in training.
+      config: settings; `weight` is the factor of the result.
+      elementwise: box loss per coordinate.
+      normalizer: see `rcnn_box_count`.
+
+    Returns:
+      A scalar.
+    """
+    targets = tf.cast(outputs["class_targets"], tf.int32)
+    probabilities = tf.nn.softmax(tf.cast(outputs["class_outputs"], tf.float32))
+    own = tf.gather(probabilities, tf.maximum(targets, 0), batch_dims=2)
+    errors = rcnn_box_errors(
+        outputs["box_outputs"], targets, outputs["box_targets"], elementwise
+    )
+    values = carl(
+        _flat(own),
+        _flat(tf.reduce_sum(errors, axis=-1)),
+        _flat(targets > 0),
+        k=config.k,
+        bias=config.bias,
+    )
+    total = config.weight * tf.reduce_sum(values)
+    return total / rcnn_box_count(targets, normalizer)
+
+
+def _predicted_iou(outputs: Mapping[str, Any]) -> tf.Tensor:
+    """IoU of the predicted box of the target class with its target, [B, N].
+
+    Decoded from a unit box: deltas move and scale each axis, so the IoU of two boxes
+    decoded from the same RoI is the same for every RoI.
+    """
+    targets = outputs["class_targets"]
+    deltas = deltas_of_class(outputs["box_outputs"], targets)
+    unit = tf.broadcast_to(tf.constant([0.0, 0.0, 1.0, 1.0]), tf.shape(deltas))
+    predicted, wanted = (
+        decode_deltas(tf.cast(d, tf.float32), unit, weights=_REGRESSION_WEIGHTS)
+        for d in (deltas, outputs["box_targets"])
+    )
+    return paired_iou(predicted, wanted)
+
+
+def _instance_ids(matched_gt_indices: tf.Tensor) -> tf.Tensor:
+    """Numbers that tell the instances of the whole batch apart, [B, N]."""
+    indices = tf.cast(matched_gt_indices, tf.int32)
+    # Indices are below this in every image; -1 marks what has no instance.
+    most = tf.reduce_max(indices) + 2
+    return indices + 1 + most * tf.range(tf.shape(indices)[0])[:, tf.newaxis]
+
+
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(x, [-1])
