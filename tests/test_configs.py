@@ -9,7 +9,7 @@ import yaml
 from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
-from libra_tf.ablation.plan import load_plan
+from libra_tf.ablation.plan_reader import load_plan
 from libra_tf.commands.main import main
 from libra_tf.experiments.files import config_files
 from libra_tf.experiments.resolve import resolve

@@ -15,6 +15,7 @@ from libra_tf.ablation.tables import write_table
 from libra_tf.ablation.timing import read_timing
 
 _LOG_LINES = 5
+_PROMPT = "$ "  # opens an attempt in a log
 
 
 def execute(
@@ -74,6 +75,8 @@ def _tasks(runs: Sequence[Run]) -> Iterator[children.Task]:
     for run in runs:
         begin(run)
         log = os.path.join(run.folder, LOG_FILE)
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(f"{_PROMPT}{run.command}\n")
         # The commit is that of the start; a checkout may change in the meantime.
         key = (run, machine.code_version())
         yield children.Task(key, run.process_words, log)
@@ -102,8 +105,14 @@ def _settle(
 
 
 def _tail(path: str) -> str:
+    """Returns the last lines of the last attempt."""
+    lines: list[str] = []
     with open(path, encoding="utf-8", errors="replace") as file:
-        lines = [line.rstrip() for line in file if line.strip()]
+        for line in file:
+            if line.startswith(_PROMPT):
+                lines = []
+            elif line.strip():
+                lines.append(line.rstrip())
     return "\n".join(f"    {line}" for line in lines[-_LOG_LINES:])
 
 

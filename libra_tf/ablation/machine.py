@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -28,15 +29,30 @@ def cpu_model() -> str:
 
 
 def code_version() -> str:
-    """Returns the commit of a checkout, "-dirty" if it is changed, or the version."""
-    root = Path(libra_tf.__file__).resolve().parents[1]
+    """Returns the commit of a clean checkout.
+
+    Otherwise the commit or the version goes before a digest of the package's sources,
+    so that two runs with other code can be told apart.
+    """
+    package = Path(libra_tf.__file__).resolve().parent
+    commit = _commit(package.parent)
+    if commit and not commit.endswith("-dirty"):
+        return commit
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode())
+        digest.update(path.read_bytes())
+    return f"{commit or libra_tf.__version__}+{digest.hexdigest()[:12]}"
+
+
+def _commit(root: Path) -> str | None:
     if not (root / ".git").exists():
-        return libra_tf.__version__
+        return None
     words = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         found = subprocess.run(
             words, cwd=root, capture_output=True, text=True, check=True, timeout=60
         )
     except (OSError, subprocess.SubprocessError):
-        return libra_tf.__version__
+        return None
     return found.stdout.strip()

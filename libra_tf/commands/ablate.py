@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs an ablation; returns the exit code."""
     if args.list:
         return _list(args)
-    from libra_tf.ablation.plan import load_plan
+    from libra_tf.ablation.plan_reader import load_plan
     from libra_tf.ablation.runs import build_runs, check_settings
     from libra_tf.data.atomic import make_folder
     from libra_tf.training.resume import locked
@@ -166,7 +166,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from libra_tf.ablation.plan import load_plan
+    from libra_tf.ablation.plan_reader import load_plan
     from libra_tf.experiments.files import plan_files
 
     plans = [load_plan(path) for path in plan_files().values()]

@@ -10,8 +10,12 @@ import tf_keras
 
 from libra_tf.experiments import loss_config
 from libra_tf.layers.running_state import RunningState
-from libra_tf.losses import residual_objectness as resobj
 from libra_tf.losses.focal import focal
+from libra_tf.losses.residual_objectness import (
+    INITIAL_EXPECTED_POSITIVES,
+    next_expected_positives,
+    residual_objectness,
+)
 from libra_tf.tasks.box_regression import elementwise_box_loss
 from libra_tf.tasks.dense import Dense
 from libra_tf.tasks.dense_importance import carl_sum, isr_weights
@@ -44,7 +48,7 @@ def needed_states(losses: loss_config.RetinaNetLosses) -> dict[str, list[float]]
         states[BOX_DENSITY] = [0.0] * box.ghm.num_bins
     moving = classification.objectness.moving
     if classification.type == "residual_objectness" and moving:
-        states[EXPECTED_POSITIVES] = [resobj.INITIAL_EXPECTED_POSITIVES]
+        states[EXPECTED_POSITIVES] = [INITIAL_EXPECTED_POSITIVES]
     return states
 
 
@@ -119,7 +123,7 @@ class DenseLosses:
     def _objectness(self, dense: Dense) -> tuple[tf.Tensor, tf.Tensor]:
         """Objectness plus class loss, and the divisor of the box loss."""
         config = self._config.classification.objectness
-        sums = resobj.residual_objectness(
+        sums = residual_objectness(
             dense.positive,
             dense.valid,
             dense.foreground_targets,
@@ -140,7 +144,7 @@ class DenseLosses:
         if not config.moving:
             return [count] * 3
         state = self._states[EXPECTED_POSITIVES]
-        values = resobj.next_expected_positives(
+        values = next_expected_positives(
             state.read()[0], count, updates=config.updates
         )
         if self._training:
