@@ -13,6 +13,7 @@ _ROOMS = (
     "ablation",
     "commands",
     "data",
+    "diagnostics",
     "evaluation",
     "experiments",
     "inference",

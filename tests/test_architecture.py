@@ -32,10 +32,16 @@ BELOW = {
     },
     "inference": {"data", "evaluation", "experiments", "models", "tasks"},
     "training": {"data", "evaluation", "experiments", "models", "tasks"},
+    "ablation": {
+        "data", "evaluation", "experiments", "tasks", "training", "diagnostics"
+    },
+    "diagnostics": {
+        "ops", "losses", "samplers", "experiments", "models", "tasks", "inference"
+    },
 }  # fmt: skip
 MAY_IMPORT_OFFICIAL = {
     "models", "tasks", "experiments", "training", "inference", "commands", "train",
-    "export",
+    "export", "diagnostics", "ablation",
 }  # fmt: skip
 
 

@@ -336,14 +336,13 @@ def test_rows_of_an_ablation_start_alike(kind):
     """All that Model Garden creates is the same in each row, whatever is added."""
     stock = weights_of(model_of(kind, "stock", stock=True))
     assert len(stock) > 10
-    for row in ROWS:
-        # "none" draws from the global stream: that must not matter either.
-        for seed in (5, None) if row in ("both", "chain") else (5,):
-            ours = weights_of(model_of(kind, row, seed))
-            assert set(ours) == set(stock), row
-            for key, arrays in stock.items():
-                for a, b in zip(arrays, ours[key], strict=True):
-                    np.testing.assert_array_equal(a, b, err_msg=f"{row} {key}")
+    # None draws from the global stream: that must not matter either.
+    for row, seed in (("neck", None), ("chain", 5), ("both", None)):
+        ours = weights_of(model_of(kind, row, seed))
+        assert set(ours) == set(stock), row
+        for key, arrays in stock.items():
+            for a, b in zip(arrays, ours[key], strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=f"{row} {key}")
 
 
 def test_our_parts_start_alike_too():

@@ -10,7 +10,8 @@ import tf_keras
 from official.vision.modeling.layers import roi_sampler as tfm_roi_sampler
 from official.vision.ops import box_ops
 
-from libra_tf.samplers import RoISampler, select_rois
+from libra_tf.ops.boxes import pairwise_iou
+from libra_tf.samplers import MinedRoIs, RoISampler, select_rois
 
 SEED = (1, 2)
 
@@ -348,25 +349,148 @@ def test_comes_back_from_its_config():
         positives="instance_balanced",
         negatives="iou_balanced",
         num_bins=5,
+        k=0.7,
+        bias=0.1,
+        score_threshold=0.2,
+        group_iou_threshold=0.6,
         seed=8,
     )
     restored = tf_keras.layers.deserialize(tf_keras.layers.serialize(sampler))
     assert isinstance(restored, RoISampler)
     assert restored.get_config() == sampler.get_config()
-    assert len(sampler.get_config().keys() - tf_keras.layers.Layer().get_config()) == 11
+    ours = sampler.get_config().keys() - tf_keras.layers.Layer().get_config()
+    assert len(ours) == 13 + 3  # of the rule, and the layer's own
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"positives": "balanced"}, "positives .* instance_balanced, got 'balanced'"),
-        ({"negatives": "ohem"}, "negatives .* iou_balanced_published, got 'ohem'"),
-        ({"num_bins": 0}, "num_bins must be at least 1, got 0"),
-        ({"num_sampled_rois": 0}, "num_sampled_rois must be at least 1, got 0"),
-        ({"foreground_fraction": 1.5}, r"foreground_fraction .* \[0, 1\], got 1.5"),
-        ({"background_iou_high_threshold": 0.6}, "thresholds .* got 0.0, 0.6 and 0.5"),
-    ],
-)
-def test_messages(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        RoISampler(**kwargs)
+def test_without_quota_comes_back_from_its_config():
+    both = {"positives": "hardest", "negatives": "hardest"}
+    sampler = RoISampler(without_quota=True, **both)
+    restored = tf_keras.layers.deserialize(tf_keras.layers.serialize(sampler))
+    assert restored.get_config() == sampler.get_config()
+    assert restored.get_config()["without_quota"]
+
+
+def test_a_setting_out_of_its_range():
+    """The others are tested with `samplers.rule`."""
+    with pytest.raises(ValueError, match=r"negatives .* all, got 'ohem'"):
+        RoISampler(negatives="ohem")
+    with pytest.raises(TypeError, match="num_roi"):
+        RoISampler(num_roi=3)
+
+
+MINED = {
+    "hardest": {"positives": "hardest", "negatives": "hardest"},
+    "without quota": {
+        "positives": "hardest",
+        "negatives": "hardest",
+        "without_quota": True,
+    },
+    "score_ranked": {"negatives": "score_ranked"},
+}
+
+
+def head(boxes):
+    """A stand-in: logits that depend on the box alone, boxes as they are."""
+    waves = tf.range(1.0, 9.0) * tf.reduce_sum(boxes, -1, keepdims=True)
+    return MinedRoIs(3 * tf.sin(waves), boxes + 1)
+
+
+@pytest.mark.parametrize("rule", MINED.values(), ids=MINED)
+def test_a_mined_rule_needs_a_miner(rule):
+    sampler = RoISampler(num_sampled_rois=16, **rule)
+    for call in (sampler, sampler.sample):
+        with pytest.raises(ValueError, match="need the head's answer"):
+            call(*scene())
+
+
+@pytest.mark.parametrize("rule", MINED.values(), ids=MINED)
+def test_sample_takes_the_rows_of_select(rule):
+    boxes, gt, classes = scene(images=3, proposals=200)
+    sampler = RoISampler(num_sampled_rois=32, seed=5, **rule)
+    seed = tf.random.experimental.stateless_fold_in(
+        tf.constant([5, 0], tf.int64), tf.constant(0, tf.int64), alg="philox"
+    )
+    selection = sampler.select(boxes, gt, seed, gt_classes=classes, miner=head)
+    sampled = sampler.sample(boxes, gt, classes, miner=head)
+    assert sampled.gt_outer_boxes is None
+    chosen = selection.chosen_positive | selection.chosen_negative
+    weighed = np.concatenate([selection.boxes, selection.weights[..., None]], -1)
+    found = np.concatenate([sampled.rois, sampled.class_weights[..., None]], -1)
+    for image in range(3):
+        assert rows(found[image]) == rows(weighed[image][chosen[image]])
+    weights = sampled.class_weights.numpy()
+    background = sampled.gt_classes.numpy() == 0
+    assert np.all(weights[~background] == 1)
+    assert (len(np.unique(weights[background])) > 10) == (rule == MINED["score_ranked"])
+
+
+@pytest.mark.parametrize("rule", MINED.values(), ids=MINED)
+def test_fill_of_a_mined_rule(rule):
+    """Two candidates for nine rows: the object, which is mixed in, and a proposal."""
+    seen = []
+
+    def miner(boxes):
+        seen.append(boxes.numpy())
+        return head(boxes)
+
+    gt = tf.constant([[[0.0, 0, 10, 10], [-1, -1, -1, -1]]])
+    boxes = tf.constant([[[50.0, 50, 60, 60], [0, 0, 0, 0]]])
+    sampler = RoISampler(num_sampled_rois=9, **rule)
+    sampled = sampler.sample(boxes, gt, tf.constant([[3, -1]]), miner=miner)
+    assert sampled.gt_classes.numpy().tolist() == [[3, 0] + [-1] * 7]
+    assert sampled.gt_indices.numpy().tolist() == [[0] + [-1] * 8]
+    np.testing.assert_array_equal(sampled.rois[0, :2], [gt[0, 0], boxes[0, 0]])
+    np.testing.assert_array_equal(sampled.rois[0, 2:], [[0, 0, 1, 1]] * 7)
+    np.testing.assert_allclose(sampled.class_weights, np.ones([1, 9]), rtol=1e-6)
+    # The head sees candidates and boxes of one pixel, never padding.
+    (candidates,) = seen
+    assert np.all(candidates[..., 2:] > candidates[..., :2])
+    assert rows(candidates[0]) == rows(
+        np.float32([boxes[0, 0], gt[0, 0], [0, 0, 1, 1]])
+    )
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("rule", [MINED["without quota"], MINED["score_ranked"]])
+def test_graph_and_xla_mine_what_eager_mines(rule, jit_compile):
+    scenes = scene(proposals=100)
+    samplers = [RoISampler(num_sampled_rois=32, **rule) for _ in range(2)]
+    samplers[1].build(scenes[0].shape)
+    traced = tf.function(
+        lambda *x: samplers[1].sample(*x, miner=head), jit_compile=jit_compile
+    )
+    expected = samplers[0].sample(*scenes, miner=head)
+    for a, b in zip(traced(*scenes), expected, strict=True):
+        if b is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_all_takes_everything_and_draws_nothing():
+    boxes, gt, classes = scene(proposals=200)
+    sampler = RoISampler(
+        num_sampled_rois=32,
+        positives="all",
+        negatives="all",
+        background_iou_high_threshold=0.4,
+    )
+    first, second = (sampler.sample(boxes, gt, classes) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        if a is not None:
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(first.rois, tf.concat([boxes, gt], 1))
+    assert np.all(first.class_weights == 1)
+    # By its overlaps: a class, background, or neither (the gap, and padding).
+    overlaps = pairwise_iou(first.rois, gt)
+    iou, index = np.max(overlaps, 2), np.argmax(overlaps, 2)
+    expected = np.where(iou >= 0.5, np.take_along_axis(classes.numpy(), index, 1), 0)
+    expected[((iou >= 0.4) & (iou < 0.5)) | (iou < 0)] = -1
+    np.testing.assert_array_equal(first.gt_classes, expected)
+    assert set(np.unique(expected)) == {-1, 0, 2, 4, 7}
+    np.testing.assert_array_equal(first.gt_indices, np.where(expected > 0, index, -1))
+    ignored = expected == -1
+    np.testing.assert_array_equal(first.gt_boxes[ignored], first.rois[ignored])
+
+
+def test_weights_are_one_unless_the_sampler_ranks():
+    sampled = RoISampler(num_sampled_rois=32).sample(*scene())
+    np.testing.assert_array_equal(sampled.class_weights, np.ones([2, 32]))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 _POLL_SECONDS = 0.2
@@ -44,7 +45,7 @@ class Outcome:
     Attributes:
       code: exit code; minus the signal's number if a signal ended it.
       seconds: from start to end.
-      peak_memory_mb: largest resident memory, of the command and its own children.
+      peak_memory_mb: largest resident memory.
     """
 
     code: int
@@ -96,6 +97,7 @@ class _Child:
     def __init__(self, task: Task, threads: int | None):
         self.task = task
         self._start = time.monotonic()
+        self._peaks_mb: list[float] = []
         with open(task.log, "ab") as log:
             self._process = subprocess.Popen(
                 task.words,
@@ -109,17 +111,37 @@ class _Child:
 
     def poll(self) -> Outcome | None:
         """Returns how it ended; None while it runs."""
+        if (peak_mb := _peak_memory_mb(self._process.pid)) is not None:
+            self._peaks_mb.append(peak_mb)
         pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
         if pid == 0:
             return None
         code = os.waitstatus_to_exitcode(status)
         self._process.returncode = code
-        kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-        return Outcome(code, time.monotonic() - self._start, kilobytes / 1024)
+        unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+        peak_mb = usage.ru_maxrss / unit
+        if len(self._peaks_mb) > 1:  # one was before it did anything
+            peak_mb = self._peaks_mb[-1]
+        return Outcome(code, time.monotonic() - self._start, peak_mb)
 
     def signal(self, number: int) -> None:
         """Sends a signal."""
         self._process.send_signal(number)
+
+
+def _peak_memory_mb(pid: int) -> float | None:
+    """Returns the peak so far where /proc tells it.
+
+    What `wait4` gives is at least the memory of the parent: Linux counts the moment
+    between fork and exec.
+    """
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    lines = [line.split() for line in text.splitlines()]
+    found = [float(words[1]) for words in lines if words[:1] == ["VmHWM:"]]
+    return found[0] / 1024 if found else None
 
 
 def _environment(threads: int | None) -> dict[str, str]:

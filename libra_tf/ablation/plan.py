@@ -19,6 +19,8 @@ class Row:
       settings: dotted setting to value, in every form.
       two_core: the same, in the two-core form only.
       published: name of a metric to the number in the paper.
+      published_over: the same for what the paper compares with, where that is not the
+        published number of the plan's baseline.
       baseline: name of the row to compare with; None for a baseline.
       group: title of the group; "" in a plan without groups.
       note: a word for the table.
@@ -29,6 +31,7 @@ class Row:
     settings: dict[str, Any]
     two_core: dict[str, Any]
     published: dict[str, float]
+    published_over: dict[str, float]
     baseline: str | None
     group: str = ""
     note: str = ""

@@ -11,6 +11,7 @@ A plan is a YAML file:
         set: {task.losses.box.beta: 1}  # optional, over the files
         two_core: {...}                 # optional, in the two-core form only, last
         published: {AP: 35.9}           # optional, on COCO
+        published_over: {AP: 35.0}      # optional, the paper's own baseline
 
 In place of `rows`, `groups` may hold a list of {title, rows}; the baseline is then
 that of the group.
@@ -31,7 +32,8 @@ from libra_tf.experiments.saved import read_yaml
 
 _PLAN_KEYS = ("title", "paper", "rows", "groups")
 _GROUP_KEYS = ("title", "rows")
-_ROW_KEYS = ("name", "config", "set", "two_core", "published", "baseline", "note")
+_PUBLISHED = ("published", "published_over")
+_ROW_KEYS = ("name", "config", "set", "two_core", *_PUBLISHED, "baseline", "note")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -99,16 +101,13 @@ def _read_row(entry: Any, group: str, where: str) -> Row:
     configs = [configs] if isinstance(configs, str) else configs
     if not configs or not all(isinstance(c, str) for c in _list(configs, where)):
         raise UserError(f"{where}: `config` names no experiment file")
-    published = _mapping(entry, "published", where)
-    for key, value in published.items():
-        if not isinstance(value, int | float):
-            raise UserError(f"{where}: published.{key} is {value!r}, not a number")
     return Row(
         name=name,
         configs=tuple(configs),
         settings=_flat(_mapping(entry, "set", where)),
         two_core=_flat(_mapping(entry, "two_core", where)),
-        published={str(k): float(v) for k, v in published.items()},
+        published=_numbers(entry, "published", where),
+        published_over=_numbers(entry, "published_over", where),
         baseline=None,
         group=group,
         note=str(entry.get("note", "")),
@@ -161,6 +160,14 @@ def _mapping(entry: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{where}: `{key}` is no mapping: {value!r}")
     return value
+
+
+def _numbers(entry: dict[str, Any], key: str, where: str) -> dict[str, float]:
+    values = _mapping(entry, key, where)
+    for name, value in values.items():
+        if not isinstance(value, int | float):
+            raise UserError(f"{where}: {key}.{name} is {value!r}, not a number")
+    return {str(name): float(value) for name, value in values.items()}
 
 
 def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:

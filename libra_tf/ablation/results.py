@@ -13,6 +13,7 @@ from typing import Any
 
 from libra_tf.ablation import machine
 from libra_tf.ablation.children import Outcome
+from libra_tf.ablation.mechanism import read_columns
 from libra_tf.ablation.plan import Plan
 from libra_tf.ablation.runs import RESULT_FILE, Run
 from libra_tf.errors import UserError
@@ -119,6 +120,7 @@ def collect(plan: Plan, form: str, out: str) -> list[dict[str, Any]]:
                     f"{out}: holds results of plan {result['plan']}, form "
                     f"{result['form']}; give another --out"
                 )
+            result["mechanism"] = read_columns(os.path.join(folder, name))
             found.append(result)
     order = [row.name for row in plan.rows]
     return sorted(found, key=lambda r: (r["seed"], order.index(r["row"])))
@@ -126,8 +128,8 @@ def collect(plan: Plan, form: str, out: str) -> list[dict[str, Any]]:
 
 def write_csv(results: Sequence[dict[str, Any]], out: str) -> str:
     """Writes one line per run; returns the path."""
-    flat = [{**r, **r["metrics"]} for r in results]
-    names = {name for r in results for name in r["metrics"]}
+    flat = [{**r, **r["metrics"], **r["mechanism"]} for r in results]
+    names = {name for r in results for name in (*r["metrics"], *r["mechanism"])}
     first = [name for name in _METRICS if name in names]
     columns = [*_FIRST, *first, *sorted(names - set(first)), *_LAST]
     text = io.StringIO()

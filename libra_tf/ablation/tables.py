@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from libra_tf.ablation.mechanism import mechanism_lines
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.statistics import (
     Difference,
@@ -67,6 +68,7 @@ def format_table(
         rows = [row for row in plan.rows if row.group == title]
         parts += [f"## {title}"] if title else []
         parts += [_figures(rows, by_row), _differences(plan, rows, by_row, timing)]
+        parts += [_thresholds(rows, by_row), *_mechanism(rows, by_row)]
     parts += [f"- {r.name}: {r.note}" for r in plan.rows if r.note]
     return "\n\n".join(parts) + "\n"
 
@@ -111,6 +113,37 @@ def _figures(rows: Sequence[Row], by_row: Values) -> str:
     return _markdown(lines)
 
 
+def _thresholds(rows: Sequence[Row], by_row: Values) -> str:
+    """AP at each IoU threshold, of the others the difference to their baseline."""
+    names = [f"AP{percent}" for percent in range(50, 100, 5)]
+    lines = [["AP by IoU", *names]]
+    for row in rows:
+        runs, base = by_row.get(row.name, {}), by_row.get(row.baseline or "", {})
+        cells = []
+        for name in names:
+            if row.baseline is None:
+                cells.append(_summary(summarize(list(metric(runs, name).values()))))
+                continue
+            found = paired_difference(metric(runs, name), metric(base, name))
+            cells.append(_difference(found)[0])
+        lines.append([row.name, *cells])
+    return _markdown(lines)
+
+
+def _mechanism(rows: Sequence[Row], by_row: Values) -> list[str]:
+    lines = mechanism_lines(rows, by_row)
+    if not lines:
+        return []
+    note = (
+        "Mechanism, on augmented training images (`--measure`): share of the "
+        "background RoIs with IoU above 0.05 among those that the row's sampler and "
+        "others choose; gradient of the box loss of accurate coordinates (error below "
+        "the loss's threshold) against the others; mean cosine of neighbouring pyramid "
+        "levels before and after the neck."
+    )
+    return [_markdown(lines), note]
+
+
 def _differences(
     plan: Plan,
     rows: Sequence[Row],
@@ -128,7 +161,9 @@ def _differences(
         cells, pairs = [], 0
         for name in _COMPARED:
             there = row.published.get(name)
-            base_there = published.get(row.baseline or "", {}).get(name)
+            base_there = row.published_over.get(name)
+            if base_there is None:
+                base_there = published.get(row.baseline or "", {}).get(name)
             found = paired_difference(metric(runs, name), metric(base, name))
             pairs = max(pairs, found.n)
             cells += [

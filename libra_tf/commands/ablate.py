@@ -26,7 +26,8 @@ the baseline, published numbers).
 
 Tables share rows: --reuse ablations/table2 takes over what was trained there with the
 same settings and seed. When nothing else runs on the machine, the same command with
---timing measures the step time of each row beside its baseline, for the table.
+--timing measures the step time of each row beside its baseline, for the table; with
+--measure, `libra measure` looks at the finished runs, for the table too.
 """
 _STEPS = 5  # of a turn of --timing
 SET_HELP = "override one setting in all rows, as in `libra train`; repeatable"
@@ -54,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure step times, each row by turns with its baseline")  # fmt: skip
     add("--rounds", type=int, default=10, metavar="N",
         help="turns of --timing (default 10)")  # fmt: skip
+    add("--measure", action="store_true",
+        help="measure samplers, gradients and pyramids of finished runs")  # fmt: skip
+    add("--images", type=int, default=100, metavar="N",
+        help="training images of --measure (default 100)")  # fmt: skip
     add("--force", action="store_true",
         help="make runs again that were made with other settings")  # fmt: skip
     add("--dry-run", action="store_true", help="show the commands, run nothing")
@@ -80,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         overrides=args.set,
     )
+    if args.timing and args.measure:
+        raise UserError("give --timing or --measure, one after the other")
     runs = build(rows, parse_seeds(args.seeds))
     if args.dry_run:
         return _show(runs, args.json)
@@ -90,6 +97,9 @@ def run(args: argparse.Namespace) -> int:
             compared = {row.name for row in rows} | {row.baseline for row in rows}
             chosen = [row for row in plan.rows if row.name in compared]
             failed = _time(plan, rows, build(chosen, [1]), args, stream)
+        elif args.measure:
+            check_settings(runs, force=False)
+            failed = _measure(runs, args, stream)
         else:
             check_settings(runs, args.force)
             failed = _train(plan, runs, args, stream)
@@ -100,7 +110,7 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("plan", "data", "out"):
         if not getattr(args, name):
             raise UserError(f"give {'PLAN' if name == 'plan' else f'--{name}'}")
-    for name in ("jobs", "rounds"):
+    for name in ("jobs", "rounds", "images"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} is {getattr(args, name)}; give 1 or more")
 
@@ -128,6 +138,16 @@ def _time(
     )
     log = os.path.join(args.out, "timing")
     return [{"row": name, "error": reason, "log": log} for name, reason in failed]
+
+
+def _measure(runs: list[Any], args: Any, stream: TextIO) -> list[dict]:
+    from libra_tf.ablation import mechanism
+
+    failed = mechanism.measure(runs, images=args.images, jobs=args.jobs, stream=stream)
+    return [
+        {"row": one.row, "seed": one.seed, "error": reason, "log": one.folder}
+        for one, reason in failed
+    ]
 
 
 def _tell(plan: Any, failed: list[dict], args: argparse.Namespace) -> int:

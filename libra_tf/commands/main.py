@@ -20,6 +20,7 @@ VERBS = {
     "train": "train a detector",
     "eval": "evaluate a checkpoint or saved detections",
     "ablate": "train the rows of a table over seeds, and compare them",
+    "measure": "what the three imbalances look like in a trained detector",
     "predict": "detect objects in images",
     "export": "write a SavedModel",
     "doctor": "check this installation",

@@ -30,10 +30,15 @@ def sync(path: Path) -> None:
 
 
 def write_text(path: Path, pieces: Iterable[str]) -> None:
+    """Writes text under a hidden name, then renames; cleans up on failure."""
+    write_bytes(path, (piece.encode("utf-8") for piece in pieces))
+
+
+def write_bytes(path: Path, pieces: Iterable[bytes]) -> None:
     """Writes the pieces under a hidden name, then renames; cleans up on failure."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(draft, "w", encoding="utf-8") as file:
+        with open(draft, "wb") as file:
             file.writelines(pieces)
         sync(draft)
         os.replace(draft, path)

@@ -6,7 +6,6 @@ width in pixels.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from libra_tf.data.atomic import make_folder, write_bytes
 from libra_tf.errors import UserError
 
 # 0.1 millipixel; float32 scores above 0.1 stay distinct with eight decimals, so a
@@ -109,13 +109,8 @@ def write_file(path: str | os.PathLike, content: bytes) -> None:
         UserError: when the folder cannot be made or the file not be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
+        write_bytes(path, [content])
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()

@@ -49,7 +49,7 @@ def _check_seams(task: Any) -> None:
     one_of("task.model.neck.type", neck.type, model_config.NECKS)
     one_of("task.model.neck.refine", neck.refine, model_config.REFINEMENTS)
     levels = range(task.model.min_level, task.model.max_level + 1)
-    if neck.type != "none" and neck.refine_level not in levels:
+    if "balanced" in neck.type and neck.refine_level not in levels:
         raise UserError(
             f"task.model.neck.refine_level is {neck.refine_level}; the pyramid has the "
             f"levels {levels[0]} to {levels[-1]}"
@@ -72,10 +72,11 @@ def _check_seams(task: Any) -> None:
             f"overflows above {MAX_GAMMA_OVER_ALPHA}"
         )
     heads = getattr(getattr(task.model, "head", None), "attribute_heads", None)
-    if heads and (losses.normalizer, box.type) != ("tfm", "huber"):
+    if heads and not losses.is_stock:
         raise UserError(
-            "task.model.head.attribute_heads: their loss goes with normalizer 'tfm' "
-            "and box.type 'huber' only"
+            "task.model.head.attribute_heads: their loss goes with Model Garden's own "
+            "losses only: normalizer 'tfm', box.type 'huber', classification.type "
+            "'focal' and of weight 1, without isr, carl and guided"
         )
 
 

@@ -251,3 +251,16 @@ class RetinaNetLosses(tfm_retinanet.Losses):
     isr: PositiveImportance = dataclasses.field(default_factory=PositiveImportance)
     carl: ClassAwareRegression = dataclasses.field(default_factory=ClassAwareRegression)
     guided: GuidedLoss = dataclasses.field(default_factory=GuidedLoss)
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether these settings are Model Garden's own losses."""
+        return (
+            self.normalizer == "tfm"
+            and self.box.type == "huber"
+            and self.classification.type == "focal"
+            and self.classification.weight == 1.0
+            and not self.isr.enabled
+            and not self.carl.weight
+            and not self.guided.enabled
+        )

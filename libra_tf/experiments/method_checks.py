@@ -13,6 +13,7 @@ from libra_tf.samplers.rule import SamplingRule
 
 # Class losses that are a sum over examples, which ISR-P can weigh.
 _WEIGHABLE = ("focal", "cross_entropy")
+_DECODER = "simple_decoder"  # Model Garden's, of which ISR-P has a parser
 _RPN_NEGATIVES = ("random", "iou_balanced", "all")
 
 
@@ -66,6 +67,11 @@ def _check_prior(task: Any, one_stage: bool) -> None:
         raise UserError(
             f"{path}: value is {prior.value} and from_data is true; give one of them"
         )
+    if prior.from_data and task.train_data.tfds_name:
+        raise UserError(
+            f"{path}.from_data is true, but task.train_data.tfds_name is set: it "
+            f"counts record files; give task.train_data.input_path, or {path}.value"
+        )
     kind = prior.score_threshold
     one_of(f"{path}.score_threshold", kind, model_config.SCORE_THRESHOLDS)
     if kind == "fixed":
@@ -79,6 +85,13 @@ def _check_prior(task: Any, one_stage: bool) -> None:
         raise UserError(
             f"{path}.score_threshold is {kind!r}, but {path}.from_data is false: "
             "the thresholds come from the data"
+        )
+    generator = task.model.detection_generator
+    if generator.pre_nms_score_threshold > 0:
+        raise UserError(
+            f"{path}.score_threshold is {kind!r}, but "
+            "task.model.detection_generator.pre_nms_score_threshold is "
+            f"{generator.pre_nms_score_threshold}, which would act first: set it to 0"
         )
 
 
@@ -118,6 +131,13 @@ def _check_class_loss(task: Any) -> None:
         raise UserError(
             f"task.losses.isr.enabled is true, but {path}.type is {loss.type!r}: ISR "
             f"weighs examples, so the loss must be {' or '.join(_WEIGHABLE)}"
+        )
+    data = task.train_data
+    if losses.isr.enabled and (data.tfds_name or data.decoder.type != _DECODER):
+        raise UserError(
+            "task.losses.isr.enabled is true: it tells objects apart in record files "
+            f"of task.train_data.decoder.type {_DECODER!r} only, not of tfds_name or "
+            "another decoder"
         )
     if task.model.objectness.type == "residual" and (
         task.model.prior.from_data or task.model.prior.value is not None
@@ -169,12 +189,24 @@ def _check_two_stage(task: Any) -> None:
             "task.losses.normalizer is 'tfm': Model Garden's class loss takes no "
             "weights, which ISR sets; choose 'reference' or 'positives'"
         )
+    generator = task.model.detection_generator
+    sigmoid = getattr(generator, "use_sigmoid_probability", False)
+    if task.model.objectness.type == "residual" and (
+        losses.frcnn_class_use_binary_cross_entropy or sigmoid
+    ):
+        raise UserError(
+            "task.model.objectness.type is 'residual', whose class outputs are the "
+            "logarithms of probabilities that add up to 1; switch "
+            "task.losses.frcnn_class_use_binary_cross_entropy and "
+            "task.model.detection_generator.use_sigmoid_probability off"
+        )
     if losses.carl.weight and losses.normalizer == "tfm":
         raise UserError(
             "task.losses.normalizer is 'tfm'; CARL needs 'reference' or 'positives'"
         )
-    if sampling_rule(sampler).is_mined and task.model.outer_boxes_scale > 1.0:
+    looks = losses.isr.enabled or sampling_rule(sampler).is_mined
+    if looks and task.model.outer_boxes_scale > 1.0:
         raise UserError(
-            "task.model.outer_boxes_scale is above 1; samplers that look at the "
-            "head's answer do not know outer boxes"
+            "task.model.outer_boxes_scale is above 1; ISR, and samplers that look at "
+            "the head's answer, do not know outer boxes"
         )

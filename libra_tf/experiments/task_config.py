@@ -76,7 +76,8 @@ class TrainerConfig(tfm.TrainerConfig):
         size and are scaled linearly to the one in use.
       seed: seeds initial weights, shuffling and the samplers. Model Garden draws
         augmentation and RPN labels in parallel threads, so two runs of one seed still
-        differ; `task.train_data.deterministic` orders the records only.
+        differ (`task.train_data.deterministic` orders the records only), unless
+        `runtime.deterministic` is set.
     """
 
     reference_batch_size: int = 0
@@ -90,9 +91,10 @@ class RuntimeConfig(tfm.RuntimeConfig):
     Attributes:
       cpu_replicas: with `num_gpus` 0, train on this many logical CPU devices as if
         they were GPUs. For tests of multi-replica behaviour, not for speed.
-      deterministic: two runs of one seed give equal losses, and experiments that
-        differ in the detector only see the same images, augmentations and anchor
-        labels. Needs `trainer.seed`; augmentation then runs in one thread.
+      deterministic: augmentation and anchor labels are drawn in one order, in one
+        thread. With `trainer.seed`, two runs on the same CPU threads then give equal
+        losses, and experiments that differ in the detector only see the same images
+        and labels.
     """
 
     cpu_replicas: int = 0

@@ -152,6 +152,8 @@ class RoISampler(tf_keras.layers.Layer):
         Raises:
             ValueError: the rule needs a miner and there is none.
         """
+        if not self.built:  # not by `__call__`, which builds
+            self.build(boxes.shape)
         seed = self._next_seed()
         selection = self.select(
             boxes, gt_boxes, seed, gt_classes=gt_classes, miner=miner

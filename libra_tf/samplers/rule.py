@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 POSITIVES = ("random", "instance_balanced", "hardest", "all")
 NEGATIVES = (
@@ -65,13 +66,7 @@ class SamplingRule:
         self._check_choices()
         if self.num_bins < 1:
             raise ValueError(f"num_bins must be at least 1, got {self.num_bins}")
-        if not self.k > 0:
-            raise ValueError(f"score_ranked.k must be > 0, got {self.k}")
-        for name in ("bias", "score_threshold", "group_iou_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"score_ranked {name} must be in [0, 1], got {getattr(self, name)}"
-                )
+        self._check_ranking()
 
     @property
     def draws_nothing(self) -> bool:
@@ -93,6 +88,20 @@ class SamplingRule:
                 "the thresholds must keep 0 <= background_iou_low_threshold < "
                 "background_iou_high_threshold <= foreground_iou_threshold <= 1, got "
                 f"{low}, {high} and {self.foreground_iou_threshold}"
+            )
+
+    def _check_ranking(self) -> None:
+        if not 0 < self.k < math.inf:
+            raise ValueError(f"score_ranked k must be > 0, got {self.k}")
+        for name in ("bias", "score_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"score_ranked {name} must be in [0, 1], got {getattr(self, name)}"
+                )
+        if not 0 < self.group_iou_threshold <= 1:
+            raise ValueError(
+                "score_ranked group_iou_threshold must be in (0, 1], got "
+                f"{self.group_iou_threshold}"
             )
 
     def _check_choices(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from libra_tf.experiments import loss_config
@@ -16,6 +18,7 @@ def isr_weights(
     values: tf.Tensor,
     weights: tf.Tensor,
     config: loss_config.PositiveImportance,
+    box_coder_weights: Sequence[float] | None = None,
 ) -> tf.Tensor:
     """Weights [B, A] of the anchors' class losses, the positives' by ISR-P.
 
@@ -24,15 +27,19 @@ def isr_weights(
       values: [B, A], class loss of each anchor.
       weights: [B, A], the weights without ISR-P.
       config: settings.
+      box_coder_weights: by which the deltas are multiplied, see `decode_deltas`.
     """
     # Decoded from a unit box: the IoU of two boxes decoded from the same anchor is
     # the same for every anchor.
     unit = tf.broadcast_to(tf.constant([0.0, 0.0, 1.0, 1.0]), tf.shape(dense.boxes))
     predicted, wanted = (
-        decode_deltas(deltas, unit) for deltas in (dense.boxes, dense.box_targets)
+        decode_deltas(deltas, unit, weights=box_coder_weights)
+        for deltas in (dense.boxes, dense.box_targets)
     )
+    # -1 is for boxes at negative coordinates, which mean nothing here.
+    iou = tf.maximum(paired_iou(predicted, wanted), 0.0)
     importance = isr_positive_weights(
-        _flat(paired_iou(predicted, wanted)),
+        _flat(iou),
         _flat(dense.classes),
         _flat(dense.instances),
         _flat(dense.positive),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -59,6 +59,7 @@ class DenseLosses:
       config: settings.
       states: what losses keep from step to step.
       training: whether to update the states.
+      box_coder_weights: by which the deltas are multiplied, see `decode_deltas`.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class DenseLosses:
         config: loss_config.RetinaNetLosses,
         states: Mapping[str, RunningState],
         training: bool,
+        box_coder_weights: Sequence[float] | None = None,
     ):
         self._config, self._states, self._training = config, states, training
+        self._box_coder_weights = box_coder_weights
 
     def __call__(self, dense: Dense) -> DenseLoss:
         """Returns the losses of one replica's batch."""
@@ -98,8 +101,12 @@ class DenseLosses:
             return ghm_class(dense, config.ghm, self._states, self._training)
         values = self._entropies(dense)
         weights = tf.cast(dense.valid, tf.float32)
-        if self._config.isr.enabled:
-            weights = isr_weights(dense, values, weights, self._config.isr)
+        # Validation labels tell no objects apart. ISR-P keeps the total: the loss is
+        # the same without it.
+        if self._config.isr.enabled and self._training:
+            weights = isr_weights(
+                dense, values, weights, self._config.isr, self._box_coder_weights
+            )
         return tf.reduce_sum(values * weights) / count
 
     def _entropies(self, dense: Dense) -> tf.Tensor:
@@ -144,9 +151,7 @@ class DenseLosses:
         if not config.moving:
             return [count] * 3
         state = self._states[EXPECTED_POSITIVES]
-        values = next_expected_positives(
-            state.read()[0], count, updates=config.updates
-        )
+        values = next_expected_positives(state.read()[0], count, updates=config.updates)
         if self._training:
             state.assign(values[-1][tf.newaxis])
         return values if config.updates == 3 else [values[-1]] * 3

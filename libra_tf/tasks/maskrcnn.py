@@ -63,7 +63,8 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         """
         config = self.task_config.model.prior
         if config.from_data:
-            data = self._with_every_anchor(self.task_config.train_data)
+            data = prior.one_pass(self.task_config.train_data)
+            data = self._with_every_anchor(data)
             dataset = super().build_inputs(data)
             measured = prior.prior_of_task(self, dataset, prior.count_rpn, kind="rpn")
             set_class_bias(model.rpn_head, measured.bias)
@@ -135,7 +136,7 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
     def _box_loss(self, outputs) -> tf.Tensor:
         losses = self.task_config.losses
         elementwise = elementwise_box_loss(losses.box)
-        box_loss = losses.box.weight * rcnn_losses.rcnn_box_loss(
+        box_loss = rcnn_losses.rcnn_box_loss(
             outputs["box_outputs"],
             outputs["class_targets"],
             outputs["box_targets"],
@@ -146,7 +147,7 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
             box_loss += rcnn_importance.carl_loss(
                 outputs, losses.carl, elementwise, losses.normalizer
             )
-        return box_loss
+        return losses.box.weight * box_loss
 
     def _build_coco_metrics(self) -> None:
         self.coco_metric = build_evaluator(

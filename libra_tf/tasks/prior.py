@@ -66,36 +66,49 @@ def bias_of(probability: float) -> float:
 def count_dense(labels: dict, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Positives of each class and labelled anchors of a batch of RetinaNet's labels."""
     classes = _joined(labels["cls_targets"])
-    positive = tf.one_hot(classes, num_classes)
-    valid = tf.reduce_sum(tf.cast(labels["cls_weights"] > 0, tf.float32))
-    return tf.reduce_sum(positive, axis=0), valid
+    # Not one-hot: that would be a number for each class of each anchor.
+    positive = tf.math.bincount(
+        tf.boolean_mask(classes, classes >= 0),
+        minlength=num_classes,
+        maxlength=num_classes,
+    )
+    return positive, tf.math.count_nonzero(labels["cls_weights"] > 0)
 
 
 def count_rpn(labels: dict) -> tuple[tf.Tensor, tf.Tensor]:
     """The same of the labels of an RPN, which knows one class."""
     targets = _joined(labels["rpn_score_targets"])
-    positive = tf.reduce_sum(tf.cast(targets == 1, tf.float32))
-    valid = tf.reduce_sum(tf.cast(targets >= 0, tf.float32))
-    return positive[tf.newaxis], valid
+    positive = tf.math.count_nonzero(targets == 1)
+    return positive[tf.newaxis], tf.math.count_nonzero(targets >= 0)
+
+
+def one_pass(params: Any) -> Any:
+    """Settings of training data whose first images are all images, once each.
+
+    As set for training, a data set in a few files is read from several copies of each
+    file at a time, so that as many images as it holds are some of them, repeated.
+    """
+    return params.replace(
+        global_batch_size=1, cycle_length=1, shuffle_buffer_size=1, cache=False
+    )
 
 
 def measure_prior(dataset: tf.data.Dataset, params: Any, count: CountFn) -> AnchorPrior:
-    """Counts the labels of as many batches as hold the training data once.
+    """Counts the labels of the training data.
 
     Args:
-      dataset: training batches, without end.
+      dataset: training batches of `one_pass`, without end.
       params: settings of the training data.
       count: counts one batch.
 
     Raises:
       UserError: no anchor of the data is an object.
     """
-    files = tf.data.Dataset.list_files(_patterns(params.input_path), shuffle=False)
-    records = files.interleave(tf.data.TFRecordDataset).reduce(0, lambda n, _: n + 1)
-    batches = -(-int(records) // params.global_batch_size)
+    records = tf.data.TFRecordDataset(_files(params.input_path))
+    num_records = int(records.reduce(0, lambda n, _: n + 1))
     # Added up in float64: the anchors of a large data set are more than 2**24.
     foreground, total = 0.0, 0.0
-    for _, labels in dataset.take(batches):
+    for _, labels in dataset.take(num_records):
         of_batch, valid = count(labels)
         foreground = foreground + of_batch.numpy().astype(np.float64)
         total += float(valid)
@@ -145,7 +158,7 @@ def prior_of_task(
 
     Args:
       task: the task; its data folder, or the run's folder, keeps the count.
-      dataset: training batches with every anchor labelled.
+      dataset: training batches of `one_pass` with every anchor labelled.
       count: counts one batch.
       kind: what is counted; part of what names the file.
     """
@@ -153,7 +166,11 @@ def prior_of_task(
     data, model = config.train_data, config.model
     settings = {
         "kind": kind,
-        "input_path": data.input_path,
+        # Not their folder, which may move; converted again, they have other sizes.
+        "records": [
+            [os.path.basename(path), tf.io.gfile.stat(path).length]
+            for path in _files(data.input_path)
+        ],
         "parser": data.parser.as_dict(),
         "num_classes": model.num_classes,
         "input_size": list(model.input_size),
@@ -167,16 +184,23 @@ def prior_of_task(
 def _read(path: Path) -> AnchorPrior:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return AnchorPrior(list(values["foreground"]), float(values["num_anchors"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        foreground = [float(count) for count in values["foreground"]]
+        prior = AnchorPrior(foreground, float(values["num_anchors"]))
+        if not 0 < prior.probability < 1:
+            raise ValueError(f"{sum(foreground)} of {prior.num_anchors} anchors")
+        return prior
+    except (OSError, ArithmeticError, LookupError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error}); remove it, and it is counted again"
         ) from error
 
 
-def _patterns(input_path: Any) -> list[str]:
+def _files(input_path: Any) -> list[str]:
+    """Record files of patterns, a list or joined by commas, as Model Garden's."""
     paths = input_path if isinstance(input_path, list | tuple) else [input_path]
-    return [part for path in paths for part in str(path).split(",")]
+    patterns = [part.strip() for path in paths for part in str(path).split(",")]
+    found = [sorted(tf.io.gfile.glob(part)) for part in patterns if part]
+    return [path for files in found for path in files]
 
 
 def _joined(levels: dict) -> tf.Tensor:

@@ -97,7 +97,8 @@ def _predicted_iou(outputs: Mapping[str, Any]) -> tf.Tensor:
         decode_deltas(tf.cast(d, tf.float32), unit, weights=_REGRESSION_WEIGHTS)
         for d in (deltas, outputs["box_targets"])
     )
-    return paired_iou(predicted, wanted)
+    # -1 is for boxes at negative coordinates, which mean nothing here.
+    return tf.maximum(paired_iou(predicted, wanted), 0.0)
 
 
 def _instance_ids(matched_gt_indices: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ import tf_keras
 from official.core import task_factory
 from official.vision.tasks import retinanet as tfm_task
 
-from libra_tf.experiments import loss_config, task_config
+from libra_tf.experiments import task_config
 from libra_tf.layers.running_state import RunningState
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.retinanet import build_retinanet
@@ -61,7 +61,7 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
             num_classes = self.task_config.model.num_classes
             measured = prior.prior_of_task(
                 self,
-                self.build_inputs(self.task_config.train_data),
+                self.build_inputs(prior.one_pass(self.task_config.train_data)),
                 functools.partial(prior.count_dense, num_classes=num_classes),
                 kind="retinanet",
             )
@@ -96,12 +96,13 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
     def build_losses(self, outputs, labels, aux_losses=None):
         """Returns the total, class, box and model loss, as Model Garden's task."""
         config = self.task_config.losses
-        if _is_stock(config):
+        if config.is_stock:
             return super().build_losses(outputs, labels, aux_losses)
         # Model Garden's validation computes losses too; only its labels hold these.
         training = "groundtruths" not in labels
         dense = dense_batch(outputs, labels, self.task_config.model.num_classes)
-        loss = DenseLosses(config, self._states, training)(dense)
+        weights = self.task_config.model.detection_generator.box_coder_weights
+        loss = DenseLosses(config, self._states, training, weights)(dense)
         total = loss.model + (tf.reduce_sum(aux_losses) if aux_losses else 0.0)
         return config.loss_weight * total, loss.classification, loss.box, loss.model
 
@@ -117,16 +118,3 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         return with_undefined(
             super().reduce_aggregated_logs(aggregated_logs, global_step)
         )
-
-
-def _is_stock(losses: loss_config.RetinaNetLosses) -> bool:
-    """Whether these settings are Model Garden's own losses."""
-    return (
-        losses.normalizer == "tfm"
-        and losses.box.type == "huber"
-        and losses.classification.type == "focal"
-        and losses.classification.weight == 1.0
-        and not losses.isr.enabled
-        and not losses.carl.weight
-        and not losses.guided.enabled
-    )

@@ -1,0 +1,221 @@
+"""ablation.forms and runs: order, command lines, forms, and what may not change."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from libra_tf.ablation.forms import OVERLAYS, layers, load
+from libra_tf.ablation.plan import Plan, Row
+from libra_tf.ablation.plan_reader import load_plan
+from libra_tf.ablation.runs import begin, build_runs, check_settings, find_difference
+from libra_tf.commands.main import main
+from libra_tf.errors import UserError
+from libra_tf.experiments.files import find_config, plan_files
+from libra_tf.experiments.saved import get_experiment, read_yaml
+
+PLANS = plan_files()
+TABLE2 = load_plan("libra_table2")
+SMALL = read_yaml(find_config("two_core/fasterrcnn"))
+STEPS = "trainer.train_steps"
+DECAY = "trainer.optimizer_config.learning_rate.cosine.decay_steps"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    shapes, out = str(folder / "shapes"), str(folder / "tfr")
+    words = ["--train", "2", "--val", "1", "--size", "64"]
+    assert main(["data", "synthesize", shapes, *words]) == 0
+    assert main(["data", "convert", shapes, "--out", out, "--workers", "1"]) == 0
+    return out
+
+
+def one_row(**changes):
+    row = Row("a", ("libra/table2/1_baseline",), {}, {}, {}, None)
+    row = dataclasses.replace(row, **changes)
+    return Plan("mine", "mine.yaml", "Mine", "", (row,)), row
+
+
+def at(settings, key):
+    for part in key.split("."):
+        settings = settings[part]
+    return settings
+
+
+def leaves(values, path=""):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def difference(one, other):
+    one, other = dict(leaves(one)), dict(leaves(other))
+    keys = one.keys() | other.keys()
+    return {k: other.get(k) for k in keys if one.get(k) != other.get(k)}
+
+
+def test_all_rows_of_a_seed_come_first(data, tmp_path):
+    rows = TABLE2.choose(["1_baseline", "4_balanced_l1"])
+    runs = build_runs(
+        TABLE2, rows, [1, 5], form="two_core", data=data, out=str(tmp_path)
+    )
+    found = [(run.row, run.seed) for run in runs]
+    names = ["1_baseline", "4_balanced_l1"]
+    assert found == [(name, seed) for seed in (1, 5) for name in names]
+    last = runs[-1]
+    assert last.folder == str(tmp_path / "runs" / "4_balanced_l1" / "seed5")
+    assert last.settings["trainer"]["seed"] == 5
+    assert last.settings["task"]["dataset"] == data
+    assert last.words == (
+        "train", "--config", "libra/table2/4_balanced_l1", "--config",
+        "two_core/fasterrcnn", "--data", data, "--seed", "5", "--out", last.folder,
+    )  # fmt: skip
+    assert json.loads(json.dumps(last.settings)) == last.settings
+
+
+def test_layers_go_in_order(data):
+    plan, row = one_row(
+        settings={"task.model.roi_sampler.num_sampled_rois": 64, STEPS: 10},
+        two_core={"task.model.roi_sampler.num_sampled_rois": 32},
+    )
+    files, texts = layers(plan, row, "coco", [])
+    assert files == ["libra/table2/1_baseline"]
+    assert load(files, texts, data)["task"]["model"]["input_size"][0] == 1024
+    files, texts = layers(plan, row, "two_core", ["task.losses.box.beta=0.5"])
+    assert files == ["libra/table2/1_baseline", "two_core/fasterrcnn"]
+    settings = load(files, texts, data)
+    assert at(settings, "task.model.roi_sampler.num_sampled_rois") == 32
+    assert at(settings, "task.losses.box.beta") == 0.5
+    assert at(settings, "task.model.input_size") == at(SMALL, "task.model.input_size")
+    assert at(settings, STEPS) == 10
+
+
+@pytest.mark.parametrize("value", [1e-5, [1, 2], "x y", None, True, {}, -0.5])
+def test_values_of_a_plan_come_through_the_command_line(value):
+    from libra_tf.ablation.forms import _yaml
+    from libra_tf.experiments.saved import parse_override
+
+    assert parse_override(f"a.b={_yaml(value)}") == {"a": {"b": value}}
+
+
+def test_the_schedule_is_as_long_as_the_training(data):
+    plan, row = one_row()
+    files, texts = layers(plan, row, "two_core", [f"{STEPS}=40"])
+    settings = load(files, texts, data)
+    assert (at(settings, STEPS), at(settings, DECAY)) == (40, 40)
+    assert at(settings, "trainer.validation_interval") == 40
+    own = [f"{STEPS}=40", f"{DECAY}=80"]
+    settings = load(*layers(plan, row, "two_core", own), data)
+    assert at(settings, DECAY) == 80
+    # The paper's stepwise schedule says itself where it drops.
+    assert layers(plan, row, "coco", [f"{STEPS}=40"])[1] == [f"{STEPS}=40"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"configs": ("libra/table2/baseline",)}, "libra/table2/baseline: no such fi"),
+        ({"settings": {"task.lossses.x": 1}}, "there is no setting task.lossses; did"),
+        ({"two_core": {"task.model.nek": 1}}, "no setting task.model.nek; did you "),
+    ],
+)
+def test_a_mistake_in_a_row_names_plan_and_row(changes, message):
+    plan, row = one_row(**changes)
+    with pytest.raises(UserError) as caught:
+        layers(plan, row, "two_core", [])
+    assert str(caught.value).startswith("mine.yaml: row a: ")
+    assert message in str(caught.value)
+
+
+def test_an_experiment_without_a_small_form(tmp_path):
+    path = tmp_path / "mask.yaml"
+    path.write_text("experiment: libra_maskrcnn_resnetfpn_coco\n")
+    plan, row = one_row(configs=(str(path),))
+    with pytest.raises(UserError, match="libra_maskrcnn_resnetfpn_coco has no two_co"):
+        layers(plan, row, "two_core", [])
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_small_form_sets_no_method(name):
+    settings = dict(leaves(read_yaml(find_config(OVERLAYS[name]))))
+    methods = ("neck", "positives", "negatives", "rpn_sampler", "num_bins", "box",
+               "normalizer", "focal", "threshold", "ignore", "fraction")  # fmt: skip
+    assert not [k for k in settings if any(m in k.split(".") for m in methods)]
+    assert not [k for k in settings if "focal" in k or "threshold" in k]
+    # Nothing in it is the experiment's own already.
+    own = get_experiment(settings.pop("experiment")).as_dict()
+    assert (
+        settings.keys() & {k for k, v in leaves(own) if settings.get(k) == v} == set()
+    )
+
+
+PAIRS = [
+    (name, row.name)
+    for name in PLANS
+    for row in load_plan(name).rows
+    if row.baseline is not None
+]
+
+
+@pytest.mark.parametrize(("name", "row_name"), PAIRS)
+def test_a_row_differs_from_its_baseline_as_in_the_paper(name, row_name, data):
+    """Small or not, the same settings differ, but for those of the small form."""
+    plan = load_plan(name)
+    row = next(r for r in plan.rows if r.name == row_name)
+    if row.two_core:
+        pytest.skip("the row has settings of its own in the small form")
+    base = next(r for r in plan.rows if r.name == row.baseline)
+    found = {}
+    for form in ("coco", "two_core"):
+        both = [load(*layers(plan, r, form, []), data) for r in (base, row)]
+        found[form] = difference(*both)
+    files, _ = layers(plan, row, "two_core", [])
+    replaced = dict(leaves(read_yaml(find_config(files[-1])))).keys()
+    known = dict(leaves(both[1])).keys()  # it has another schedule
+    coco = {k: v for k, v in found["coco"].items() if k in known - replaced}
+    assert found["two_core"] == coco
+    assert coco
+
+
+def small_run(data, out, **keys):
+    plan, row = one_row()
+    texts = [f"{key}={value}" for key, value in keys.items()]
+    return build_runs(
+        plan, [row], [1], form="two_core", data=data, out=str(out), overrides=texts
+    )
+
+
+def test_changed_settings_are_refused_or_forced(data, tmp_path):
+    (run,) = small_run(data, tmp_path)
+    check_settings([run], force=False)
+    assert not run.started
+    begin(run)
+    assert run.started
+    check_settings(small_run(data, tmp_path), force=False)
+    other = small_run(data, tmp_path, **{"task.losses.box.beta": 0.5})
+    with pytest.raises(UserError, match=r"task.losses.box.beta = 1.0, not 0.5; gi"):
+        check_settings(other, force=False)
+    assert run.started
+    check_settings(other, force=True)
+    assert not os.path.exists(run.folder)
+
+
+def test_a_folder_of_something_else_is_left_alone(data, tmp_path):
+    (run,) = small_run(data, tmp_path)
+    os.makedirs(run.folder)
+    (tmp_path / "runs" / "a" / "seed1" / "thesis.txt").write_text("x")
+    for force in (False, True):
+        with pytest.raises(UserError, match="holds files, but no run of `libra abl"):
+            check_settings([run], force)
+    assert os.path.isfile(os.path.join(run.folder, "thesis.txt"))
+
+
+def test_a_new_setting_of_the_code_is_no_difference():
+    before, now = {"a": {"b": 1}, "old": 2}, {"a": {"b": 1, "c": 3}}
+    assert find_difference(before, now) is None
+    assert find_difference({"a": {"b": [1]}}, {"a": {"b": [2]}}) == "a.b = [1], not [2]"
+    assert find_difference({"a": None}, {"a": {"b": 1}}) == "a = None, not {'b': 1}"
