@@ -161,6 +161,18 @@ def test_equals_model_garden_with_annotation_file(tmp_path, limit):
     assert {type(v) for v in ours.values()} == {np.float32}
 
 
+def test_ap_at_each_iou_threshold(tmp_path):
+    data = Data(masks=True)
+    path = data.write(tmp_path / "val.json")
+    ours = run(CocoEvaluator(path, include_mask=True), data.batches)
+    for prefix in ("", "mask_"):
+        at = [ours[f"{prefix}AP@0.{percent}"] for percent in range(50, 100, 5)]
+        assert np.mean(at) == pytest.approx(ours[f"{prefix}AP"], abs=1e-6)
+        assert (at[0], at[5]) == (ours[f"{prefix}AP50"], ours[f"{prefix}AP75"])
+        assert at == sorted(at, reverse=True)
+    assert len({at[0], at[5], at[9]}) == 3
+
+
 @pytest.mark.parametrize("column", [False, True], ids=["maskrcnn", "retinanet"])
 def test_ground_truth_from_the_batches(tmp_path, column):
     data = Data(column=column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from types import SimpleNamespace
@@ -57,6 +58,27 @@ def retinanet(records):
     return tiny.build(experiment("retinanet", records, settings))
 
 
+@pytest.fixture(scope="module")
+def fasterrcnn(records):
+    """The same of an RPN."""
+    return tiny.build(experiment("fasterrcnn", records, {"from_data": True}))
+
+
+@contextlib.contextmanager
+def changed(task, **settings):
+    """Other settings of the prior for a while."""
+    config = task.task_config.model.prior
+    before = config.as_dict()
+    config.override(settings)
+    yield
+    config.override(before)
+
+
+def bias_of(model):
+    head = model.rpn_head if hasattr(model, "rpn_head") else model.head
+    return head._classifier.bias
+
+
 def brute_force(records, anchors, thresholds):
     """Positives of each class, and labelled anchors, image by image."""
     with open(f"{records}/train.json", encoding="utf-8") as file:
@@ -95,40 +117,39 @@ def test_the_prior_of_retinanet_counts_every_image_once(retinanet, records):
     assert positives[1:].min() > 0
     # Class 0 is never used.
     expected = positives.sum() / (labelled * 3)
-    bias = model.head._classifier.bias.numpy()
-    np.testing.assert_allclose(bias, math.log(expected / (1 - expected)), rtol=1e-5)
+    bias = math.log(expected / (1 - expected))
+    np.testing.assert_allclose(bias_of(model).numpy(), bias, rtol=1e-5)
     thresholds = model.detection_generator.class_thresholds.numpy()
     np.testing.assert_allclose(thresholds[1:], positives[1:] / labelled, rtol=1e-6)
 
 
-def test_the_prior_of_an_rpn_counts_anchors_before_the_draw(records):
-    params = experiment("fasterrcnn", records, {"from_data": True})
-    task, model = tiny.build(params)
+def test_the_prior_of_an_rpn_counts_anchors_before_the_draw(fasterrcnn, records):
+    task, model = fasterrcnn
     task.initialize(model)
-    _, labels = tiny.first_batch(task, prior.one_pass(params.task.train_data))
+    _, labels = tiny.first_batch(task, prior.one_pass(task.task_config.train_data))
     positives, labelled = brute_force(records, labels["anchor_boxes"], (0.3, 0.7))
     expected = positives.sum() / labelled
-    bias = model.rpn_head._classifier.bias.numpy()
-    np.testing.assert_allclose(bias, math.log(expected / (1 - expected)), rtol=1e-5)
+    bias = math.log(expected / (1 - expected))
+    np.testing.assert_allclose(bias_of(model).numpy(), bias, rtol=1e-5)
     assert np.all(model.rpn_head._box_regressor.bias.numpy() == 0)
 
 
 def test_the_count_is_kept_with_the_data(retinanet, records, monkeypatch):
     task, model = retinanet
     task.initialize(model)
-    bias = model.head._classifier.bias.numpy()
-    model.head._classifier.bias.assign(tf.zeros_like(bias))
+    bias = bias_of(model).numpy()
+    bias_of(model).assign(tf.zeros_like(bias))
 
     def fail(*arguments):
         raise AssertionError("counted again")
 
     monkeypatch.setattr(prior, "measure_prior", fail)
     task.initialize(model)
-    np.testing.assert_array_equal(model.head._classifier.bias.numpy(), bias)
-    override(task.task_config, {"train_data": {"parser": {"match_threshold": 0.6}}}, "")
+    np.testing.assert_array_equal(bias_of(model).numpy(), bias)
+    parser = task.task_config.train_data.parser
+    monkeypatch.setattr(parser, "match_threshold", 0.6)
     with pytest.raises(AssertionError, match="counted again"):
         task.initialize(model)
-    override(task.task_config, {"train_data": {"parser": {"match_threshold": 0.5}}}, "")
 
 
 def test_data_converted_again_is_counted_again(tmp_path):
@@ -280,28 +301,28 @@ def test_as_many_batches_as_there_are_records(records, several):
     assert counted == AnchorPrior([0, IMAGES + 2, 0, 0], 2 * (IMAGES + 2))
 
 
-@pytest.mark.parametrize(
-    ("kind", "head"), [("retinanet", "head"), ("fasterrcnn", "rpn_head")]
-)
-def test_a_prior_that_is_given(kind, head, records):
-    params = experiment(kind, records, {"value": 1e-3})
-    task, model = tiny.build(params)
-    before = getattr(model, head)._classifier.bias.numpy()
-    task.initialize(model)
-    bias = getattr(model, head)._classifier.bias.numpy()
-    np.testing.assert_allclose(bias, np.log(1e-3 / (1 - 1e-3)), rtol=1e-6)
-    # What Model Garden starts from.
-    usual = 0.01 if kind == "retinanet" else 0.5
-    np.testing.assert_allclose(tf.sigmoid(before), usual, rtol=1e-6)
+@pytest.mark.parametrize("kind", ["retinanet", "fasterrcnn"])
+def test_a_prior_that_is_given(kind, request):
+    task, model = request.getfixturevalue(kind)
+    with changed(task, value=1e-3, from_data=False, score_threshold="fixed"):
+        task.initialize(model)
+    expected = np.log(1e-3 / (1 - 1e-3))
+    np.testing.assert_allclose(bias_of(model).numpy(), expected, rtol=1e-6)
 
 
-def test_the_threshold_of_the_release(records):
+def test_without_a_prior_the_bias_is_model_gardens(retinanet):
+    task, model = retinanet
+    before = bias_of(model).numpy()
+    with changed(task, from_data=False, score_threshold="fixed"):
+        task.initialize(model)
+    np.testing.assert_array_equal(bias_of(model).numpy(), before)
+
+
+def test_the_threshold_of_the_release(retinanet):
     """The prior times the number of classes, background included."""
-    settings = {"from_data": True, "score_threshold": "global_prior"}
-    params = experiment("retinanet", records, settings)
-    task, model = tiny.build(params)
-    task.initialize(model)
-    bias = model.head._classifier.bias.numpy()[0]
-    expected = 4 / (1 + math.exp(-bias))
+    task, model = retinanet
+    with changed(task, score_threshold="global_prior"):
+        task.initialize(model)
+    expected = 4 / (1 + math.exp(-bias_of(model).numpy()[0]))
     thresholds = model.detection_generator.class_thresholds.numpy()
     np.testing.assert_allclose(thresholds, [expected] * 4, rtol=1e-5)

@@ -10,8 +10,11 @@ from libra_tf.losses import balanced_l1, l1, smooth_l1
 from libra_tf.ops.per_class import deltas_of_class
 from libra_tf.tasks.rcnn_losses import (
     flatten_levels,
+    rcnn_box_count,
+    rcnn_box_errors,
     rcnn_box_loss,
     rcnn_class_loss,
+    rcnn_entropies,
     rpn_losses,
 )
 
@@ -25,13 +28,15 @@ def levels(labels):
     return {"10": tf.constant(labels[:, :, -1:]), "2": tf.constant(labels[:, :, :-1])}
 
 
-def rpn(labels, *, logit=0.0, error=0.0, beta=1.0):
+def rpn(labels, *, logit=0.0, error=0.0, beta=1.0, **kwargs):
     """The two losses where every logit and every box error is the same."""
     targets = levels(labels)
     scores = {k: tf.fill(v.shape, logit) for k, v in targets.items()}
     boxes = {k: tf.zeros([*v.shape[:3], 4]) for k, v in targets.items()}
     wanted = {k: v + error for k, v in boxes.items()}
-    class_loss, box_loss = rpn_losses(scores, boxes, targets, wanted, beta=beta)
+    class_loss, box_loss = rpn_losses(
+        scores, boxes, targets, wanted, beta=beta, **kwargs
+    )
     return class_loss.numpy(), box_loss.numpy()
 
 
@@ -242,3 +247,60 @@ def test_graph_with_unknown_batch():
     )
     loss = traced(tf.zeros([3, 2, 8]), tf.constant([[1, 0]] * 3), tf.ones([3, 2, 4]))
     np.testing.assert_allclose(loss, 3 * 4 / 6)
+
+
+def test_rpn_box_loss_divided_by_the_coordinates_of_the_positives():
+    labels = [[1, 1, 0, 0, -1], [0, 1, 0, -1, -1]]
+    plain, _ = rpn(labels, error=3.0)
+    class_loss, box_loss = rpn(labels, error=3.0, normalizer="positives")
+    np.testing.assert_array_equal(class_loss, plain)
+    # Smooth L1 of 3 is 2.5 in each of the 12 coordinates.
+    np.testing.assert_allclose(box_loss, 2.5, rtol=1e-6)
+    assert rpn([[0, 0, -1]], error=3.0, normalizer="positives")[1] == 0
+
+
+def test_the_positives_do_not_care_how_many_are_sampled():
+    few = rpn([[1, 0]], error=0.4, normalizer="positives")[1]
+    many = rpn([[1] + [0] * 500], error=0.4, normalizer="positives")[1]
+    np.testing.assert_allclose(few, many, rtol=1e-6)
+    assert rpn([[1] + [0] * 500], error=0.4)[1] < 0.01 * few
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "expected"), [("reference", 3), ("tfm", 8), ("positives", 8)]
+)
+def test_box_counts(normalizer, expected):
+    classes = tf.constant([[1, 2], [0, -1]])
+    assert float(rcnn_box_count(classes, normalizer)) == expected
+    none = tf.constant([[-1, -1]])
+    least = 1 if normalizer == "reference" else 0.01
+    assert float(rcnn_box_count(none, normalizer)) == pytest.approx(least)
+
+
+def test_box_errors_are_those_of_the_foreground():
+    outputs, targets = np.zeros([1, 3, 12]), np.full([1, 3, 4], 2.0)
+    outputs[0, 0, 8:] = 5  # class 2
+    errors = rcnn_box_errors(
+        tf.constant(outputs, tf.float32), tf.constant([[2, 0, -1]]), targets, l1
+    )
+    np.testing.assert_array_equal(errors, [[[3] * 4, [0] * 4, [0] * 4]])
+
+
+def test_weights_multiply_the_entropies_and_not_the_divisor():
+    rng = np.random.default_rng(3)
+    logits = tf.constant(rng.normal(size=[2, 3, 4]), tf.float32)
+    classes = tf.constant([[1, 0, 3], [2, -1, 0]])
+    weights = tf.constant([[2.0, 0.5, 1], [0, 7, 3]])
+    entropies = rcnn_entropies(logits, classes)
+    # Row [1, 1] is no RoI: its weight does not count.
+    expected = tf.reduce_sum(
+        entropies * weights * tf.constant([[1.0, 1, 1], [1, 0, 1]])
+    )
+    with tf.GradientTape() as tape:
+        tape.watch([logits, weights])
+        loss = rcnn_class_loss(logits, classes, weights)
+    np.testing.assert_allclose(loss, expected / 5, rtol=1e-6)
+    gradient = tape.gradient(loss, logits).numpy()
+    assert not np.any(gradient[1, :2])
+    ones = rcnn_class_loss(logits, classes, tf.ones_like(weights))
+    np.testing.assert_array_equal(ones, rcnn_class_loss(logits, classes))

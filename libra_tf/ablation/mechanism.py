@@ -42,9 +42,11 @@ def measure(
       jobs: how many at a time.
       stream: for progress.
     """
-    todo = [run for run in runs if run.result and not os.path.isfile(_path(run))]
-    tasks = [children.Task(run, _words(run, images), f"{_path(run)}.log")
-             for run in todo]  # fmt: skip
+    finished = [run for run in runs if run.result is not None]
+    todo = [run for run in finished if not os.path.isfile(_path(run))]
+    tasks = [
+        children.Task(run, _words(run, images), f"{_path(run)}.log") for run in todo
+    ]
     failed = []
     with contextlib.closing(children.run_all(tasks, jobs, None)) as ended:
         for number, (task, outcome) in enumerate(ended, start=1):

@@ -19,11 +19,11 @@ class Row:
       settings: dotted setting to value, in every form.
       two_core: the same, in the two-core form only.
       published: name of a metric to the number in the paper.
-      published_over: the same for what the paper compares with, where that is not the
-        published number of the plan's baseline.
       baseline: name of the row to compare with; None for a baseline.
       group: title of the group; "" in a plan without groups.
       note: a word for the table.
+      published_over: name of a metric to the number that the paper compares with, where
+        that is not the published number of the plan's baseline.
     """
 
     name: str
@@ -31,10 +31,10 @@ class Row:
     settings: dict[str, Any]
     two_core: dict[str, Any]
     published: dict[str, float]
-    published_over: dict[str, float]
     baseline: str | None
     group: str = ""
     note: str = ""
+    published_over: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

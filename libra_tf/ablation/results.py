@@ -128,8 +128,9 @@ def collect(plan: Plan, form: str, out: str) -> list[dict[str, Any]]:
 
 def write_csv(results: Sequence[dict[str, Any]], out: str) -> str:
     """Writes one line per run; returns the path."""
-    flat = [{**r, **r["metrics"], **r["mechanism"]} for r in results]
-    names = {name for r in results for name in (*r["metrics"], *r["mechanism"])}
+    found = [{**r["metrics"], **r.get("mechanism", {})} for r in results]
+    flat = [{**r, **values} for r, values in zip(results, found, strict=True)]
+    names = {name for values in found for name in values}
     first = [name for name in _METRICS if name in names]
     columns = [*_FIRST, *first, *sorted(names - set(first)), *_LAST]
     text = io.StringIO()

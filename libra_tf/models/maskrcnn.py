@@ -95,7 +95,8 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
         Returns:
           `MinedRoIs`.
         """
-        roi_features = self.roi_aligner(features, tf.stop_gradient(candidates))
+        candidates = tf.stop_gradient(candidates)
+        roi_features = self.roi_aligner(features, candidates)
         logits, deltas = self.detection_head[stage](roi_features, training=False)
         logits, deltas = (
             tf.stop_gradient(tf.cast(x, tf.float32)) for x in (logits, deltas)
