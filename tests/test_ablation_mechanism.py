@@ -40,7 +40,7 @@ def measured(monkeypatch):
 def test_only_finished_runs_that_were_not_measured(tmp_path, measured):
     runs = [run(tmp_path / "new"), run(tmp_path / "open", finished=False)]
     runs += [run(tmp_path / "done"), run(tmp_path / "bad")]
-    (tmp_path / "done" / "mechanism.json").write_text("{}")
+    (tmp_path / "done" / "mechanism.json").write_text('{"images": 7}')
     stream = io.StringIO()
     failed = mechanism.measure(runs, images=7, jobs=1, stream=stream)
     assert [words[1] for words in measured] == [runs[0].folder, runs[3].folder]
@@ -50,6 +50,17 @@ def test_only_finished_runs_that_were_not_measured(tmp_path, measured):
     ]
     assert [(one.row, reason) for one, reason in failed] == [("bad", "exit code 2")]
     assert "2 of 2: bad seed 1: FAILED" in stream.getvalue()
+    measured.clear()
+    mechanism.measure(runs[2:3], images=8, jobs=1, stream=stream)
+    assert len(measured) == 1  # on another number of images
+
+
+def test_a_run_that_was_taken_over_is_measured_where_it_was_trained(tmp_path, measured):
+    taken = run(tmp_path / "taken")
+    (tmp_path / "taken" / "result.json").write_text('{"reused_from": "there"}')
+    mechanism.measure([taken], images=7, jobs=1, stream=io.StringIO())
+    assert measured[0][1:4] == ["there", "--checkpoint", "there/ckpt-600"]
+    assert measured[0][-1] == f"{taken.folder}/mechanism.json"
 
 
 def test_columns_of_a_run(tmp_path):

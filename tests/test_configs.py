@@ -338,7 +338,6 @@ SURVEY_ROWS = {
         "task.model.prior.from_data": True,
         "task.model.detection_generator.pre_nms_score_threshold": 1e-4,
         "task.losses.guided.enabled": True,
-        "task.losses.rpn_score_weight": 0.5,
         "task.losses.rpn_box_weight": 0.5,
     },
     "fasterrcnn_residual_objectness": {"task.model.objectness.type": "residual"},

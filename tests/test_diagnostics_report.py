@@ -80,6 +80,8 @@ def test_columns():
         "inlier_to_outlier_gradient": 0.5,
         "inlier_gradient_share_smooth_l1": 0.4,
         "inlier_gradient_share_balanced_l1": 0.55,
+        "inlier_to_outlier_gradient_smooth_l1": 0.3,
+        "inlier_to_outlier_gradient_balanced_l1": 0.5,
         "level_similarity_before": 0.1,
         "level_norm_spread_before": 2.0,
         "level_similarity_after": 0.8,
@@ -93,6 +95,8 @@ def test_what_is_missing_has_no_column():
     values["objective"]["losses"]["smooth_l1"]["inlier_share"] = None
     assert set(columns(values)) == {
         "inlier_gradient_share_balanced_l1",
+        "inlier_to_outlier_gradient_smooth_l1",
+        "inlier_to_outlier_gradient_balanced_l1",
         "level_similarity_before",
         "level_norm_spread_before",
     }

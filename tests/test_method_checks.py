@@ -259,10 +259,23 @@ def test_outer_boxes(settings):
 def test_no_bound_on_negatives_that_are_not_drawn():
     every = ("model.rpn_sampler.negatives=all", "model.roi_sampler.positives=all",
              "model.roi_sampler.negatives=all")  # fmt: skip
+    every = (*every, "losses.normalizer=positives")
     text = refusal(*every, "model.rpn_sampler.neg_pos_ub=5.0", name=FASTER)
     assert "neg_pos_ub is 5.0, a bound on negatives, but" in text
     accept(*every, "model.rpn_sampler.neg_pos_ub=0.0", name=FASTER)
     accept("model.rpn_sampler.negatives=iou_balanced", name=FASTER)
+
+
+def test_without_sampling_the_divisor_must_not_be_what_was_sampled():
+    rpn, rois = "model.rpn_sampler.negatives=all", (
+        "model.roi_sampler.positives=all", "model.roi_sampler.negatives=all"
+    )  # fmt: skip
+    unbound = "model.rpn_sampler.neg_pos_ub=0.0"
+    text = refusal(rpn, unbound, "losses.normalizer=tfm", name=FASTER)
+    assert "by the number of RoIs" in text
+    text = refusal(*rois, "losses.normalizer=reference", name=FASTER)
+    assert "would all but vanish" in text
+    accept(rpn, *rois, unbound, "losses.normalizer=positives", name=FASTER)
 
 
 @pytest.mark.parametrize(

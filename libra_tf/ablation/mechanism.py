@@ -21,8 +21,9 @@ _COLUMNS = (
     ("random", "random_negatives_iou_above_0.05", 100),
     ("IoU-balanced", "iou_balanced_negatives_iou_above_0.05", 100),
     ("hardest", "hardest_negatives_iou_above_0.05", 100),
-    ("inlier share of gradient", "inlier_gradient_share", 100),
-    ("inlier / outlier gradient", "inlier_to_outlier_gradient", 100),
+    ("inlier / outlier gradient, own loss", "inlier_to_outlier_gradient", 100),
+    ("smooth L1", "inlier_to_outlier_gradient_smooth_l1", 100),
+    ("balanced L1", "inlier_to_outlier_gradient_balanced_l1", 100),
     ("level similarity before", "level_similarity_before", 1),
     ("after", "level_similarity_after", 1),
 )
@@ -43,7 +44,7 @@ def measure(
       stream: for progress.
     """
     finished = [run for run in runs if run.result is not None]
-    todo = [run for run in finished if not os.path.isfile(_path(run))]
+    todo = [run for run in finished if not _is_measured(run, images)]
     tasks = [
         children.Task(run, _words(run, images), f"{_path(run)}.log") for run in todo
     ]
@@ -97,11 +98,19 @@ def _cell(mean: float | None, column: tuple[str, str, int]) -> str:
     return f"{mean:.1f}%" if column[2] == 100 else f"{mean:.2f}"
 
 
+def _is_measured(run: Run, images: int) -> bool:
+    """Whether it was, on as many images; other numbers would not compare."""
+    path = _path(run)
+    return os.path.isfile(path) and read_json(path).get("images") == images
+
+
 def _words(run: Run, images: int) -> list[str]:
-    words = [sys.executable, "-m", "libra_tf.commands.main", "measure", run.folder]
+    # A run that was taken over from another ablation has its checkpoints there.
+    folder = (run.result or {}).get("reused_from", run.folder)
+    words = [sys.executable, "-m", "libra_tf.commands.main", "measure", folder]
     # The checkpoint that the figures are of; there is one, of the last step.
     steps = run.settings["trainer"]["train_steps"]
-    words += ["--checkpoint", os.path.join(run.folder, f"ckpt-{steps}")]
+    words += ["--checkpoint", os.path.join(folder, f"ckpt-{steps}")]
     return [*words, "--images", str(images), "--out", _path(run)]
 
 

@@ -30,13 +30,11 @@ _METRICS = (
     *("ARmax1", "ARmax10", "ARmax100", "ARs", "ARm", "ARl"),
     *("AR@100", "AR@300", "AR@1000"),
 )
-# gpu_memory_mb is for machines that have one.
 _LAST = (
     "steps",
     "train_seconds",
     "seconds",
     "peak_memory_mb",
-    "gpu_memory_mb",
     "commit",
     "date",
     "command",
@@ -89,7 +87,6 @@ def write_result(
         "train_seconds": round(_train_seconds(run), 1),
         "seconds": round(sum(a["seconds"] for a in attempts), 1),
         "peak_memory_mb": round(max(a["peak_memory_mb"] for a in attempts)),
-        "gpu_memory_mb": None,
         "commit": commit,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
         "command": run.command,

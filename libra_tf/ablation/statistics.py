@@ -30,7 +30,8 @@ class Difference:
       n: number of pairs.
       mean: mean of the paired differences; None without a pair.
       error: standard error of that mean; None of fewer than two pairs.
-      p: two-sided p of the paired t-test; None of fewer than two pairs.
+      p: two-sided p of the paired t-test; None of fewer than two pairs, or if all
+        differences are the same.
     """
 
     n: int
@@ -71,9 +72,9 @@ def paired_difference(
     return Difference(found.n, found.mean, error, _p_value(found.mean, error, found.n))
 
 
-def _p_value(mean: float, error: float, n: int) -> float:
+def _p_value(mean: float, error: float, n: int) -> float | None:
     from scipy import special  # comes with Model Garden
 
-    if error == 0:
-        return 1.0 if mean == 0 else 0.0
+    if error == 0:  # no spread to compare the mean with
+        return 1.0 if mean == 0 else None
     return float(2 * special.stdtr(n - 1, -abs(mean) / error))

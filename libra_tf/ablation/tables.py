@@ -26,6 +26,7 @@ _FIGURES = {
     "APm": "APm",
     "APl": "APl",
     "AR100": "ARmax100",
+    "proposals AR@100": "AR@100",
 }
 _COMPARED = ("AP", "AP75")
 _NONE = "-"
@@ -154,7 +155,7 @@ def _differences(
     head = ["row", "against", "pairs"]
     for name in _COMPARED:
         head += [f"{name} difference", "p", f"published {name}", "published difference"]
-    lines = [[*head, "step time", "memory MB"]]
+    lines = [[*head, "step time", "host memory MB"]]
     for row in rows:
         runs = by_row.get(row.name, {})
         base = by_row.get(row.baseline or "", {})
@@ -179,7 +180,8 @@ def _differences(
     note = (
         "Differences: mean of the paired differences over the seeds that both rows "
         "have ± its standard error; p of the two-sided paired t-test. Step time: "
-        "median over that of the row it is compared with. Memory: mean peak."
+        "median over that of the row it is compared with. Memory: mean peak of the "
+        "host, not of GPUs."
     )
     return f"{_markdown(lines)}\n\n{note}"
 

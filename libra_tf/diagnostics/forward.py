@@ -20,13 +20,12 @@ from official.vision.losses import loss_utils
 from official.vision.ops import box_ops
 
 from libra_tf.models.neck import DecoderWithNeck
+from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS
 from libra_tf.ops.per_class import deltas_of_class
 from libra_tf.samplers import RoISelection
 
 Levels = Mapping[str, tf.Tensor]
 
-# Model Garden's, for the first head: the targets' inverse standard deviations.
-REGRESSION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 _SOME_BOX = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -120,7 +119,7 @@ def rcnn_errors(
     targets = box_ops.encode_boxes(
         tf.cast(matched, tf.float32),
         tf.cast(selection.boxes, tf.float32),
-        weights=REGRESSION_WEIGHTS,
+        weights=ROI_DELTA_WEIGHTS,
     )
     return deltas_of_class(deltas, classes) - targets, selection.positive
 

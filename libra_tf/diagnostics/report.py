@@ -28,9 +28,9 @@ def columns(values: Mapping[str, Any]) -> dict[str, float]:
     Returns:
         With the run's own sampler and loss, `chosen_negatives_iou_above_0.05`,
         `inlier_gradient_share` and `inlier_to_outlier_gradient`; with each rule and
-        loss, `RULE_negatives_iou_above_0.05` and `inlier_gradient_share_LOSS`;
-        `level_similarity_before` and `_after` the neck, `level_norm_spread_before` and
-        `_after`.
+        loss, `RULE_negatives_iou_above_0.05`, `inlier_gradient_share_LOSS` and
+        `inlier_to_outlier_gradient_LOSS`; `level_similarity_before` and `_after` the
+        neck, `level_norm_spread_before` and `_after`.
     """
     found: dict[str, float | None] = {}
     above = f"negatives_iou_above_{HARD_IOU}"
@@ -46,6 +46,7 @@ def columns(values: Mapping[str, Any]) -> dict[str, float]:
         found["inlier_to_outlier_gradient"] = own["inlier_to_outlier"]
     for name, loss in objective["losses"].items():
         found[f"inlier_gradient_share_{name}"] = loss["inlier_share"]
+        found[f"inlier_to_outlier_gradient_{name}"] = loss["inlier_to_outlier"]
     for name, levels in values["feature"].items():
         if levels:
             found[f"level_similarity_{name}"] = levels["mean_similarity"]

@@ -238,7 +238,8 @@ class RetinaNetLosses(tfm_retinanet.Losses):
       box: box loss.
       normalizer: "tfm" divides by the positives of the replica plus one,
         "reference" by the positives of all replicas, counting at least one per image.
-        GHM, AP, DR and residual objectness divide their class losses themselves.
+        GHM, AP, DR and residual objectness divide their class losses themselves, GHM-R
+        and residual objectness their box losses too.
       classification: class loss.
       isr: weights of the positive anchors.
       carl: an addition to the box loss.

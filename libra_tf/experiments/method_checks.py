@@ -172,6 +172,18 @@ def _check_two_stage(task: Any) -> None:
     rpn, path = task.model.rpn_sampler, "task.model.rpn_sampler"
     one_of(f"{path}.negatives", rpn.negatives, _RPN_NEGATIVES)
     positive(f"{path}.num_bins", rpn.num_bins)
+    if rpn.negatives == "all" and losses.normalizer == "tfm":
+        raise UserError(
+            f"{path}.negatives is 'all', but task.losses.normalizer is 'tfm', which "
+            "divides the sum over all anchors by the number of RoIs; choose "
+            "'positives' or 'reference'"
+        )
+    if sampler.negatives == "all" and losses.normalizer == "reference":
+        raise UserError(
+            "task.model.roi_sampler.negatives is 'all', but task.losses.normalizer is "
+            "'reference': divided by all RoIs, the box loss would all but vanish; "
+            "choose 'positives'"
+        )
     if rpn.negatives == "all" and rpn.neg_pos_ub:
         raise UserError(
             f"{path}.neg_pos_ub is {rpn.neg_pos_ub}, a bound on negatives, but "

@@ -99,8 +99,8 @@ class ROISampler(tfm_maskrcnn.ROISampler):
     """Sample level: which RoIs train the R-CNN head.
 
     Attributes:
-      positives: one of `libra_tf.samplers.selection.POSITIVES`.
-      negatives: one of `libra_tf.samplers.selection.NEGATIVES`.
+      positives: one of `libra_tf.samplers.rule.POSITIVES`.
+      negatives: one of `libra_tf.samplers.rule.NEGATIVES`.
       num_bins: K of the IoU-balanced samplers.
       without_quota: with positives and negatives "hardest": the hardest candidates of
         both kinds together (the original OHEM), not each kind within its share.

@@ -21,13 +21,10 @@ from libra_tf.models.heads import (
     use_residual_objectness,
 )
 from libra_tf.models.neck import add_neck, checkpoint_parts
-from libra_tf.ops.boxes import decode_deltas
+from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS, decode_deltas
 from libra_tf.ops.per_class import deltas_of_class
 from libra_tf.samplers import MinedRoIs, RoISampler
 from libra_tf.samplers.mining import best_foreground
-
-# Model Garden's, for the first head: the targets' inverse standard deviations.
-REGRESSION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -80,7 +77,7 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
         candidates: tf.Tensor,
         *,
         stage: int = 0,
-        regression_weights: Sequence[float] = REGRESSION_WEIGHTS,
+        regression_weights: Sequence[float] = ROI_DELTA_WEIGHTS,
     ) -> MinedRoIs:
         """Runs the head over candidates in inference mode and without gradient.
 

@@ -105,7 +105,8 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
                 normalizer=losses.normalizer,
             )
         if losses.guided.enabled:
-            score_loss = guided_class_loss(score_loss, box_loss, losses.guided.factor)
+            weighted = losses.rpn_box_weight * box_loss
+            score_loss = guided_class_loss(score_loss, weighted, losses.guided.factor)
         return score_loss, box_loss
 
     def _build_frcnn_losses(self, outputs, labels) -> tuple[tf.Tensor, tf.Tensor]:
@@ -118,8 +119,9 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         if losses.box.type != "huber":
             box_loss = self._box_loss(outputs)
         if losses.guided.enabled:
+            weighted = losses.frcnn_box_weight * box_loss
             factor = losses.guided.roi_factor
-            class_loss = guided_class_loss(class_loss, box_loss, factor)
+            class_loss = guided_class_loss(class_loss, weighted, factor)
         return class_loss, box_loss
 
     def _class_loss(self, outputs) -> tf.Tensor:

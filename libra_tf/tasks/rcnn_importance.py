@@ -14,7 +14,7 @@ import tensorflow as tf
 from libra_tf.experiments import loss_config
 from libra_tf.losses.carl import carl
 from libra_tf.losses.importance import isr_positive_weights
-from libra_tf.ops.boxes import decode_deltas, paired_iou
+from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS, decode_deltas, paired_iou
 from libra_tf.ops.per_class import deltas_of_class
 from libra_tf.tasks.box_regression import Elementwise
 from libra_tf.tasks.rcnn_losses import (
@@ -22,9 +22,6 @@ from libra_tf.tasks.rcnn_losses import (
     rcnn_box_errors,
     rcnn_entropies,
 )
-
-# Model Garden's, for the first head.
-_REGRESSION_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 def roi_class_weights(
@@ -94,7 +91,7 @@ def _predicted_iou(outputs: Mapping[str, Any]) -> tf.Tensor:
     deltas = deltas_of_class(outputs["box_outputs"], targets)
     unit = tf.broadcast_to(tf.constant([0.0, 0.0, 1.0, 1.0]), tf.shape(deltas))
     predicted, wanted = (
-        decode_deltas(tf.cast(d, tf.float32), unit, weights=_REGRESSION_WEIGHTS)
+        decode_deltas(tf.cast(d, tf.float32), unit, weights=ROI_DELTA_WEIGHTS)
         for d in (deltas, outputs["box_targets"])
     )
     # -1 is for boxes at negative coordinates, which mean nothing here.
