@@ -171,3 +171,13 @@ def test_loss_and_gradient_are_finite(name, records):
             if case == "as_is" and scale:
                 assert loss > 0
                 assert np.max(gradients) > 0
+    if "cls_targets" in labels:
+        # Model Garden computes RetinaNet's losses in validation too, where labels do
+        # not tell objects apart.
+        labels = {k: v for k, v in labels.items() if k != "attribute_targets"}
+        before = [state.read() for state in model.loss_states.values()]
+        outputs = forward(task, model, images, labels)
+        loss = total_loss(task, outputs, {**labels, "groundtruths": {}})
+        assert np.isfinite(loss)
+        for state, value in zip(model.loss_states.values(), before, strict=True):
+            np.testing.assert_array_equal(state.read(), value)
