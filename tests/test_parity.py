@@ -100,9 +100,10 @@ def compare(kind, records):
     for a, b in zip(*map(tf.nest.flatten, (stock_exact, our_exact)), strict=True):
         np.testing.assert_array_equal(a, b)
     # The gradients of a head that the levels share are added up in any order, so a
-    # small entry is as uncertain as the large ones that cancel in it.
+    # small entry is as uncertain as the large ones that cancel in it. The bias before
+    # a BatchNorm has gradient 0 but for rounding.
     for a, b in zip(stock_gradients, our_gradients, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(a).max() + 1e-9)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(a).max() + 1e-6)
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
