@@ -159,7 +159,10 @@ def _run_until_signal(runner, trainer, stop, stream) -> None:
             runner.run()
     except StopTraining:
         step = int(trainer.global_step.numpy())
-        path = runner.checkpoint_manager.save(checkpoint_number=step)
+        # Between two intervals too, where the manager would skip it.
+        path = runner.checkpoint_manager.save(
+            checkpoint_number=step, check_interval=False
+        )
         print(
             f"stopped at step {step}, saved {path}; run the same command to go on",
             file=stream,
