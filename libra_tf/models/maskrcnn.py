@@ -21,6 +21,7 @@ from libra_tf.models.heads import (
     use_residual_objectness,
 )
 from libra_tf.models.neck import add_neck, checkpoint_parts
+from libra_tf.models.roi_generator import ROIGenerator
 from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS, decode_deltas
 from libra_tf.ops.per_class import deltas_of_class
 from libra_tf.samplers import MinedRoIs, RoISampler
@@ -165,6 +166,7 @@ def build_maskrcnn(
             use_residual_objectness(head, shape, seed=seed)
             for head in base.detection_head
         ]
+    parts["roi_generator"] = ROIGenerator.from_config(base.roi_generator.get_config())
     sampler = build_roi_sampler(config.roi_sampler)
     if sampler is not None:
         parts["roi_sampler"] = sampler
