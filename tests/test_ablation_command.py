@@ -2,6 +2,8 @@
 
 import csv
 import json
+import time
+import types
 
 import pytest
 import yaml
@@ -126,8 +128,10 @@ def test_an_ablation(capsys, plan, data, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        # The first look at the children is when Ctrl-C comes.
-        patch.setattr(children.time, "sleep", interrupt)
+        # The first look at the children is when Ctrl-C comes. Not time.sleep itself:
+        # subprocess uses that too.
+        clock = types.SimpleNamespace(monotonic=time.monotonic, sleep=interrupt)
+        patch.setattr(children, "time", clock)
         patch.setattr(children, "_GRACE_SECONDS", 1.0)
         assert ablate(capsys, *words)[0] == 130
     _, text, _ = ablate(capsys, *words, "--dry-run")
