@@ -24,6 +24,7 @@ _ROOMS = (
     "samplers",
     "tasks",
     "training",
+    "weights",
 )
 
 

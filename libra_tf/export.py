@@ -24,6 +24,7 @@ from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import load_experiment
 from libra_tf.experiments.task_config import ExperimentConfig
 from libra_tf.inference.serving import INPUT_TYPES, export_saved_model
+from libra_tf.tasks.canvas import has_own_canvas
 from libra_tf.tasks.restore import checkpoint_path
 
 FLAGS = tfm_export.FLAGS
@@ -59,7 +60,7 @@ def export() -> None:
         checkpoint_path(FLAGS.checkpoint_path),
         FLAGS.export_dir,
         batch_size=FLAGS.batch_size,
-        input_size=[int(n) for n in FLAGS.input_image_size.split(",")],
+        input_size=_input_size(params),
         input_type=FLAGS.input_type,
         function_keys=keys,
         export_checkpoint_subdir=FLAGS.export_checkpoint_subdir,
@@ -68,6 +69,13 @@ def export() -> None:
         input_name=FLAGS.input_name,
         add_tpu_function_alias=FLAGS.add_tpu_function_alias,
     )
+
+
+def _input_size(params) -> list[int] | None:
+    """The flag; its default is no wish where every image has a canvas of its own."""
+    if has_own_canvas(params.task.model) and not FLAGS["input_image_size"].present:
+        return None
+    return [int(n) for n in FLAGS.input_image_size.split(",")]
 
 
 def main(_) -> None:

@@ -26,9 +26,10 @@ BELOW = {
     "evaluation": {"data", "ops"},
     "experiments": {"data", "samplers"},
     "models": {"ops", "losses", "layers", "samplers", "experiments"},
+    "weights": {"data", "experiments", "layers", "models", "ops"},
     "tasks": {
         "ops", "losses", "layers", "samplers", "experiments", "models", "evaluation",
-        "data",
+        "data", "weights",
     },
     "inference": {"data", "evaluation", "experiments", "models", "tasks"},
     "training": {"data", "evaluation", "experiments", "models", "tasks"},

@@ -132,9 +132,38 @@ def test_messages(resize):
     with pytest.raises(ValueError, match=r"got \(4, 6, 3\)"):
         resize(features((4, 6))[0], (2, 2))
 
-    @tf.function(input_signature=[tf.TensorSpec([2, None, 6, 3])])
-    def unknown(x):
-        return resize(x, (2, 2))
 
-    with pytest.raises(ValueError, match="known height and width"):
-        unknown.get_concrete_function()
+@pytest.mark.parametrize("resize", [adaptive_max_pool, nearest_resize])
+@pytest.mark.parametrize("size", [(4, 6), (2, 3), (3, 4), (1, 1), (8, 12), (5, 7)])
+def test_unknown_sizes(resize, size):
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([2, None, None, 3]),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([], tf.int32),
+        ]
+    )
+    def unknown(x, height, width):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = resize(x, (height, width))
+            total = tf.reduce_sum(y**2)
+        return y, tape.gradient(total, x)
+
+    x = features((4, 6), batch=2)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        expected = resize(x, size)
+        total = tf.reduce_sum(expected**2)
+    y, gradient = unknown(x, *size)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_allclose(gradient, tape.gradient(total, x), rtol=1e-6)
+
+
+def test_nearest_rounds_its_factor_as_pytorch():
+    """float32(50 / 198) * 99 is below 25."""
+    x = tf.range(50.0)[tf.newaxis, :, tf.newaxis, tf.newaxis]
+    taken = nearest_resize(x, (198, 1))[0, :, 0, 0].numpy()
+    exact = np.arange(198) * 50 // 198
+    assert np.flatnonzero(taken != exact).tolist() == [99]
+    assert taken[99] == 24

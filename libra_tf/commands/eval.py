@@ -133,5 +133,7 @@ def _choose_data(params: Any, args: argparse.Namespace) -> None:
     if not task.dataset:
         raise UserError("--split needs --data: the run was not trained on a data set")
     task.validation_split = args.split or task.validation_split
+    # Nothing is trained, so the data set need not have what the run was trained on.
+    task.train_split = task.validation_split
     task.validation_data.input_path = ""
     task.annotation_file = ""

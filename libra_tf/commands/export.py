@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports; returns the exit code."""
+    import tensorflow as tf
     from absl import logging
 
     from libra_tf.data.atomic import make_folder
@@ -37,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
     from libra_tf.inference.checkpoint import find_checkpoint
     from libra_tf.inference.serving import SIGNATURES, export_saved_model
 
-    logging.set_verbosity(logging.ERROR)  # Keras tells what it does not save
+    # Keras tells what it does not save.
+    logging.set_verbosity(logging.ERROR)
+    tf.get_logger().setLevel("ERROR")
     if args.batch_size is not None and args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}; give a number from 1")
     make_folder(args.out)

@@ -23,6 +23,7 @@ VERBS = {
     "measure": "what the three imbalances look like in a trained detector",
     "predict": "detect objects in images",
     "export": "write a SavedModel",
+    "weights": "import published PyTorch detectors",
     "doctor": "check this installation",
 }
 

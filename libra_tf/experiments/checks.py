@@ -15,6 +15,7 @@ from libra_tf.errors import UserError
 from libra_tf.experiments import loss_config, model_config
 from libra_tf.experiments.method_checks import check_methods, sampling_rule
 from libra_tf.experiments.ranges import one_of, positive
+from libra_tf.experiments.reference_checks import check_forms
 
 BEST_METRICS = ("AP", "AP50", "AP75")  # the evaluator always gives these
 PRECISIONS = (None, "float32", "float16", "bfloat16")
@@ -29,6 +30,7 @@ def check(params: Any) -> None:
         PRECISIONS,
     )
     _check_seams(params.task)
+    check_forms(params.task)
     check_methods(params.task)
     if isinstance(params.task, tfm_maskrcnn.MaskRCNNTask):
         _check_rcnn(params.task)
@@ -124,18 +126,24 @@ def _check_frozen(task: Any) -> None:
         sizes = tuple(RESNET_SPECS)
         one_of("task.model.backbone.resnet.model_id", resnet.model_id, sizes)
     stages, backbone = task.model.frozen_stages, task.model.backbone.type
-    if stages not in range(5) or (stages and backbone != "resnet"):
+    is_resnet = backbone in ("resnet", "torch_resnet")
+    if stages not in range(5) or (stages and not is_resnet):
         raise UserError(
             f"task.model.frozen_stages is {stages} with backbone {backbone}; it is for "
-            "backbone resnet and from 0 to 4"
+            "backbone resnet or torch_resnet and from 0 to 4"
         )
     if task.init_checkpoint:
         return
-    if task.model.frozen_stages or not getattr(resnet, "bn_trainable", True):
+    moves = getattr(resnet, "bn_trainable", True)
+    switch = "task.model.backbone.resnet.bn_trainable to true"
+    if backbone == "torch_resnet":
+        moves = resnet.norm == "batch"
+        switch = "task.model.backbone.torch_resnet.norm to batch"
+    if task.model.frozen_stages or not moves:
         raise UserError(
             "task.init_checkpoint is empty, but part of the backbone is frozen at its "
             "initial weights: give a checkpoint, or set task.model.frozen_stages to 0 "
-            "and task.model.backbone.resnet.bn_trainable to true"
+            f"and {switch}"
         )
 
 
@@ -143,7 +151,15 @@ def _check_data(params: Any) -> None:
     task = params.task
     size = list(task.model.input_size)
     stride = 2**task.model.max_level
-    if len(size) != 3 or min(size) < 1 or size[2] != 3:
+    any_size = size == [None, None, 3]
+    if any_size and task.model.canvas.form != "reference":
+        raise UserError(
+            f"task.model.input_size is {size}; images of any size need "
+            "task.model.canvas.form reference"
+        )
+    if not any_size and (
+        len(size) != 3 or None in size or min(size) < 1 or size[2] != 3
+    ):
         raise UserError(f"task.model.input_size is {size}; give [height, width, 3]")
     for name in ("train_data", "validation_data"):
         data = getattr(task, name)
@@ -153,7 +169,7 @@ def _check_data(params: Any) -> None:
                 f"task.{name}.input_path is empty: give task.dataset, or the pattern "
                 "of the record files"
             )
-    if size[0] % stride or size[1] % stride:
+    if not any_size and (size[0] % stride or size[1] % stride):
         fitting = [-(-n // stride) * stride for n in size[:2]]
         raise UserError(
             f"task.model.input_size is {size}; height and width must be multiples of "

@@ -6,7 +6,13 @@ from official.core import exp_factory
 from official.vision.configs import backbones, common
 from official.vision.configs import maskrcnn as tfm_maskrcnn
 
-from libra_tf.experiments import loss_config, model_config, schedule, task_config
+from libra_tf.experiments import (
+    loss_config,
+    model_config,
+    reference_config,
+    schedule,
+    task_config,
+)
 
 
 def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
@@ -23,7 +29,7 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
         # 1024x1024 holds about as many pixels of a 4:3 image.
         input_size=[1024, 1024, 3],
         include_mask=include_mask,
-        backbone=backbones.Backbone(
+        backbone=reference_config.Backbone(
             type="resnet",
             # Released configs: BatchNorm of the backbone stays as on ImageNet.
             resnet=backbones.ResNet(model_id=50, bn_trainable=False),
@@ -37,7 +43,7 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
         rpn_sampler=model_config.RPNSampler(neg_pos_ub=5.0),
         # Two thousand proposals in training, as in the 2019 configs: a sampler needs
         # candidates to choose from. One thousand in evaluation.
-        roi_generator=tfm_maskrcnn.ROIGenerator(
+        roi_generator=reference_config.ROIGenerator(
             num_proposals=2000, test_num_proposals=1000
         ),
         # Section 3.1: 512 RoIs, a quarter foreground, K = 3 bins, positives shared
@@ -49,7 +55,7 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
             ignore_padding=True,
         ),
         # Released configs: two shared fully connected layers, no convolution.
-        detection_head=tfm_maskrcnn.DetectionHead(num_convs=0, num_fcs=2),
+        detection_head=reference_config.DetectionHead(num_convs=0, num_fcs=2),
         norm_activation=common.NormActivation(
             norm_momentum=0.997, norm_epsilon=0.0001, use_sync_bn=True
         ),

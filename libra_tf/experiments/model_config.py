@@ -10,7 +10,8 @@ import dataclasses
 
 from official.modeling import hyperparams
 from official.vision.configs import maskrcnn as tfm_maskrcnn
-from official.vision.configs import retinanet as tfm_retinanet
+
+from libra_tf.experiments import reference_config as reference
 
 NECKS = (
     "none",
@@ -145,7 +146,7 @@ class RPNSampler(hyperparams.Config):
 
 
 @dataclasses.dataclass
-class MaskRCNN(tfm_maskrcnn.MaskRCNN):
+class MaskRCNN(reference.MaskRCNNParts):
     """Faster and Mask R-CNN with the seams.
 
     Attributes:
@@ -162,7 +163,7 @@ class MaskRCNN(tfm_maskrcnn.MaskRCNN):
 
 
 @dataclasses.dataclass
-class RetinaNet(tfm_retinanet.RetinaNet):
+class RetinaNet(reference.RetinaNetParts):
     """RetinaNet with the seams. See `MaskRCNN` for `frozen_stages`."""
 
     neck: Neck = dataclasses.field(default_factory=Neck)

@@ -6,7 +6,13 @@ from official.core import exp_factory
 from official.vision.configs import backbones, common
 from official.vision.configs import retinanet as tfm_retinanet
 
-from libra_tf.experiments import loss_config, model_config, schedule, task_config
+from libra_tf.experiments import (
+    loss_config,
+    model_config,
+    reference_config,
+    schedule,
+    task_config,
+)
 
 
 @exp_factory.register_config_factory("libra_retinanet_resnetfpn_coco")
@@ -25,7 +31,7 @@ def libra_retinanet_resnetfpn_coco() -> task_config.ExperimentConfig:
                 input_size=[1024, 1024, 3],
                 min_level=3,
                 max_level=7,
-                backbone=backbones.Backbone(
+                backbone=reference_config.Backbone(
                     type="resnet",
                     resnet=backbones.ResNet(model_id=50, bn_trainable=False),
                 ),

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 import tf_keras
 from official.vision.configs import maskrcnn as tfm_maskrcnn
 from official.vision.serving import detection, export_saved_model_lib
@@ -16,6 +17,7 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.task_config import ExperimentConfig, names_by_id
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
+from libra_tf.tasks.canvas import fit_canvas, has_own_canvas
 from libra_tf.tasks.restore import checkpoint_step, require_all
 
 INPUT_TYPES = ("image_tensor", "image_bytes", "tf_example")
@@ -37,16 +39,25 @@ class LibraDetectionModule(detection.DetectionModule):
             return super()._build_model()
         config = self.params.task.model
         nms = config.detection_generator.nms_version
-        if self._batch_size is None and nms not in _DYNAMIC_BATCH_NMS:
+        # The reference's suppression takes any batch.
+        stock = config.detection_generator.form == "model_garden"
+        if self._batch_size is None and stock and nms not in _DYNAMIC_BATCH_NMS:
             raise UserError(
                 f"task.model.detection_generator.nms_version {nms!r} needs a fixed "
                 f"batch size: give --batch_size, or use {_DYNAMIC_BATCH_NMS[1]!r}"
             )
-        specs = tf_keras.layers.InputSpec(
-            shape=[self._batch_size, *self._padded_size, 3]
-        )
+        size = [None, None] if has_own_canvas(config) else self._padded_size
+        specs = tf_keras.layers.InputSpec(shape=[self._batch_size, *size, 3])
         is_rcnn = isinstance(config, tfm_maskrcnn.MaskRCNN)
         return (build_maskrcnn if is_rcnn else build_retinanet)(specs, config)
+
+    def preprocess(self, images: tf.Tensor) -> tuple:
+        """Returns the detector's input, anchors (None: its own) and image_info."""
+        if not has_own_canvas(self.params.task.model):
+            return super().preprocess(images)
+        with tf.device("cpu:0"):
+            fitted, info = fit_canvas(images, self.params.task.model.canvas)
+            return fitted, None, tf.tile(info[tf.newaxis], [tf.shape(images)[0], 1, 1])
 
 
 def build_module(
@@ -64,7 +75,7 @@ def build_module(
       input_size: [height, width] that images are resized to; the experiment's if None.
       input_type: kind of input, see `INPUT_TYPES`.
     """
-    size = input_size or list(params.task.model.input_size[:2])
+    size = _input_size(params, input_size)
     module = LibraDetectionModule(
         params=params,
         batch_size=batch_size,
@@ -102,11 +113,11 @@ def export_saved_model(
     options.setdefault("input_type", "image_tensor")
     options.setdefault("function_keys", SIGNATURES)
     options.setdefault("export_saved_model_subdir", "saved_model")
-    size = input_size or list(params.task.model.input_size[:2])
+    size = _input_size(params, input_size)
     module = build_module(
         params,
         batch_size=batch_size,
-        input_size=size,
+        input_size=input_size,
         input_type=options["input_type"],
     )
     require_all(checkpoint, {"model": module.model})
@@ -127,11 +138,24 @@ def export_saved_model(
     return folder
 
 
+def _input_size(params: Any, given: list[int] | None) -> list[int | None]:
+    if not has_own_canvas(params.task.model):
+        return given or list(params.task.model.input_size[:2])
+    if given:
+        raise UserError(
+            f"the input size {given} does not go with task.model.canvas.form reference:"
+            " set task.model.canvas.short_side and long_side"
+        )
+    return [None, None]
+
+
 def describe_model(params: Any, checkpoint: str) -> dict[str, Any]:
     """Returns what a user of the SavedModel cannot see in its signatures."""
+    canvas = {"canvas": params.task.model.canvas.as_dict()}
     return {
         "experiment": getattr(params, "experiment", ""),
         "class_names": names_by_id(params.task),
         "input_size": list(params.task.model.input_size[:2]),
         "global_step": checkpoint_step(checkpoint),
+        **(canvas if has_own_canvas(params.task.model) else {}),
     }

@@ -4,7 +4,7 @@ import tensorflow as tf
 import tf_keras
 
 from libra_tf.layers.non_local import NonLocalBlock, seeded
-from libra_tf.ops.resize import adaptive_max_pool, nearest_resize
+from libra_tf.ops.resize import Size, adaptive_max_pool, nearest_resize, spatial_size
 
 REFINEMENTS = (None, "conv", "non_local")
 
@@ -31,7 +31,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
     The layer of the refinement is the attribute `refinement` (None without one).
 
     Call: `features`, dict of level ("3", "4", ...) -> [B, H_l, W_l, C], at least two
-    levels, H_l and W_l known, C the same for all -> dict with the same keys, shapes
+    levels, C the same for all -> dict with the same keys, shapes
     and types.
 
     Raises:
@@ -131,16 +131,14 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
 
     def _integrate(self, features: dict[str, tf.Tensor]) -> tf.Tensor:
         """Mean of all levels at the size of the refining one."""
-        size = _size(features[str(self.refine_level)])
+        size = spatial_size(features[str(self.refine_level)])
         gathered = [
             self._gather(features[level], level, size)
             for level in sorted_levels(features)
         ]
         return tf.add_n(gathered) / len(gathered)
 
-    def _gather(
-        self, feature: tf.Tensor, level: str, size: tuple[int, int]
-    ) -> tf.Tensor:
+    def _gather(self, feature: tf.Tensor, level: str, size: Size) -> tf.Tensor:
         if int(level) < self.refine_level:
             return adaptive_max_pool(feature, size)
         return nearest_resize(feature, size)
@@ -149,8 +147,8 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         self, integrated: tf.Tensor, level: str, feature: tf.Tensor
     ) -> tf.Tensor:
         if int(level) < self.refine_level:
-            return nearest_resize(integrated, _size(feature))
-        return adaptive_max_pool(integrated, _size(feature))
+            return nearest_resize(integrated, spatial_size(feature))
+        return adaptive_max_pool(integrated, spatial_size(feature))
 
 
 def sorted_levels(levels: dict) -> list[str]:
@@ -174,7 +172,3 @@ def common_channels(shapes: dict[str, tf.TensorShape]) -> int:
             f"all levels must have the same known channels, got {channels}"
         )
     return next(iter(channels.values()))
-
-
-def _size(feature: tf.Tensor) -> tuple[int, int]:
-    return feature.shape[1], feature.shape[2]

@@ -179,14 +179,16 @@ def use_residual_objectness(
     Raises:
       ValueError: `head` is of another kind, or has separable convolutions.
     """
-    if type(head) not in _HEADS:
+    # A head of ours names its own.
+    kind = getattr(head, "residual_form", None) or _HEADS.get(type(head))
+    if kind is None:
         raise ValueError(
             f"head must be a {' or '.join(kind.__name__ for kind in _HEADS)}, got "
             f"{type(head).__name__}"
         )
     inputs = _symbolic(input_shape)
     head(inputs)  # creates weights that are not there yet, in Model Garden's order
-    ours = _HEADS[type(head)](**head.get_config(), name=head.name, seed=seed)
+    ours = kind(**head.get_config(), name=head.name, seed=seed)
     ours.build(input_shape)
     for part in ours.reused:
         if hasattr(head, part):

@@ -14,6 +14,7 @@ from official.vision.ops import box_ops
 
 from libra_tf.experiments import model_config
 from libra_tf.experiments.method_checks import sampling_rule
+from libra_tf.models.anchors import batch_anchors
 from libra_tf.models.backbone import freeze_stages
 from libra_tf.models.heads import (
     create_roi_heads,
@@ -21,6 +22,7 @@ from libra_tf.models.heads import (
     use_residual_objectness,
 )
 from libra_tf.models.neck import add_neck, checkpoint_parts
+from libra_tf.models.reference_rcnn import use_reference_parts
 from libra_tf.models.roi_generator import ROIGenerator
 from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS, decode_deltas
 from libra_tf.ops.per_class import deltas_of_class
@@ -36,7 +38,22 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
     `proposals`: [B, P, 4] boxes in pixels of the input, best first, zero padded.
     With a `RoISampler`, `call(training=True)` returns `matched_gt_indices` [B, K] and
     `class_weights` [B, K], see `SampledRoIs`.
+
+    Args:
+      *args: of Model Garden's model.
+      anchor_form: see `RPNAnchor`.
+      **kwargs: of Model Garden's model.
     """
+
+    def __init__(self, *args: Any, anchor_form: str = "model_garden", **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._config_dict["anchor_form"] = anchor_form
+
+    def _call_box_outputs(self, images: tf.Tensor, *args: Any, **kwargs: Any):
+        config = self._config_dict
+        if kwargs.get("anchor_boxes") is None and config["anchor_form"] == "reference":
+            kwargs["anchor_boxes"] = batch_anchors(images, config)
+        return super()._call_box_outputs(images, *args, **kwargs)
 
     def _run_frcnn_head(self, **kwargs: Any):
         if not kwargs["training"] and kwargs["cascade_num"] == 0:
@@ -159,14 +176,15 @@ def build_maskrcnn(
     )
     create_roi_heads(base)
     parts = dict(base.get_config())
+    parts["roi_generator"] = ROIGenerator.from_config(base.roi_generator.get_config())
+    parts |= use_reference_parts(base, config)
     parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer, seed)
     if config.objectness.type == "residual":
         shape = roi_shape(base, base.roi_aligner)
         parts["detection_head"] = [
             use_residual_objectness(head, shape, seed=seed)
-            for head in base.detection_head
+            for head in tf.nest.flatten(parts["detection_head"])
         ]
-    parts["roi_generator"] = ROIGenerator.from_config(base.roi_generator.get_config())
     sampler = build_roi_sampler(config.roi_sampler)
     if sampler is not None:
         parts["roi_sampler"] = sampler

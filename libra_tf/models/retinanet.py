@@ -3,21 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import tensorflow as tf
 import tf_keras
 from official.vision.modeling import factory, retinanet_model
 
+import libra_tf.models.torch_parts  # noqa: F401  (registration)
 from libra_tf.experiments import model_config
 from libra_tf.layers.running_state import RunningState
+from libra_tf.models.anchors import batch_anchors
 from libra_tf.models.backbone import freeze_stages
 from libra_tf.models.heads import use_residual_objectness
 from libra_tf.models.neck import add_neck, checkpoint_parts
+from libra_tf.models.plain_heads import without_norm
+from libra_tf.models.reference_detections import ReferenceDenseDetectionGenerator
 from libra_tf.models.score_transform import ScoreTransform
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
 class LibraRetinaNet(retinanet_model.RetinaNetModel):
-    """Model Garden's RetinaNet; stock checkpoints of the FPN fit."""
+    """Model Garden's RetinaNet; stock checkpoints of the FPN fit.
+
+    Args:
+      *args: of Model Garden's model.
+      anchor_form: see `RPNAnchor`.
+      **kwargs: of Model Garden's model.
+    """
+
+    def __init__(self, *args: Any, anchor_form: str = "model_garden", **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._config_dict["anchor_form"] = anchor_form
+
+    def call(
+        self,
+        images: tf.Tensor,
+        image_shape: tf.Tensor | None = None,
+        anchor_boxes: Mapping[str, tf.Tensor] | None = None,
+        output_intermediate_features: bool = False,
+        training: bool | None = None,
+    ) -> Mapping[str, Any]:
+        """Runs the detector; see the base class."""
+        config = self._config_dict
+        makes_anchors = not training and anchor_boxes is None
+        if makes_anchors and config["anchor_form"] == "reference":
+            anchor_boxes = batch_anchors(images, config)
+        return super().call(
+            images,
+            image_shape=image_shape,
+            anchor_boxes=anchor_boxes,
+            output_intermediate_features=output_intermediate_features,
+            training=training,
+        )
 
     def add_states(self, initial: Mapping[str, Sequence[float]]) -> dict:
         """Adds what losses keep from step to step, so that checkpoints hold it.
@@ -53,16 +90,23 @@ def build_retinanet(
         input_specs=input_specs, model_config=config, l2_regularizer=l2_regularizer
     )
     parts = dict(base.get_config())
+    parts["anchor_form"] = config.anchor.form
+    specs = base.decoder.output_specs
+    if config.head.form == "reference":
+        parts["head"] = without_norm(base.head)
+        parts["head"]({k: tf_keras.Input(shape[1:]) for k, shape in specs.items()})
     parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer, seed)
     residual = config.objectness.type == "residual"
     if residual:
-        parts["head"] = use_residual_objectness(
-            base.head, base.decoder.output_specs, seed=seed
+        parts["head"] = use_residual_objectness(parts["head"], specs, seed=seed)
+    if config.detection_generator.form == "reference":
+        parts["detection_generator"] = ReferenceDenseDetectionGenerator(
+            **base.detection_generator.get_config()
         )
     has_thresholds = config.prior.score_threshold != "fixed"
     if residual or has_thresholds:
         parts["detection_generator"] = ScoreTransform(
-            base.detection_generator,
+            parts["detection_generator"],
             config.num_classes,
             residual_objectness=residual,
             has_class_thresholds=has_thresholds,

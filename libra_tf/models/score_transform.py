@@ -10,6 +10,7 @@ import tf_keras
 from official.vision.modeling.layers import detection_generator
 
 from libra_tf.losses.residual_objectness import product_logits
+from libra_tf.models.reference_detections import ReferenceDenseDetectionGenerator
 
 # Its sigmoid is 0 in every float type, which no score threshold lets pass.
 _NEVER = -1e4
@@ -124,6 +125,9 @@ class ScoreTransform(tf_keras.layers.Layer):
         """Returns the generator's settings, of which models read some, and ours."""
         return {
             **self.generator.get_config(),
+            "is_reference": isinstance(
+                self.generator, ReferenceDenseDetectionGenerator
+            ),
             "num_classes": self.num_classes,
             "residual_objectness": self.residual_objectness,
             "has_class_thresholds": self.class_thresholds is not None,
@@ -135,4 +139,7 @@ class ScoreTransform(tf_keras.layers.Layer):
         config = dict(config)
         names = ("num_classes", "residual_objectness", "has_class_thresholds", "name")
         ours = {name: config.pop(name) for name in names}
-        return cls(detection_generator.MultilevelDetectionGenerator(**config), **ours)
+        kind = detection_generator.MultilevelDetectionGenerator
+        if config.pop("is_reference", False):
+            kind = ReferenceDenseDetectionGenerator
+        return cls(kind(**config), **ours)

@@ -75,7 +75,11 @@ def paired_iou(boxes1: tf.Tensor, boxes2: tf.Tensor) -> tf.Tensor:
 
 
 def decode_deltas(
-    deltas: tf.Tensor, anchors: tf.Tensor, *, weights: Sequence[float] | None = None
+    deltas: tf.Tensor,
+    anchors: tf.Tensor,
+    *,
+    weights: Sequence[float] | None = None,
+    clamp_below: bool = False,
 ) -> tf.Tensor:
     """Boxes that deltas make of anchors, the inverse of the box encoding.
 
@@ -87,6 +91,7 @@ def decode_deltas(
         anchors: anchors or RoIs of a shape that broadcasts with `deltas`, yxyx.
         weights: (wy, wx, wh, ww), all > 0; `ROI_DELTA_WEIGHTS` for the RoI head of
             Model Garden, None (all 1) for its RPN and RetinaNet.
+        clamp_below: a side shrinks by at most 1000 / 16 too, as mmdetection has it.
 
     Returns:
         `float32` [..., 4], yxyx, not clipped to the image.
@@ -111,7 +116,10 @@ def decode_deltas(
     sides = anchors[..., 2:] - anchors[..., :2]
     centers = anchors[..., :2] + 0.5 * sides
     # Only from above: a side may shrink to nothing, but not grow to infinity.
-    scales = tf.exp(tf.minimum(deltas[..., 2:], _MAX_LOG_SCALE))
+    logs = tf.minimum(deltas[..., 2:], _MAX_LOG_SCALE)
+    if clamp_below:
+        logs = tf.maximum(logs, -_MAX_LOG_SCALE)
+    scales = tf.exp(logs)
     new_sides = scales * sides
     top_left = deltas[..., :2] * sides + centers - 0.5 * new_sides
     return tf.concat([top_left, top_left + new_sides], axis=-1)

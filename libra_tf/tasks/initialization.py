@@ -8,6 +8,26 @@ from libra_tf.errors import UserError
 from libra_tf.tasks.restore import RestoreReport, restore_weights
 
 
+def image_size(model_config) -> list[int | None]:
+    """Returns [height, width, 3] that a model is built for.
+
+    A reference canvas has another size for every image, and training one of its own.
+    """
+    if model_config.canvas.form == "reference":
+        return [None, None, 3]
+    return list(model_config.input_size)
+
+
+def require_canvas(model_config) -> None:
+    """Raises `UserError` unless `input_size` tells the canvas of training."""
+    if None in model_config.input_size:
+        raise UserError(
+            "task.model.input_size is [null, null, 3], which is for evaluation and "
+            "inference; training has one canvas: give its size, such as "
+            "[1344, 1344, 3]"
+        )
+
+
 def initialize_model(task_config, model: tf_keras.Model) -> RestoreReport | None:
     """Loads `init_checkpoint` into the parts that `init_checkpoint_modules` names.
 

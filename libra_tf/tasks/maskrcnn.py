@@ -13,15 +13,20 @@ from official.vision.tasks import maskrcnn as tfm_task
 from libra_tf.experiments import task_config
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.maskrcnn import build_maskrcnn
-from libra_tf.tasks import prior, rcnn_importance, rcnn_losses
+from libra_tf.tasks import maskrcnn_inputs, prior, rcnn_importance, rcnn_losses
 from libra_tf.tasks.anchors import anchor_chooser
 from libra_tf.tasks.box_regression import elementwise_box_loss
+from libra_tf.tasks.canvas import build_canvas_inputs, has_own_canvas
 from libra_tf.tasks.evaluation import (
     build_evaluator,
     proposal_numbers,
     with_undefined,
 )
-from libra_tf.tasks.initialization import initialize_model
+from libra_tf.tasks.initialization import (
+    image_size,
+    initialize_model,
+    require_canvas,
+)
 from libra_tf.tasks.labels import fill_replicas, map_labels
 from libra_tf.tasks.normalizer import guided_class_loss
 from libra_tf.tasks.regularizer import l2_regularizer
@@ -41,7 +46,7 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         """Builds the detector and its weights."""
         config = self.task_config.model
         model = build_maskrcnn(
-            tf_keras.layers.InputSpec(shape=[None, *config.input_size]),
+            tf_keras.layers.InputSpec(shape=[None, *image_size(config)]),
             config,
             l2_regularizer(self.task_config.losses.l2_weight_decay),
             seed=self.task_config.train_data.seed,
@@ -50,7 +55,7 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
             model.backbone.trainable = False
         # A first call on symbolic inputs creates the weights.
         model(
-            tf_keras.Input(config.input_size),
+            tf_keras.Input(image_size(config)),
             image_shape=tf_keras.Input([2]),
             training=False,
         )
@@ -65,7 +70,7 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         if config.from_data:
             data = prior.one_pass(self.task_config.train_data)
             data = self._with_every_anchor(data)
-            dataset = super().build_inputs(data)
+            dataset = self._labelled(data)
             measured = prior.prior_of_task(self, dataset, prior.count_rpn, kind="rpn")
             set_class_bias(model.rpn_head, measured.bias)
         elif config.value is not None:
@@ -76,14 +81,26 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         """Adds our choice of anchors to Model Garden's input pipeline."""
         sampler = self.task_config.model.rpn_sampler
         if not params.is_training:
-            dataset = super().build_inputs(params, input_context, dataset_fn)
+            if has_own_canvas(self.task_config.model):
+                dataset = build_canvas_inputs(self.task_config, params, input_context)
+            else:
+                dataset = self._labelled(params, input_context, dataset_fn)
             return fill_replicas(dataset, input_context)
         data = params
         if sampler.negatives != "random":
             data = self._with_every_anchor(params)
-        dataset = super().build_inputs(data, input_context, dataset_fn)
+        dataset = self._labelled(data, input_context, dataset_fn)
         choose = anchor_chooser(sampler, params.parser)
         return map_labels(dataset, choose, params.seed) if choose else dataset
+
+    def _labelled(self, params, input_context=None, dataset_fn=None):
+        """Model Garden's input pipeline, with labels of the detector's anchors."""
+        require_canvas(self.task_config.model)
+        if self.task_config.model.anchor.form == "reference":
+            return maskrcnn_inputs.build_inputs(
+                self.task_config, params, input_context, dataset_fn
+            )
+        return super().build_inputs(params, input_context, dataset_fn)
 
     @staticmethod
     def _with_every_anchor(params):

@@ -11,6 +11,7 @@ from google.protobuf import message
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from libra_tf.errors import UserError
+from libra_tf.weights.backbone import is_torch_file, load_backbone
 
 _STEP_KEY = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
 _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -101,13 +102,18 @@ def restore_weights(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
     variable that is missing or of another shape keeps its value and is reported, so
     that a detector can start from one with another number of classes.
 
+    A PyTorch file, which ends in ".pth", sets all of the backbone, see `load_backbone`.
+
     Args:
-      path: checkpoint prefix, or a folder of checkpoints.
-      items: objects by the name they have in the checkpoint.
+      path: checkpoint prefix, a folder of checkpoints, or a PyTorch file.
+      items: objects by the name they have in the checkpoint; of a PyTorch file the
+        `backbone` only.
 
     Raises:
       UserError: there is no checkpoint, or nothing in it fits.
     """
+    if is_torch_file(path):
+        return _restore_backbone(path, items)
     report = _walk(path, items, assign=True)
     if not report.restored:
         raise UserError(
@@ -115,6 +121,17 @@ def restore_weights(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
             f"{', '.join(sorted(items))} is in this checkpoint"
         )
     return report
+
+
+def _restore_backbone(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
+    if set(items) != {"backbone"}:
+        raise UserError(
+            f"{path}: a PyTorch file sets the backbone only: set "
+            "task.init_checkpoint_modules to backbone; for a whole detector, start "
+            "from the folder that `libra weights import` writes"
+        )
+    count = load_backbone(path, items["backbone"])
+    return RestoreReport(path, count, count, (), ())
 
 
 def restore_all(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:

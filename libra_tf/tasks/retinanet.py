@@ -14,14 +14,18 @@ from libra_tf.experiments import task_config
 from libra_tf.layers.running_state import RunningState
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.retinanet import build_retinanet
-from libra_tf.tasks import prior
+from libra_tf.tasks import prior, retinanet_inputs
+from libra_tf.tasks.canvas import build_canvas_inputs, has_own_canvas
 from libra_tf.tasks.dense import dense_batch
 from libra_tf.tasks.dense_losses import DenseLosses, needed_states
 from libra_tf.tasks.evaluation import build_evaluator, with_undefined
-from libra_tf.tasks.initialization import initialize_model
+from libra_tf.tasks.initialization import (
+    image_size,
+    initialize_model,
+    require_canvas,
+)
 from libra_tf.tasks.labels import fill_replicas
 from libra_tf.tasks.regularizer import l2_regularizer
-from libra_tf.tasks.retinanet_inputs import build_training_inputs
 
 
 @task_factory.register_task_cls(task_config.RetinaNetTask)
@@ -37,7 +41,7 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         """Builds the detector and its weights."""
         config = self.task_config.model
         model = build_retinanet(
-            tf_keras.layers.InputSpec(shape=[None, *config.input_size]),
+            tf_keras.layers.InputSpec(shape=[None, *image_size(config)]),
             config,
             l2_regularizer(self.task_config.losses.l2_weight_decay),
             seed=self.task_config.train_data.seed,
@@ -86,12 +90,19 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
 
     def build_inputs(self, params, input_context=None):
         """Returns Model Garden's input pipeline, complete for every replica."""
-        if not params.is_training:
-            dataset = super().build_inputs(params, input_context)
+        config = self.task_config
+        if not params.is_training and has_own_canvas(config.model):
+            dataset = build_canvas_inputs(config, params, input_context)
             return fill_replicas(dataset, input_context)
-        if self.task_config.losses.isr.enabled:
-            return build_training_inputs(self.task_config, params, input_context)
-        return super().build_inputs(params, input_context)
+        require_canvas(config.model)
+        isr = config.losses.isr.enabled and params.is_training
+        if isr or config.model.anchor.form == "reference":
+            dataset = retinanet_inputs.build_inputs(config, params, input_context)
+        else:
+            dataset = super().build_inputs(params, input_context)
+        if not params.is_training:
+            dataset = fill_replicas(dataset, input_context)
+        return dataset
 
     def build_losses(self, outputs, labels, aux_losses=None):
         """Returns the total, class, box and model loss, as Model Garden's task."""
@@ -111,7 +122,30 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         metrics = super().build_metrics(training=True)
         if not training and self.task_config.use_coco_metrics:
             self.coco_metric = build_evaluator(self.task_config, include_mask=False)
-        return metrics
+        # The targets of losses need one canvas for all images.
+        without_losses = not training and has_own_canvas(self.task_config.model)
+        return [] if without_losses else metrics
+
+    def validation_step(self, inputs, model, metrics=None):
+        """Detects and computes losses; no losses on canvases of any size."""
+        if not has_own_canvas(self.task_config.model):
+            return super().validation_step(inputs, model, metrics)
+        images, labels = inputs
+        outputs = model(
+            images,
+            anchor_boxes=labels["anchor_boxes"],
+            image_shape=labels["image_info"][:, 1, :],
+            training=False,
+        )
+        predictions = {k: v for k, v in outputs.items() if "detection" in k}
+        predictions |= {
+            "source_id": labels["groundtruths"]["source_id"],
+            "image_info": labels["image_info"],
+        }
+        logs = {self.loss: tf.constant(0.0)}
+        if self.task_config.use_coco_metrics:
+            logs[self.coco_metric.name] = (labels["groundtruths"], predictions)
+        return logs
 
     def reduce_aggregated_logs(self, aggregated_logs, global_step=None):
         """Returns the metrics of an evaluation."""

@@ -1,9 +1,4 @@
-"""RetinaNet's training data with the object that each anchor belongs to.
-
-Model Garden's labels tell a positive anchor's class and box, not its object, which
-ISR-P ranks within. Its labeler carries attributes of objects along to their anchors:
-here the object's number is one.
-"""
+"""RetinaNet's data with labels that Model Garden's own pipeline has not."""
 
 from __future__ import annotations
 
@@ -12,26 +7,15 @@ from official.common import dataset_fn
 from official.vision.dataloaders import (
     input_reader,
     input_reader_factory,
-    retinanet_input,
     tf_example_decoder,
 )
 
 from libra_tf.experiments import task_config
-from libra_tf.tasks.dense import INSTANCE
+from libra_tf.models.anchors import anchor_settings
+from libra_tf.tasks.parsing import DenseInstanceParser, DenseParser, InstanceParser
 
 
-class InstanceParser(retinanet_input.Parser):
-    """Model Garden's parser; adds `attribute_targets[INSTANCE]` to the labels."""
-
-    def _parse_train_data(self, data, anchor_labeler=None, input_anchor=None):
-        count = tf.shape(data["groundtruth_classes"])[0]
-        numbers = tf.cast(tf.range(count)[:, tf.newaxis], tf.float32)
-        attributes = {**data.get("groundtruth_attributes", {}), INSTANCE: numbers}
-        data = {**data, "groundtruth_attributes": attributes}
-        return super()._parse_train_data(data, anchor_labeler, input_anchor)
-
-
-def build_training_inputs(
+def build_inputs(
     task: task_config.RetinaNetTask,
     params,
     input_context: tf.distribute.InputContext | None = None,
@@ -39,13 +23,18 @@ def build_training_inputs(
     """Returns batches of images and labels, read as Model Garden's task reads them.
 
     Args:
-      task: settings of the task.
-      params: settings of the training data; records of Model Garden's simple decoder.
+      task: settings of the task; ISR-P is on, or the anchors are our own.
+      params: settings of the data; records of Model Garden's simple decoder.
       input_context: of the strategy.
     """
     decoder = params.decoder.get()
     model, anchor, parser = task.model, task.model.anchor, params.parser
-    parse = InstanceParser(
+    instances = task.losses.isr.enabled and params.is_training
+    kind, own = InstanceParser, {}
+    if anchor.form == "reference":
+        kind = DenseInstanceParser if instances else DenseParser
+        own = {"anchors": anchor_settings(model)}
+    parse = kind(
         output_size=model.input_size[:2],
         min_level=model.min_level,
         max_level=model.max_level,
@@ -54,6 +43,7 @@ def build_training_inputs(
         anchor_size=anchor.anchor_size,
         box_coder_weights=model.detection_generator.box_coder_weights,
         dtype=params.dtype,
+        **own,
         **{name: getattr(parser, name) for name in _PARSER_SETTINGS},
     )
     reader = input_reader_factory.input_reader_generator(

@@ -12,6 +12,7 @@ from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.evaluation.evaluator import CocoEvaluator
+from libra_tf.tasks.canvas import has_own_canvas
 from libra_tf.tasks.restore import restore_all
 from libra_tf.training.prepare import prepare
 
@@ -38,7 +39,10 @@ def evaluate_checkpoint(
     restore_all(checkpoint, {"model": model})
     dataset = task.build_inputs(params.task.validation_data)
 
-    @tf.function
+    # One graph for all sizes of image; else one for each, with the sizes known.
+    any_size = has_own_canvas(params.task.model)
+
+    @tf.function(input_signature=[dataset.element_spec] if any_size else None)
     def step(inputs):
         return task.validation_step(inputs, model=model, metrics=metrics)
 

@@ -1,0 +1,85 @@
+"""Proposals of the RPN as mmdetection makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+import tf_keras
+from official.vision.modeling.layers import roi_generator
+
+from libra_tf.ops.boxes import decode_deltas
+from libra_tf.ops.group_nms import best_rows, clip_to_image, group_nms, has_extent
+
+Levels = Mapping[str, tf.Tensor]
+
+
+@tf_keras.utils.register_keras_serializable(package="libra_tf")
+class ReferenceROIGenerator(roi_generator.MultilevelROIGenerator):
+    """Best anchors of each level, decoded, clipped, and suppressed within the levels.
+
+    Always gives `num_proposals` rows, best first, padded with zeros. A box without
+    area, and one that is not longer than `pre_nms_min_size_threshold` on both sides, is
+    no proposal. `use_batched_nms` has no meaning here.
+
+    Reference: mmdetection `RPNHead`, whose sides are clamped both ways on decoding.
+    """
+
+    def call(
+        self,
+        raw_boxes: Levels,
+        raw_scores: Levels,
+        anchor_boxes: Levels,
+        image_shape: tf.Tensor,
+        training: bool | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns proposals [B, K, 4] and scores [B, K]; see the base class."""
+        prefix = "" if training else "test_"
+        setting = {
+            name: self._config_dict[prefix + name]
+            for name in (
+                "pre_nms_top_k",
+                "pre_nms_score_threshold",
+                "pre_nms_min_size_threshold",
+                "nms_iou_threshold",
+                "num_proposals",
+            )
+        }
+        parts = [
+            _best_of_level(
+                raw_boxes[level],
+                raw_scores[level],
+                anchor_boxes[level],
+                group,
+                setting["pre_nms_top_k"],
+            )
+            for group, level in enumerate(sorted(raw_scores, key=int))
+        ]
+        boxes, scores, groups = (tf.concat(x, axis=1) for x in zip(*parts, strict=True))
+        boxes = clip_to_image(boxes, image_shape)
+        sides = boxes[..., 2:] - boxes[..., :2]
+        valid = tf.reduce_all(sides > setting["pre_nms_min_size_threshold"], axis=-1)
+        if setting["pre_nms_score_threshold"] > 0:
+            valid &= scores > setting["pre_nms_score_threshold"]
+        kept = group_nms(
+            boxes,
+            scores,
+            groups,
+            valid & has_extent(boxes),
+            iou_threshold=setting["nms_iou_threshold"],
+            max_kept=setting["num_proposals"],
+        )
+        return kept.boxes, kept.scores
+
+
+def _best_of_level(raw_boxes, raw_scores, anchors, group: int, most: int):
+    """Decoded boxes, scores and group of the best anchors of one level."""
+    batch = tf.shape(raw_scores)[0]
+    scores = tf.sigmoid(tf.cast(tf.reshape(raw_scores, [batch, -1]), tf.float32))
+    scores, rows = best_rows(scores, most)
+    deltas, anchors = (
+        tf.gather(tf.reshape(x, [batch, -1, 4]), rows, batch_dims=1)
+        for x in (raw_boxes, anchors)
+    )
+    boxes = decode_deltas(deltas, anchors, clamp_below=True)
+    return boxes, scores, tf.fill(tf.shape(scores), group)

@@ -1,0 +1,123 @@
+"""Images on canvases of their own, as mmdetection evaluates: `canvas.form` "reference".
+
+The canvas has the size of the resized image, padded to multiples of 32, so a batch is
+one image, and shapes are known when a step runs only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from official.common import dataset_fn as dataset_functions
+from official.vision.dataloaders import (
+    input_reader,
+    input_reader_factory,
+    tf_example_decoder,
+    utils,
+)
+from official.vision.ops import box_ops
+
+from libra_tf.errors import UserError
+from libra_tf.experiments.reference_config import Canvas
+from libra_tf.models.anchors import anchor_settings, multilevel_anchors
+from libra_tf.ops.keep_ratio import (
+    fit_size,
+    normalize_bytes,
+    pad_to_multiple,
+    resize_bytes,
+)
+
+
+def has_own_canvas(model_config: Any) -> bool:
+    """Whether every image gets a canvas that fits it, in evaluation and inference."""
+    canvas = getattr(model_config, "canvas", None)  # Model Garden's have none
+    return canvas is not None and canvas.form == "reference"
+
+
+def fit_canvas(images: tf.Tensor, canvas: Canvas) -> tuple[tf.Tensor, tf.Tensor]:
+    """Resizes, normalises and pads images of one size.
+
+    Args:
+      images: uint8 [B, H, W, 3].
+      canvas: of form "reference".
+
+    Returns:
+      `float32` [B, h, w, 3]; and Model Garden's image_info, `float32` [4, 2], which
+      holds for all images: the original size, the resized size, the scale, and zeros.
+    """
+    original = tf.shape(images)[1:3]
+    resized = fit_size(original, canvas.short_side, canvas.long_side)
+    images = normalize_bytes(resize_bytes(images, resized))
+    original, size = (tf.cast(x, tf.float32) for x in (original, resized))
+    info = tf.stack([original, size, size / original, tf.zeros([2])])
+    return pad_to_multiple(images, canvas.divisor), info
+
+
+def build_canvas_inputs(
+    task: Any,
+    params: Any,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Returns the evaluation data of a task, one image a batch.
+
+    The labels are those of Model Garden's parsers that detection needs, without the
+    targets of a loss: `image_info`, `anchor_boxes` and `groundtruths`.
+
+    Args:
+      task: settings of the task.
+      params: settings of the evaluation data.
+      input_context: of the strategy.
+
+    Raises:
+      UserError: a replica gets more than one image, or the records need a label map.
+    """
+    replicas = input_context.num_replicas_in_sync if input_context else 1
+    if params.global_batch_size != replicas:
+        raise UserError(
+            f"task.validation_data.global_batch_size is {params.global_batch_size}; "
+            f"with task.model.canvas.form reference it must be {replicas}, one image "
+            "for each replica"
+        )
+    if params.decoder.type != "simple_decoder":
+        raise UserError(
+            "task.validation_data.decoder: with task.model.canvas.form reference it "
+            "must be simple_decoder"
+        )
+    decoder = tf_example_decoder.TfExampleDecoder(
+        regenerate_source_id=params.decoder.get().regenerate_source_id
+    )
+    reader = input_reader_factory.input_reader_generator(
+        params,
+        dataset_fn=dataset_functions.pick_dataset_fn(params.file_type),
+        decoder_fn=decoder.decode,
+        combine_fn=input_reader.create_combine_fn(params),
+        parser_fn=lambda data: _parse(data, task.model, params),
+    )
+    return reader.read(input_context=input_context)
+
+
+def _parse(data: dict, model: Any, params: Any) -> tuple[tf.Tensor, dict]:
+    """One record, as Model Garden's parsers have it."""
+    images, info = fit_canvas(data["image"][tf.newaxis], model.canvas)
+    size = tf.unstack(tf.shape(images)[1:3])
+    anchors = multilevel_anchors(size, **anchor_settings(model))
+    shape = tf.shape(data["image"])[:2]
+    groundtruths = {
+        "source_id": utils.process_source_id(data["source_id"]),
+        "height": data["height"],
+        "width": data["width"],
+        "num_detections": tf.shape(data["groundtruth_classes"])[0],
+        "boxes": box_ops.denormalize_boxes(data["groundtruth_boxes"], shape),
+        "classes": data["groundtruth_classes"],
+        "areas": data["groundtruth_area"],
+        "is_crowds": tf.cast(data["groundtruth_is_crowd"], tf.int32),
+    }
+    labels = {
+        "image_info": info,
+        "anchor_boxes": anchors,
+        "groundtruths": utils.pad_groundtruths_to_fixed_size(
+            groundtruths, params.parser.max_num_instances
+        ),
+    }
+    return tf.cast(images[0], params.dtype), labels

@@ -1,0 +1,1 @@
+"""Weights of published PyTorch detectors: reading, naming, importing."""

@@ -1,0 +1,251 @@
+"""Which detector a state_dict belongs to, told from its names and shapes.
+
+Each size is told by the first weight that has it; whether the others agree, and whether
+all are there, shows when they are put beside the variables of the detector.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+
+from libra_tf.errors import UserError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# Residual blocks of each stage (He et al., CVPR 2016, table 1).
+DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_EXPANSION = 4  # a bottleneck's output over its width
+_FASTER_RCNN, _RETINANET = "faster_rcnn", "retinanet"
+_COORDINATES = 4
+_ROI_SIZE = 7  # where the weight that tells it is missing
+_LEVELS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A Libra detector, as far as shapes tell.
+
+    Attributes:
+      detector: "faster_rcnn" or "retinanet".
+      depth: of the ResNet or ResNeXt, see `DEPTHS`.
+      base_channels: of the stem, 64 in the published models.
+      groups: of the 3x3 convolutions; 1 is a ResNet.
+      width_per_group: channels of one group in the first stage (64x4d: 4).
+      fpn_channels: of all levels.
+      extra_levels: how levels above the backbone's are made: "max_pool" without
+        weights, "on_input" by convolutions of the last backbone level, or "on_output";
+        a file for "on_lateral" looks the same as the last and is taken for it.
+      refine: of the balanced feature pyramid: "non_local", "conv" or "none".
+      num_classes: without background.
+      num_anchors: at each cell.
+      rpn_channels: of the RPN's convolution; 0 for RetinaNet.
+      fc_channels: of the fully connected layers; 0 for RetinaNet.
+      num_fcs: how many of them; 0 for RetinaNet.
+      roi_size: cells along a side of a RoI; 0 for RetinaNet.
+      head_channels: of RetinaNet's towers; 0 for Faster R-CNN.
+      head_convs: convolutions of each tower; 0 for Faster R-CNN.
+    """
+
+    detector: str
+    depth: int
+    base_channels: int
+    groups: int
+    width_per_group: int
+    fpn_channels: int
+    extra_levels: str
+    refine: str
+    num_classes: int
+    num_anchors: int
+    rpn_channels: int = 0
+    fc_channels: int = 0
+    num_fcs: int = 0
+    roi_size: int = 0
+    head_channels: int = 0
+    head_convs: int = 0
+
+    def __str__(self) -> str:
+        name = {_FASTER_RCNN: "Libra Faster R-CNN", _RETINANET: "Libra RetinaNet"}
+        backbone = f"ResNet-{self.depth}"
+        if self.groups > 1:
+            backbone = f"ResNeXt-{self.depth} {self.groups}x{self.width_per_group}d"
+        if self.base_channels != 64:
+            backbone += f" of {self.base_channels} channels"
+        return (
+            f"{name[self.detector]}, {backbone}, FPN of {self.fpn_channels} channels, "
+            f"refinement {self.refine}, {self.num_classes} classes"
+        )
+
+
+def tell_architecture(shapes: Shapes, source: str) -> Architecture:
+    """Returns the detector that has weights of these shapes.
+
+    Args:
+      shapes: by the names of `names.detector_names`.
+      source: the file, for messages.
+
+    Raises:
+      UserError: it is no Libra Faster R-CNN or RetinaNet, or it cannot be told which.
+    """
+    reader = _Reader(shapes, source)
+    detector = _detector(reader)
+    neck = _neck(reader, detector)
+    tell = _faster_rcnn if detector == _FASTER_RCNN else _retinanet
+    return Architecture(
+        detector=detector,
+        **_backbone(reader),
+        **neck,
+        **tell(reader, neck["fpn_channels"]),
+    )
+
+
+class _Reader:
+    """Looks up shapes."""
+
+    def __init__(self, shapes: Shapes, source: str):
+        self.shapes, self.source = shapes, source
+
+    def refuse(self, text: str) -> UserError:
+        return UserError(f"{self.source}: {text}")
+
+    def names(self, pattern: str) -> list[str]:
+        """Names that begin as the regular expression."""
+        return [name for name in self.shapes if re.match(pattern, name)]
+
+    def count(self, pattern: str) -> int:
+        """One more than the highest number that the pattern finds."""
+        numbers = (int(re.match(pattern, name)[1]) for name in self.names(pattern))
+        return 1 + max(numbers, default=-1)
+
+    def size(self, *places: tuple[str, int]) -> int:
+        """Size of the first of (weight, axis) that is there."""
+        for name, axis in places:
+            if name in self.shapes:
+                shape = self.shapes[name]
+                if len(shape) <= axis or shape[axis] < 1:
+                    raise self.refuse(f"{name} has the shape {shape}")
+                return shape[axis]
+        raise self.refuse(f"{places[0][0]} is missing")
+
+    def outputs(self, layer: str) -> int:
+        """Channels that a layer gives."""
+        return self.size((f"{layer}.weight", 0), (f"{layer}.bias", 0))
+
+    def divide(self, layer: str, number: int, divisor: int) -> int:
+        if number % divisor:
+            raise self.refuse(f"{layer}: {number} is not a multiple of {divisor}")
+        return number // divisor
+
+
+def _detector(reader: _Reader) -> str:
+    kinds = {
+        _FASTER_RCNN: reader.names(r"rpn_head\.|roi_head\.bbox_head\."),
+        _RETINANET: reader.names(r"bbox_head\.retina_"),
+    }
+    found = [kind for kind, names in kinds.items() if names]
+    if len(found) != 1:
+        has = "heads of both" if found else "no rpn_head, roi_head or retina_cls"
+        raise reader.refuse(
+            f"neither a Libra Faster R-CNN nor a Libra RetinaNet: it has {has}"
+        )
+    if not reader.names(r"neck\.0\."):
+        raise reader.refuse(
+            "not a Libra detector: it has no FPN with a balanced feature pyramid "
+            "behind it (neck.0 and neck.1)"
+        )
+    return found[0]
+
+
+def _backbone(reader: _Reader) -> dict[str, int]:
+    blocks = tuple(
+        reader.count(rf"backbone\.layer{stage}\.(\d+)\.") for stage in range(1, 5)
+    )
+    depth = next((d for d, each in DEPTHS.items() if each == blocks), None)
+    if depth is None or not reader.names(r"backbone\.layer1\.\d+\.conv3\."):
+        known = ", ".join(f"ResNet-{d}" for d in DEPTHS)
+        raise reader.refuse(
+            f"its backbone has {blocks} residual blocks, as none of {known} with "
+            "bottlenecks"
+        )
+    stem = reader.size(("backbone.conv1.weight", 0), ("backbone.bn1.weight", 0))
+    kernels = [f"backbone.layer1.{k}.conv2.weight" for k in range(blocks[0])]
+    width = reader.size(*((name, 0) for name in kernels))
+    inside = reader.size(*((name, 1) for name in kernels))
+    groups = reader.divide(kernels[0], width, inside)
+    return {
+        "depth": depth,
+        "base_channels": stem,
+        "groups": groups,
+        "width_per_group": inside,
+    }
+
+
+def _neck(reader: _Reader, detector: str) -> dict[str, int | str]:
+    laterals = reader.count(r"neck\.0\.lateral_convs\.(\d+)\.")
+    wanted = 4 if detector == _FASTER_RCNN else 3
+    if laterals != wanted:
+        raise reader.refuse(
+            f"its FPN has {laterals} lateral convolutions, a Libra detector's {wanted}"
+        )
+    names = [f"neck.0.lateral_convs.{k}.conv" for k in range(laterals)]
+    channels = reader.size(*((f"{name}.weight", 0) for name in names))
+    convs = reader.count(r"neck\.0\.fpn_convs\.(\d+)\.")
+    extra_levels = "max_pool"
+    if convs > laterals:
+        last = (f"{names[-1]}.weight", 1)
+        first = (f"neck.0.fpn_convs.{laterals}.conv.weight", 1)
+        # One of them missing, they are taken for equal, as in the published detector.
+        on_input = reader.size(first, last) == reader.size(last, first)
+        extra_levels = "on_input" if on_input else "on_output"
+    allowed = (4, _LEVELS) if detector == _FASTER_RCNN else (_LEVELS,)
+    if convs not in allowed:
+        raise reader.refuse(
+            f"its FPN has {convs} output convolutions, a Libra detector's "
+            f"{' or '.join(map(str, allowed))}"
+        )
+    refine = "non_local" if reader.names(r"neck\.1\.refine\.\w+\.conv\.") else "none"
+    if reader.names(r"neck\.1\.refine\.conv\."):
+        refine = "conv"
+    return {"fpn_channels": channels, "extra_levels": extra_levels, "refine": refine}
+
+
+def _faster_rcnn(reader: _Reader, channels: int) -> dict[str, int]:
+    head = "roi_head.bbox_head"
+    deltas = reader.outputs("rpn_head.rpn_reg")
+    num_fcs = reader.count(r"roi_head\.bbox_head\.shared_fcs\.(\d+)\.")
+    fc_channels = reader.outputs(f"{head}.shared_fcs.0")
+    roi_size = _ROI_SIZE
+    first = f"{head}.shared_fcs.0.weight"
+    if first in reader.shapes:
+        cells = reader.divide(first, reader.size((first, 1)), channels)
+        roi_size = math.isqrt(cells)
+        if roi_size**2 != cells:
+            raise reader.refuse(f"{first} takes {cells} cells, which are no square")
+    classes = reader.outputs(f"{head}.fc_cls") - 1
+    if classes < 1:
+        raise reader.refuse(f"{head}.fc_cls has no class beside the background")
+    return {
+        "num_classes": classes,
+        "num_anchors": reader.divide("rpn_head.rpn_reg", deltas, _COORDINATES),
+        "rpn_channels": reader.outputs("rpn_head.rpn_conv"),
+        "fc_channels": fc_channels,
+        "num_fcs": num_fcs,
+        "roi_size": roi_size,
+    }
+
+
+def _retinanet(reader: _Reader, channels: int) -> dict[str, int]:
+    convs = [reader.count(rf"bbox_head\.{t}_convs\.(\d+)\.") for t in ("cls", "reg")]
+    if not max(convs):
+        raise reader.refuse("its head has no convolutions, cls_convs and reg_convs")
+    deltas = reader.outputs("bbox_head.retina_reg")
+    anchors = reader.divide("bbox_head.retina_reg", deltas, _COORDINATES)
+    scores = reader.outputs("bbox_head.retina_cls")
+    return {
+        "num_classes": reader.divide("bbox_head.retina_cls", scores, anchors),
+        "num_anchors": anchors,
+        "head_channels": reader.outputs("bbox_head.cls_convs.0.conv"),
+        "head_convs": max(convs),
+    }

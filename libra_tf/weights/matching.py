@@ -1,0 +1,101 @@
+"""Weights of a file beside the variables of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from libra_tf.errors import UserError
+from libra_tf.weights.class_names import place_classes
+from libra_tf.weights.layout import Slot
+from libra_tf.weights.state_dict import StateDict
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_SHOWN = 3
+
+
+class MismatchError(UserError):
+    """Weights that do not fit a model; `lines` has one for each of them."""
+
+    def __init__(self, text: str, lines: Sequence[str]):
+        more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        super().__init__(f"{text}: {'; '.join(lines[:_SHOWN])}{more}")
+        self.lines = tuple(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """A weight and the variable that it sets.
+
+    Attributes:
+      name: in the file.
+      shape: in the file.
+      ours: mmdetection's name.
+      slot: where it goes.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    ours: str
+    slot: Slot
+
+
+def match_weights(
+    state: StateDict,
+    names: Mapping[str, str],
+    slots: Mapping[str, Slot],
+    what: str,
+    class_ids: Sequence[int] = (),
+) -> list[Match]:
+    """Returns which weight sets which variable, in the order of `slots`.
+
+    Args:
+      state: the weights.
+      names: name in the file by mmdetection's.
+      slots: variables by mmdetection's name.
+      what: the model, for messages.
+      class_ids: of the classes in the file, see `place_classes`.
+
+    Raises:
+      MismatchError: weights are missing, left over, or of another shape or type; all
+        are listed.
+    """
+    lines = [f"missing: {ours}" for ours in slots if ours not in names]
+    lines += [f"left over: {name}" for ours, name in names.items() if ours not in slots]
+    matches = []
+    for ours, slot in slots.items():
+        if ours not in names:
+            continue
+        name = names[ours]
+        tensor = state.tensors[name]
+        # Only its shape matters here.
+        placed = place_classes(ours, np.broadcast_to(0.0, tensor.shape), class_ids)
+        if tensor.type_name not in _FLOATS:
+            lines.append(f"wrong type: {name} is {tensor.type_name}")
+        elif placed.shape != tuple(slot.shape):
+            lines.append(f"wrong shape: {name} {tensor.shape}, expected {slot.shape}")
+        else:
+            matches.append(Match(name, tensor.shape, ours, slot))
+    if lines:
+        raise MismatchError(f"{state.path}: does not fit {what}", lines)
+    return matches
+
+
+def assign_weights(
+    state: StateDict, matches: Iterable[Match], class_ids: Sequence[int] = ()
+) -> None:
+    """Sets the variables, one after the other; see `match_weights`.
+
+    Raises:
+      UserError: a weight cannot be read, or is not finite.
+    """
+    for match in matches:
+        array = state.array(match.name).astype(np.float32, copy=False)
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{state.path}: {match.name} has values that are not finite"
+            )
+        array = place_classes(match.ours, array, class_ids)
+        match.slot.variable.assign(match.slot.transform(array))

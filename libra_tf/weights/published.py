@@ -1,0 +1,123 @@
+"""A published detector before it is built: its weights, and what they are for."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from libra_tf.errors import UserError
+from libra_tf.experiments.field_types import check_types
+from libra_tf.experiments.reference_checks import check_forms
+from libra_tf.experiments.saved import override, parse_override
+from libra_tf.ops.keep_ratio import DEVIATION_RGB, MEAN_RGB
+from libra_tf.weights.architecture import Architecture, tell_architecture
+from libra_tf.weights.class_names import choose_class_names
+from libra_tf.weights.experiment import experiment_for
+from libra_tf.weights.names import IMAGE_STATISTICS, detector_names, image_statistics
+from libra_tf.weights.state_dict import StateDict, read_state_dict
+
+# OpenMMLab ends the names of its files with a date and the start of their SHA-256.
+_PUBLISHED = re.compile(r".*_\d{8}-([0-9a-f]{8})\.pth")
+_BLOCK = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedDetector:
+    """What a PyTorch file tells about its detector.
+
+    Attributes:
+      state: the weights, by their names in the file.
+      names: name in the file by our name, see `names.detector_names`.
+      architecture: told from the shapes.
+      class_names: id to name, in the order of the outputs.
+      params: the experiment that builds it.
+      digest: SHA-256 of the file.
+    """
+
+    state: StateDict
+    names: dict[str, str]
+    architecture: Architecture
+    class_names: dict[int, str]
+    params: Any
+    digest: str
+
+    @property
+    def path(self) -> str:
+        return self.state.path
+
+
+def read_architecture(state: StateDict) -> tuple[Architecture, dict[str, str]]:
+    """Returns the detector that a file's weights make, and their names.
+
+    Raises:
+      UserError: it is none that can be built here.
+    """
+    names = detector_names(state.tensors, state.path)
+    shapes = {ours: state.tensors[name].shape for ours, name in names.items()}
+    return tell_architecture(shapes, state.path), names
+
+
+def read_published(
+    path: str | os.PathLike,
+    class_names: str | os.PathLike | None = None,
+    overrides: Sequence[str] = (),
+) -> PublishedDetector:
+    """Reads a checkpoint of one of mmdetection's Libra detectors.
+
+    Args:
+      path: the PyTorch file.
+      class_names: file with the names of the classes, see `choose_class_names`.
+      overrides: settings of the experiment, "task.model.canvas.short_side=600".
+
+    Raises:
+      UserError: it is damaged, of another detector, or a setting is unknown.
+    """
+    state = read_state_dict(path)
+    digest = _digest(state.path)
+    _check_download(state.path, digest)
+    architecture, names = read_architecture(state)
+    _check_statistics(state)
+    classes = choose_class_names(architecture.num_classes, state.meta, class_names)
+    params = experiment_for(architecture, classes)
+    for text in overrides:
+        override(params, parse_override(text), f"--set {text}")
+    check_types(params)
+    check_forms(params.task)
+    return PublishedDetector(state, names, architecture, classes, params, digest)
+
+
+def _digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_download(path: str, digest: str) -> None:
+    match = _PUBLISHED.fullmatch(os.path.basename(path))
+    if match and not digest.startswith(match[1]):
+        raise UserError(
+            f"{path}: its SHA-256 begins with {digest[:8]}, not with {match[1]} as its "
+            "name says: the download is incomplete or changed"
+        )
+
+
+def _check_statistics(state: StateDict) -> None:
+    """Images are normalised with one mean and deviation here: a file may not differ."""
+    found = image_statistics(state.tensors)
+    for name, ours in zip(IMAGE_STATISTICS, (MEAN_RGB, DEVIATION_RGB), strict=True):
+        if name not in found:
+            continue
+        theirs = state.array(found[name]).reshape(-1)
+        if theirs.shape != (3,) or not np.allclose(theirs, ours, atol=1e-2):
+            raise UserError(
+                f"{state.path}: {found[name]} is {theirs.tolist()}; detectors here "
+                f"normalise images with {list(ours)}"
+            )

@@ -1,0 +1,87 @@
+"""The named tensors of a PyTorch checkpoint, whatever they are wrapped in."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from libra_tf.errors import UserError
+from libra_tf.weights.inert_pickle import Inert
+from libra_tf.weights.torch_file import TorchFile, open_torch_file
+from libra_tf.weights.torch_tensor import StoredTensor
+
+# Under which key training programs keep the weights, in order of preference.
+WRAPPERS = ("state_dict", "model", "module")
+
+
+@dataclasses.dataclass(frozen=True)
+class StateDict:
+    """Weights by name, still in their file.
+
+    Attributes:
+      file: where they are.
+      tensors: by the name in the file.
+      meta: what mmdetection saves beside the weights; empty where there is nothing.
+    """
+
+    file: TorchFile
+    tensors: Mapping[str, StoredTensor]
+    meta: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        return self.file.path
+
+    def array(self, name: str) -> np.ndarray:
+        """Returns a tensor's numbers, see `TorchFile.array`."""
+        return self.file.array(self.tensors[name], name)
+
+
+def read_state_dict(path: str | os.PathLike) -> StateDict:
+    """Reads a checkpoint of mmdetection or torchvision, or another with a state_dict.
+
+    Raises:
+      UserError: the file cannot be read, or holds no state_dict.
+    """
+    file = open_torch_file(path)
+    content = file.content
+    if isinstance(content, Inert):
+        raise UserError(
+            f"{file.path}: holds a {content.name}, not a state_dict; save "
+            "model.state_dict() in PyTorch"
+        )
+    if not isinstance(content, dict):
+        raise UserError(f"{file.path}: holds a {type(content).__name__}, no state_dict")
+    meta = content.get("meta")
+    return StateDict(file, _tensors(file), meta if isinstance(meta, dict) else {})
+
+
+def _tensors(file: TorchFile) -> dict[str, StoredTensor]:
+    content = file.content
+    found = next((content[k] for k in WRAPPERS if _has_tensors(content.get(k))), None)
+    found = content if found is None else found
+    if not _has_tensors(found):
+        keys = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
+        raise UserError(f"{file.path}: no state_dict in it; it holds {keys}")
+    for name, value in found.items():
+        _check(file, name, value)
+    return found
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and any(
+        isinstance(v, StoredTensor) for v in value.values()
+    )
+
+
+def _check(file: TorchFile, name: Any, value: Any) -> None:
+    if not isinstance(name, str):
+        raise UserError(f"{file.path}: the state_dict has a key that is not text")
+    if not isinstance(value, StoredTensor):
+        kind = value.name if isinstance(value, Inert) else type(value).__name__
+        raise UserError(f"{file.path}: {name} is a {kind}, not a plain tensor")
+    file.check(value, name)

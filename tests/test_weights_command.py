@@ -1,0 +1,352 @@
+"""`libra weights`: from a file of PyTorch to detections that equal PyTorch's."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from PIL import Image
+from published import COUNTER, detector_shapes, random_weights
+from torch_files import ordered, write_stream, write_zip
+
+from libra_tf.commands.main import main
+from libra_tf.errors import UserError
+from libra_tf.experiments.saved import load_run
+from libra_tf.inference.checkpoint import find_checkpoint
+from libra_tf.inference.detector import load_detector
+from libra_tf.inference.serving import build_module
+from libra_tf.ops.keep_ratio import normalize_bytes, pad_to_multiple, resize_bytes
+from libra_tf.tasks.restore import inspect_checkpoint, restore_all
+from libra_tf.weights.coco_classes import COCO_CLASSES
+from libra_tf.weights.published import read_published
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+FILES = {
+    "faster_rcnn": "libra-faster-rcnn_r50_fpn_1x_coco",
+    "retinanet": "libra-retinanet_r50_fpn_1x_coco",
+}
+# The reference ran with these.
+OVERRIDES = {
+    "faster_rcnn": [
+        "task.model.roi_generator.test_pre_nms_top_k=200",
+        "task.model.roi_generator.test_num_proposals=100",
+    ],
+    "retinanet": [],
+}
+CANVAS = ["task.model.canvas.short_side=160", "task.model.canvas.long_side=192"]
+SMALL = {"base": 4, "fpn": 16, "fc": 32}
+# What a new process computes on the normalised image of a golden file.
+DETECT = """
+import sys
+import numpy as np
+from libra_tf.inference.checkpoint import find_checkpoint
+from libra_tf.inference.serving import build_module
+from libra_tf.tasks.restore import restore_all
+
+run, image, out = sys.argv[1:]
+found = find_checkpoint(run)
+model = build_module(found.params).model
+restore_all(found.path, {"model": model})
+images = np.load(image)
+outputs = model(images, image_shape=np.float32([images.shape[1:3]]), training=False)
+np.savez(out, **{k: v.numpy() for k, v in outputs.items() if "detection" in k})
+"""
+
+
+def import_file(path, out, *settings, flags=()):
+    words = [word for text in settings for word in ("--set", text)]
+    return main(["weights", "import", str(path), "--out", str(out), *words, *flags])
+
+
+@pytest.fixture(scope="module", params=FILES)
+def imported(request, tmp_path_factory):
+    """Name of a detector, and the folder of the golden file's import."""
+    out = tmp_path_factory.mktemp(request.param) / "run"
+    path = GOLDEN / f"{FILES[request.param]}.pth"
+    assert import_file(path, out, *OVERRIDES[request.param], *CANVAS) == 0
+    return request.param, out
+
+
+def test_detections_equal_the_reference_in_a_new_process(imported, tmp_path):
+    detector, run = imported
+    golden = np.load(GOLDEN / f"{FILES[detector]}.npz")
+    np.save(tmp_path / "image.npy", golden["image_nchw"].transpose(0, 2, 3, 1))
+    arguments = [str(run), str(tmp_path / "image.npy"), str(tmp_path / "found.npz")]
+    done = subprocess.run(
+        [sys.executable, "-c", DETECT, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = np.load(tmp_path / "found.npz")
+    count = int(found["num_detections"][0])
+    assert count == len(golden["scores"])
+    boxes = found["detection_boxes"][0, :count][:, [1, 0, 3, 2]]
+    np.testing.assert_allclose(boxes, golden["boxes_xyxy"], atol=0.01)
+    scores = found["detection_scores"][0, :count]
+    np.testing.assert_allclose(scores, golden["scores"], atol=1e-4)
+    classes = found["detection_classes"][0, :count] - 1
+    np.testing.assert_array_equal(classes, golden["labels"])
+
+
+def test_the_folder_is_that_of_a_run(imported):
+    detector, run = imported
+    names = {path.name for path in run.iterdir()}
+    assert {"params.yaml", "import.json", "checkpoint", "ckpt-0.index"} <= names
+    assert len(names) == 5
+    record = json.loads((run / "import.json").read_text())
+    assert record["architecture"]["detector"] == detector
+    assert record["source"] == f"{FILES[detector]}.pth"
+    assert record["num_tensors"] == {"faster_rcnn": 303, "retinanet": 309}[detector]
+    task = load_run(str(run)).task
+    assert task.class_names == ["background", *(f"class_{i}" for i in range(1, 6))]
+    # Training starts from all of it.
+    assert task.init_checkpoint == str(run)
+    assert task.init_checkpoint_modules == "all"
+    model = build_module(find_checkpoint(str(run)).params).model
+    report = inspect_checkpoint(str(run), model.checkpoint_items)
+    assert report.restored == report.total == record["num_tensors"]
+
+
+@pytest.mark.parametrize("size", [(160, 192), (97, 61)], ids=["as is", "resized"])
+def test_predict_prepares_images_as_mmdetection(imported, tmp_path, size):
+    _, run = imported
+    image = np.random.default_rng(2).integers(0, 256, (*size, 3)).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    words = [str(tmp_path / "a.png"), "--model", str(run), "--no-pictures"]
+    assert main(["predict", *words, "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "detections.json").read_text())
+    checkpoint = find_checkpoint(str(run))
+    model = build_module(checkpoint.params).model
+    restore_all(checkpoint.path, {"model": model})
+    # 97x61 to 192x121: the longer side fits first.
+    resized = size if size == (160, 192) else (192, 121)
+    images = normalize_bytes(resize_bytes(image[np.newaxis], resized))
+    assert pad_to_multiple(images, 32).shape[1:3] == ((160, 192) if size == resized else
+                                                      (192, 128))  # fmt: skip
+    outputs = model(
+        pad_to_multiple(images, 32),
+        image_shape=tf.constant([resized], tf.float32),
+        training=False,
+    )
+    scale = np.tile(np.array(resized) / size, 2)
+    boxes = (outputs["detection_boxes"][0] / scale).numpy()
+    assert len(found) == int(outputs["num_detections"][0]) > 0
+    for record, (top, left, bottom, right) in zip(found, boxes, strict=False):
+        expected = [left, top, right - left, bottom - top]
+        np.testing.assert_allclose(record["bbox"], expected, atol=0.01)
+
+
+@pytest.mark.slow
+def test_the_saved_model_gives_the_same_for_every_size(imported, tmp_path):
+    _, run = imported
+    assert main(["export", "--model", str(run), "--out", str(tmp_path)]) == 0
+    saved, checkpoint = load_detector(str(tmp_path)), load_detector(str(run))
+    rng = np.random.default_rng(3)
+    for size in ((90, 61), (33, 200), (160, 192)):
+        image = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
+        a, b = saved.detect(image), checkpoint.detect(image)
+        assert len(a.boxes) > 0
+        np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-3)
+        np.testing.assert_array_equal(a.classes, b.classes)
+    description = tmp_path / "saved_model" / "assets.extra" / "libra_tf.json"
+    assert json.loads(description.read_text())["canvas"]["short_side"] == 160
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detector", FILES)
+def test_eval_finds_what_predict_finds(detector, tmp_path):
+    records = tiny.dataset(tmp_path, num_train=1, num_val=3)
+    weights = random_weights(detector_shapes(detector, classes=3, **SMALL))
+    path = write_stream(tmp_path / "x.pth", {"state_dict": ordered(weights)})
+    names = ["--class-names", f"{records}/dataset.json"]
+    run = tmp_path / "run"
+    assert import_file(path, run, *CANVAS, flags=names) == 0
+    words = ["--model", str(run), "--data", records, "--out", str(tmp_path / "eval")]
+    assert main(["eval", *words]) == 0
+    evaluated = json.loads((tmp_path / "eval" / "detections.json").read_text())
+    images = str(tmp_path / "shapes" / "images" / "val")
+    words = [images, "--model", str(run), "--out", str(tmp_path / "p"), "--no-pictures"]
+    assert main(["predict", *words, "--annotations", f"{records}/val.json"]) == 0
+    predicted = json.loads((tmp_path / "p" / "detections.json").read_text())
+    key = "image_id"
+    predicted = sorted(predicted, key=lambda r: r[key])
+    assert len(evaluated) == len(predicted) > 0
+    for a, b in zip(evaluated, predicted, strict=True):
+        assert (a[key], a["category_id"]) == (b[key], b["category_id"])
+        np.testing.assert_allclose(a["bbox"], b["bbox"], atol=1e-2)
+
+
+@pytest.mark.parametrize("detector", FILES)
+def test_coco_ids_change_nothing_but_the_ids(detector, tmp_path):
+    weights = random_weights(detector_shapes(detector, classes=80, **SMALL), seed=4)
+    path = write_zip(tmp_path / "x.pth", {"state_dict": ordered(weights)})
+    numbered = tmp_path / "names.txt"
+    numbered.write_text("\n".join(COCO_CLASSES.values()))
+    low = "task.model.detection_generator.pre_nms_score_threshold=0.001"
+    flags = {"coco": (), "numbered": ("--class-names", str(numbered))}
+    image = np.random.default_rng(5).integers(0, 256, (64, 80, 3)).astype(np.uint8)
+    found = {}
+    for name, extra in flags.items():
+        assert import_file(path, tmp_path / name, low, *CANVAS, flags=extra) == 0
+        found[name] = load_detector(str(tmp_path / name)).detect(image)
+    assert len(found["coco"].boxes) == 100
+    ids = np.array(list(COCO_CLASSES))
+    np.testing.assert_array_equal(
+        found["coco"].classes, ids[found["numbered"].classes - 1]
+    )
+    np.testing.assert_allclose(found["coco"].boxes, found["numbered"].boxes, atol=1e-3)
+    np.testing.assert_allclose(found["coco"].scores, found["numbered"].scores, 1e-4)
+
+
+def refused(capsys, *words):
+    capsys.readouterr()
+    assert main(["weights", *map(str, words)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[-1].startswith("libra: error: ")
+    return lines
+
+
+def test_all_that_does_not_fit_is_listed(tmp_path, capsys):
+    weights = random_weights(detector_shapes("faster_rcnn", classes=3, **SMALL))
+    del weights["neck.1.refine.g.conv.bias"]
+    del weights["backbone.layer3.2.bn1.weight"]
+    weights["backbone.layer9.weight"] = np.ones(2, np.float32)
+    weights["roi_head.mask_head.bias"] = np.ones(2, np.float32)
+    weights["rpn_head.rpn_cls.weight"] = np.ones((6, 16, 1, 1), np.float32)
+    weights["backbone.bn1.bias"] = np.ones(4, np.int64)
+    path = write_zip(tmp_path / "x.pth", {"state_dict": ordered(weights)})
+    *lines, last = refused(capsys, "import", path, "--out", tmp_path / "run")
+    assert sorted(lines) == [
+        "left over: backbone.layer9.weight",
+        "left over: roi_head.mask_head.bias",
+        "missing: backbone.layer3.2.bn1.weight",
+        "missing: neck.1.refine.g.conv.bias",
+        "wrong shape: rpn_head.rpn_cls.weight (6, 16, 1, 1), expected (3, 16, 1, 1)",
+        "wrong type: backbone.bn1.bias is int64",
+    ]
+    assert f"{path}: does not fit Libra Faster R-CNN" in last
+    assert last.endswith("and 3 more")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+
+
+def test_values_that_are_not_finite(tmp_path, capsys):
+    weights = random_weights(detector_shapes("retinanet", classes=3, **SMALL))
+    weights["bbox_head.retina_reg.bias"][0] = np.nan
+    path = write_zip(tmp_path / "x.pth", {"state_dict": ordered(weights)})
+    (line,) = refused(capsys, "import", path, "--out", tmp_path / "run")
+    assert line.endswith("bbox_head.retina_reg.bias has values that are not finite")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A file with a detector of three classes."""
+    weights = random_weights(detector_shapes("retinanet", classes=3, **SMALL))
+    return write_zip(tmp_path / "small.pth", ordered(weights))
+
+
+def test_mistakes_that_show_before_anything_is_built(small, tmp_path, capsys):
+    out = tmp_path / "run"
+    for words, message in {
+        ("import", small): "give either --out DIR or --dry-run",
+        ("import", small, "--out", out, "--dry-run"): "give either --out DIR or",
+        ("import", tmp_path / "no.pth", "--out", out): "No such file or directory",
+        ("import", small, "--out", small): "is a file; name a folder",
+        ("import", small, "--out", tmp_path): "is not empty; name another folder",
+        ("import", small, "--out", tmp_path, "--force"): "is not empty; name another",
+        ("import", small, "--out", out, "--class-names", tmp_path / "x"): "as text",
+        ("import", small, "--out", out, "--set", "task.modle=1"): "did you mean",
+        ("import", small, "--out", out, "--set", "task.model.canvas.form=x"): "form",
+    }.items():
+        (line,) = refused(capsys, *words)
+        assert message in line, words
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 torn", b"<html>not found</html>"])
+def test_files_of_another_kind(tmp_path, capsys, content):
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    (line,) = refused(capsys, "import", path, "--out", tmp_path / "run")
+    assert line.startswith(f"libra: error: {path}: ")
+
+
+def test_a_classifier_is_no_detector(tmp_path, capsys):
+    weights = {"conv1.weight": np.ones((4, 3, 7, 7), np.float32)}
+    path = write_zip(tmp_path / "x.pth", weights)
+    (line,) = refused(capsys, "import", path, "--out", tmp_path / "run")
+    assert "neither a Libra Faster R-CNN nor a Libra RetinaNet" in line
+
+
+def test_a_download_that_is_incomplete_by_its_name(small, tmp_path, capsys):
+    path = small.rename(
+        tmp_path / "libra_retinanet_r50_fpn_1x_coco_20200205-804d94ce.pth"
+    )
+    (line,) = refused(capsys, "import", path, "--out", tmp_path / "run")
+    assert "the download is incomplete or changed" in line
+
+
+@pytest.mark.parametrize(("mean", "good"), [(123.675, True), (0.0, False)])
+def test_other_image_statistics_are_refused(tmp_path, capsys, mean, good):
+    weights = random_weights(detector_shapes("retinanet", classes=3, **SMALL))
+    weights["data_preprocessor.mean"] = np.array([mean, 116.28, 103.53]).reshape(
+        3, 1, 1
+    )
+    path = write_zip(tmp_path / "x.pth", ordered(weights))
+    if good:
+        assert read_published(path).architecture.num_classes == 3
+        return
+    with pytest.raises(UserError, match=r"data_preprocessor\.mean is \[0\.0"):
+        read_published(path)
+
+
+def test_force_replaces_an_import_and_nothing_else(small, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert import_file(small, out) == 0
+    (line,) = refused(capsys, "import", small, "--out", out)
+    assert line.endswith("give --force to replace it, or name another folder")
+    before = (out / "ckpt-0.index").stat().st_mtime_ns
+    assert import_file(small, out, flags=["--force", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["model"] == str(out)
+    assert (out / "ckpt-0.index").stat().st_mtime_ns > before
+    (out / "ckpt-9.index").touch()
+    (line,) = refused(capsys, "import", small, "--out", out, "--force")
+    assert "is not empty; name another folder" in line
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "small.pth"]
+
+
+def test_a_dry_run_tells_where_weights_go(small, tmp_path, capsys):
+    assert main(["weights", "import", str(small), "--dry-run", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    by_name = {row["name"]: row for row in rows}
+    row = by_name["bbox_head.retina_cls.weight"]
+    assert row["shape"] == [27, 16, 3, 3]
+    assert row["variable_shape"] == [3, 3, 16, 36]
+    assert len(by_name) == len(rows) == 309
+    assert [p.name for p in tmp_path.iterdir()] == ["small.pth"]
+
+
+def test_show(small, tmp_path, capsys):
+    assert main(["weights", "show", str(small)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["backbone.conv1.weight", "float32", "4x3x7x7"]
+    assert lines[-1].startswith("Libra RetinaNet, ResNet-50 of 4 channels")
+    assert lines[-2].startswith("362 tensors, ")
+    assert main(["weights", "show", str(small), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["architecture"]["num_classes"] == 3
+    assert content["tensors"][f"backbone.bn1.{COUNTER}"] == {
+        "shape": [], "type": "int64",
+    }  # fmt: skip
+    other = write_zip(tmp_path / "y.pth", {"a": np.ones(3, np.float32)})
+    assert main(["weights", "show", str(other)]) == 0
+    assert "neither a Libra Faster R-CNN" in capsys.readouterr().out
