@@ -7,7 +7,7 @@ import math
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.layers.non_local import seeded
+from libra_tf.layers.initial_weights import seeded
 
 # chenjoya/resobj: an object with probability 0.001, for each of the two predictors.
 OBJECTNESS_BIAS = -math.log(999)
