@@ -88,7 +88,7 @@ def readme_table(
     """
     by_row = group(results)
     published = {row.name: row.published for row in plan.rows}
-    lines = [["row", "seeds", "AP", "AP75", "AP difference", "published",
+    lines = [["row", "seeds", "AP", "AP75", "AP difference", "published difference",
               "AP75 difference", "step time"]]  # fmt: skip
     for row in rows:
         runs = by_row.get(row.name, {})
