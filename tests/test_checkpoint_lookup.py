@@ -43,6 +43,13 @@ def test_the_newest_on_request(run):
     assert found(run, newest=True) == f"{run}/ckpt-800"
 
 
+def test_averaged_weights_are_what_was_evaluated(run):
+    save(run / "ema_checkpoints", "average_weights", 700)
+    assert found(run) == f"{run}/best_ckpt/best_ckpt-400"
+    assert found(run, newest=True) == f"{run}/ema_checkpoints/average_weights-700"
+    assert found(run / "ckpt-800") == f"{run}/ckpt-800"
+
+
 def test_a_run_without_a_best_one(run):
     for file in (run / "best_ckpt").iterdir():
         file.unlink()

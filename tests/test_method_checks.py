@@ -6,8 +6,8 @@ import pytest
 
 from libra_tf.errors import UserError
 from libra_tf.experiments import NAMES, loss_config, model_config
-from libra_tf.experiments.method_checks import sampling_rule
 from libra_tf.experiments.resolve import resolve
+from libra_tf.experiments.sampling_rule import sampling_rule
 from libra_tf.experiments.saved import get_experiment, override, parse_override
 
 FASTER, MASK, RETINA = NAMES

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 import tiny
 
 from libra_tf.experiments.files import config_files
@@ -181,3 +182,32 @@ def test_loss_and_gradient_are_finite(name, records):
         assert np.isfinite(loss)
         for state, value in zip(model.loss_states.values(), before, strict=True):
             np.testing.assert_array_equal(state.read(), value)
+
+
+@pytest.fixture
+def mixed_precision():
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    yield
+    tf_keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in METHODS if n.startswith("survey/")])
+def test_losses_are_float32_under_mixed_precision(name, records, mixed_precision):
+    params = load(name, records)
+    task, model = tiny.build(params)
+    images, labels = tiny.first_batch(task, params.task.train_data)
+    task.initialize(model)
+    with tf.GradientTape() as tape:
+        loss = total_loss(task, forward(task, model, images, labels), labels)
+    assert loss.dtype == tf.float32
+    assert np.isfinite(loss)
+    assert loss > 0
+    found = zip(
+        tape.gradient(loss, model.trainable_variables),
+        model.trainable_variables,
+        strict=True,
+    )
+    for gradient, variable in found:
+        assert variable.dtype == tf.float32
+        assert gradient is None or np.all(np.isfinite(gradient)), variable.name

@@ -1,66 +1,110 @@
-"""results/: the tables are those of the CSV files, and the README's figures too."""
+"""results/: tables and README follow from the runs; how they are kept."""
 
 import csv
-import re
+import importlib.util
+import io
+import shutil
 from pathlib import Path
 
 import pytest
 
 from libra_tf.ablation.plan_reader import load_plan
-from libra_tf.ablation.statistics import paired_difference, summarize
-from libra_tf.ablation.tables import format_table, group, metric
+from libra_tf.ablation.published import (
+    read_results,
+    readme_table,
+    replace_table,
+    tables,
+    without_paths,
+)
+from libra_tf.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "results").glob("*.csv"))
-_TEXTS = ("plan", "form", "row", "commit", "date", "command", "cpu", "cores")
+PLAN = "libra_vs_model_garden"
 
 
-def read(path):
-    """The results as the ablation had them."""
-    with open(path, encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
-    results = []
-    for line in lines:
-        numbers = {k: float(v) for k, v in line.items() if v and k not in _TEXTS}
-        result = {**line, "seed": int(line["seed"]), "steps": int(line["steps"])}
-        result["peak_memory_mb"] = numbers["peak_memory_mb"]
-        results.append({**result, "metrics": numbers, "mechanism": numbers})
-    return results
+@pytest.fixture
+def script():
+    path = ROOT / "scripts" / "publish_results.py"
+    spec = importlib.util.spec_from_file_location("publish_results", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_table_is_what_its_runs_give(script):
+    texts = script.render()
+    assert len(texts) == 1 + len(FILES)
+    for path, text in texts.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path}: publish it again"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_table_follows_from_the_runs(path):
-    results = read(path)
-    text = format_table(load_plan(path.stem), results[0]["form"], results, {})
-    assert path.with_suffix(".md").read_text(encoding="utf-8") == text
+def test_every_plan_has_its_table_in_the_readme(path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    plan, results = load_plan(path.stem), read_results(path)
+    for name, table in tables(plan, results, {}).items():
+        rows = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+        assert not rows or f"<!-- results: {name} -->" in readme
+        assert all(f"| {row} |" in readme for row in rows)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_commands_can_be_repeated_elsewhere(path):
-    for result in read(path):
+    for result in read_results(path):
         assert " /" not in result["command"]
+        assert result["command"].startswith("libra train --config")
 
 
-def test_figures_of_the_readme():
-    by_row = group(read(ROOT / "results" / "libra_vs_model_garden.csv"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for row, name in {
-        "fasterrcnn_model_garden": "Model Garden Faster R-CNN",
-        "fasterrcnn_libra": "Libra Faster R-CNN",
-        "retinanet_model_garden": "Model Garden RetinaNet",
-        "retinanet_libra": "Libra RetinaNet",
-    }.items():
-        cells = re.search(rf"^\| {name} \|(.*)\|$", readme, re.MULTILINE).group(1)
-        cells = [cell.strip(" *") for cell in cells.split("|")]
-        means = [
-            summarize(list(metric(by_row[row], key).values())).mean
-            for key in ("AP", "AP75", "AR@100")
-        ]
-        expected = ["" if mean is None else f"{mean:.1f}" for mean in means]
-        assert cells[:4] == [str(len(by_row[row])), *expected]
-        if not row.endswith("libra"):
-            continue
-        base = by_row[row.replace("libra", "model_garden")]
-        for cell, key in zip(cells[4:], ("AP", "AP75"), strict=True):
-            found = paired_difference(metric(by_row[row], key), metric(base, key))
-            assert cell.startswith(f"{found.mean:+.2f} ± {found.error:.2f}")
+def test_paths_are_left_out():
+    text = (
+        "row,command\n"
+        'a,"libra train --set x=1 --data /home/me/cells --seed 1 --out '
+        '/home/me/out/runs/a/seed1"\n'
+    )
+    line = next(csv.DictReader(io.StringIO(without_paths(text))))
+    assert line["command"] == (
+        "libra train --set x=1 --data cells --seed 1 --out RUNS/a/seed1"
+    )
+    with pytest.raises(UserError, match="no results"):
+        without_paths("row,command\n")
+
+
+def test_a_short_table():
+    plan = load_plan(PLAN)
+
+    def run(row, seed, ap):
+        return {"row": row, "seed": seed, "metrics": {"AP": ap, "AP75": ap / 2}}
+
+    base, libra = "fasterrcnn_model_garden", "fasterrcnn_libra"
+    results = [run(base, 1, 0.5), run(libra, 1, 0.53), run(base, 2, 0.4)]
+    results.append(run(libra, 2, 0.41))
+    timing = {libra: {"ratio": "1.25"}}
+    lines = readme_table(plan, plan.rows, results, timing).splitlines()
+    assert lines[2:] == [
+        f"| {base} | 2 | 45.0 ± 7.1 | 22.5 ± 3.5 | - | - | - | - |",
+        f"| {libra} | 2 | 47.0 ± 8.5 | 23.5 ± 4.2 | +2.00 ± 1.00 (p .295) | - | "
+        "+1.00 ± 0.50 (p .295) | 1.25 |",
+    ]
+
+
+def test_a_table_takes_the_place_of_the_last():
+    readme = "a\n<!-- results: p, g -->\n\nold\n<!-- end of results -->\nb\n"
+    found = replace_table(readme, "p, g", "| \\1 |")
+    assert "old" not in found
+    assert replace_table(found, "p, g", "new").count("new") == 1
+    assert found.startswith("a\n")
+    assert found.endswith("b\n")
+    with pytest.raises(UserError, match="results: q"):
+        replace_table(readme, "q", "")
+
+
+def test_keeping_an_ablation(script, tmp_path, monkeypatch, capsys):
+    shutil.copy(ROOT / "results" / f"{PLAN}.csv", tmp_path / "results.csv")
+    monkeypatch.setattr(script, "RESULTS", tmp_path / "kept")
+    (tmp_path / "kept").mkdir()
+    script.keep(tmp_path)
+    kept = read_results(tmp_path / "kept" / f"{PLAN}.csv")
+    assert len(kept) == len(read_results(ROOT / "results" / f"{PLAN}.csv"))
+    assert script.main([str(tmp_path / "nothing")]) == 2
+    assert "no such file" in capsys.readouterr().err

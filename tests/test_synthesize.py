@@ -45,7 +45,7 @@ def test_equal_arguments_give_equal_files_and_prefixes(tmp_path):
     assert a["images/val/000001.jpg"] != a["images/train/000001.jpg"]
 
 
-@pytest.mark.parametrize("difficulty", ["easy", "hard"])
+@pytest.mark.parametrize("difficulty", ["easy", "hard", "sparse"])
 def test_sizes_counts_and_overlaps_keep_their_limits(difficulty):
     limits = DIFFICULTIES[difficulty]
     counts, sides, classes = [], [], set()

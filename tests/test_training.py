@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
@@ -109,6 +110,32 @@ def test_the_best_checkpoint_evaluates_to_its_metrics(finished):
     again, _ = evaluate_checkpoint(found.params, found.path, io.StringIO())
     assert again["AP"] == pytest.approx(metrics["AP"], abs=1e-6)
     assert again["AP50"] == pytest.approx(metrics["AP50"], abs=1e-6)
+
+
+def test_averaged_weights_evaluate_to_the_metrics_of_their_run(records, tmp_path):
+    params = libra("retinanet", records)
+    params.override(
+        {
+            "trainer": {
+                "best_checkpoint_export_subdir": "",
+                "best_checkpoint_eval_metric": "",
+                "optimizer_config": {
+                    "ema": {"average_decay": 0.5, "dynamic_decay": False}
+                },
+            }
+        }
+    )
+    metrics, _ = train(params, tmp_path)
+    found = find_checkpoint(str(tmp_path))
+    assert found.path.endswith("average_weights-4")
+    again, _ = evaluate_checkpoint(found.params, found.path, io.StringIO())
+    assert again["AP"] == pytest.approx(metrics["AP"], abs=1e-6)
+    kernel = "head/_cls_convs/0/kernel/.ATTRIBUTES/VARIABLE_VALUE"
+    average, last = (
+        tf.train.load_variable(path, kernel)
+        for path in (found.path, str(tmp_path / "ckpt-4"))
+    )
+    assert np.abs(average - last).max() > 1e-6
 
 
 def test_params_can_be_read_again(finished, records):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from libra_tf.ablation.cells import (
+    NONE,
+    format_difference,
+    format_ratio,
+    group,
+    markdown,
+    mean_cell,
+    metric,
+)
 from libra_tf.ablation.mechanism import mechanism_lines
 from libra_tf.ablation.plan import Plan, Row
-from libra_tf.ablation.statistics import (
-    Difference,
-    Summary,
-    paired_difference,
-    summarize,
-)
+from libra_tf.ablation.statistics import paired_difference, summarize
 from libra_tf.evaluation.results import write_file
 
 TABLE_FILE = "table.md"
@@ -29,7 +34,6 @@ _FIGURES = {
     "proposals AR@100": "AR@100",
 }
 _COMPARED = ("AP", "AP75")
-_NONE = "-"
 
 Values = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
@@ -74,23 +78,6 @@ def format_table(
     return "\n\n".join(parts) + "\n"
 
 
-def group(results: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, Any]]]:
-    """Returns row to seed to result."""
-    by_row: dict[str, dict[int, dict[str, Any]]] = {}
-    for result in results:
-        by_row.setdefault(result["row"], {})[result["seed"]] = result
-    return by_row
-
-
-def metric(runs: Mapping[int, Mapping[str, Any]], name: str) -> dict[int, float]:
-    """Returns seed to a figure in per cent, of the runs that have it."""
-    return {
-        seed: 100 * run["metrics"][name]
-        for seed, run in runs.items()
-        if run["metrics"].get(name, -1) >= 0
-    }
-
-
 def _caption(plan: Plan, form: str, results: Sequence[dict[str, Any]]) -> str:
     hardware = sorted({f"{r['cores']} cores, {r['cpu']}" for r in results})
     steps = sorted({r["steps"] for r in results})
@@ -99,19 +86,27 @@ def _caption(plan: Plan, form: str, results: Sequence[dict[str, Any]]) -> str:
         f"Plan `{plan.name}`, form `{form}`. Published: {plan.paper or 'nothing'}.",
         f"{len(results)} runs of {_join(steps)} steps on {_join(hardware)}; code "
         f"{_join(commits)}.",
+        *_common_settings(results),
         "AP and AR in per cent, mean ± standard deviation over n seeds.",
     ]
     return "\n".join(lines)
+
+
+def _common_settings(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What every command sets, beyond the files: `--set` of the ablation."""
+    found = [set(re.findall(r"--set (\S+)", r["command"])) for r in results]
+    common = sorted(set.intersection(*found)) if found else []
+    return [f"Set for all rows: {', '.join(f'`{x}`' for x in common)}."] * bool(common)
 
 
 def _figures(rows: Sequence[Row], by_row: Values) -> str:
     lines = [["row", "n", *_FIGURES]]
     for row in rows:
         runs = by_row.get(row.name, {})
-        cells = [_summary(summarize(list(metric(runs, m).values())))
+        cells = [mean_cell(runs, m)
                  for m in _FIGURES.values()]  # fmt: skip
         lines.append([row.name, str(len(runs)), *cells])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _thresholds(rows: Sequence[Row], by_row: Values) -> str:
@@ -123,12 +118,12 @@ def _thresholds(rows: Sequence[Row], by_row: Values) -> str:
         cells = []
         for name in names:
             if row.baseline is None:
-                cells.append(_summary(summarize(list(metric(runs, name).values()))))
+                cells.append(mean_cell(runs, name))
                 continue
             found = paired_difference(metric(runs, name), metric(base, name))
-            cells.append(_difference(found)[0])
+            cells.append(format_difference(found)[0])
         lines.append([row.name, *cells])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _mechanism(rows: Sequence[Row], by_row: Values) -> list[str]:
@@ -142,7 +137,7 @@ def _mechanism(rows: Sequence[Row], by_row: Values) -> list[str]:
         "the loss's threshold) against the others; mean cosine of neighbouring pyramid "
         "levels before and after the neck."
     )
-    return [_markdown(lines), note]
+    return [markdown(lines), note]
 
 
 def _differences(
@@ -168,55 +163,28 @@ def _differences(
             found = paired_difference(metric(runs, name), metric(base, name))
             pairs = max(pairs, found.n)
             cells += [
-                *_difference(found),
-                _NONE if there is None else f"{there:.1f}",
-                _NONE
+                *format_difference(found),
+                NONE if there is None else f"{there:.1f}",
+                NONE
                 if there is None or base_there is None
                 else f"{there - base_there:+.1f}",
             ]
-        count = str(pairs) if row.baseline else _NONE
+        count = str(pairs) if row.baseline else NONE
         line = [row.name, row.baseline or "(baseline)", count, *cells]
-        lines.append([*line, _ratio(row, timing), _memory(runs)])
+        lines.append([*line, format_ratio(row, timing), _memory(runs)])
     note = (
         "Differences: mean of the paired differences over the seeds that both rows "
         "have ± its standard error; p of the two-sided paired t-test. Step time: "
         "median over that of the row it is compared with. Memory: mean peak of the "
         "host, not of GPUs."
     )
-    return f"{_markdown(lines)}\n\n{note}"
-
-
-def _summary(value: Summary) -> str:
-    if value.mean is None:
-        return _NONE
-    spread = "" if value.deviation is None else f" ± {value.deviation:.1f}"
-    return f"{value.mean:.1f}{spread}"
-
-
-def _difference(value: Difference) -> tuple[str, str]:
-    if value.mean is None:
-        return _NONE, _NONE
-    if value.error is None or value.p is None:
-        return f"{value.mean:+.2f}", _NONE
-    p = "<.001" if value.p < 0.001 else f"{value.p:.3f}".lstrip("0")
-    return f"{value.mean:+.2f} ± {value.error:.2f}", p
-
-
-def _ratio(row: Row, timing: Mapping[str, Mapping[str, Any]]) -> str:
-    line = timing.get(row.name)
-    return _NONE if line is None else f"{float(line['ratio']):.2f}"
+    return f"{markdown(lines)}\n\n{note}"
 
 
 def _memory(runs: Mapping[int, Mapping[str, Any]]) -> str:
     found = summarize([run["peak_memory_mb"] for run in runs.values()])
-    return _NONE if found.mean is None else f"{found.mean:.0f}"
+    return NONE if found.mean is None else f"{found.mean:.0f}"
 
 
 def _join(values: Sequence[Any]) -> str:
-    return ", ".join(map(str, values)) or _NONE
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
-    rule = "|" + "---|" * len(lines[0])
-    return "\n".join([head, rule, *body])
+    return ", ".join(map(str, values)) or NONE

@@ -37,7 +37,11 @@ _COLUMNS = (
 
 def read_timing(out: str) -> dict[str, dict[str, str]]:
     """Returns row to its line of timing.csv; empty if there is no such file."""
-    path = os.path.join(out, TIMING_FILE)
+    return read_timing_file(os.path.join(out, TIMING_FILE))
+
+
+def read_timing_file(path: str | os.PathLike) -> dict[str, dict[str, str]]:
+    """Returns the lines of a timing.csv by row; empty if there is no such file."""
     if not os.path.isfile(path):
         return {}
     with open(path, encoding="utf-8", newline="") as file:

@@ -102,7 +102,9 @@ def _add_synthesize(parser: argparse.ArgumentParser) -> None:
     add("--val", type=_positive, default=60, help="pictures (default %(default)s)")
     add("--size", type=_positive, default=128, help="pixels (default %(default)s)")
     add("--seed", type=int, default=0, help="default %(default)s")
-    add("--difficulty", choices=("easy", "hard"), default="easy")
+    add("--difficulty", choices=("easy", "hard", "sparse"), default="easy",
+        help="default easy, 1 to 8 shapes; hard has up to 14 of more sizes, sparse up "
+        "to 4 of them among many shapes of no class")  # fmt: skip
 
 
 def _positive(text: str) -> int:

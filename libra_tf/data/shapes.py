@@ -39,6 +39,7 @@ class Difficulty:
 DIFFICULTIES = {
     "easy": Difficulty(8, (12 / 128, 64 / 128), 0.1, 0.2, (0, 3), stars=False),
     "hard": Difficulty(14, (8 / 128, 96 / 128), 0.2, 0.4, (3, 8), stars=True),
+    "sparse": Difficulty(4, (8 / 128, 96 / 128), 0.2, 0.4, (8, 16), stars=True),
 }
 
 

@@ -101,9 +101,7 @@ def run_head(model: tf_keras.Model, features: Levels, boxes: tf.Tensor) -> Heads
     """Runs the (first) R-CNN head over boxes [B, N, 4]; padding gives any numbers."""
     has_area = tf.reduce_all(boxes[..., 2:] > boxes[..., :2], axis=-1, keepdims=True)
     boxes = tf.where(has_area, boxes, tf.constant(_SOME_BOX, boxes.dtype))
-    roi_features = model.roi_aligner(features, boxes)
-    logits, deltas = model.detection_head[0](roi_features, training=False)
-    return Heads(tf.cast(logits, tf.float32), tf.cast(deltas, tf.float32))
+    return Heads(*model.look_at(features, boxes))
 
 
 def rcnn_errors(

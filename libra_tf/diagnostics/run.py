@@ -17,6 +17,7 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import load_run
 from libra_tf.inference.checkpoint import RunCheckpoint, find_checkpoint
+from libra_tf.tasks.input_order import one_by_one
 from libra_tf.tasks.restore import checkpoint_path, restore_all
 
 # All candidates of an image go through the head at once.
@@ -114,10 +115,5 @@ def _choose_images(params: Any, images: int, seed: int) -> None:
 
 def _batches(task: Any, params: Any, images: int, seed: int) -> tf.data.Dataset:
     tf_keras.utils.set_random_seed(seed)
-    dataset = task.build_inputs(params.task.train_data)
-    options = tf.data.Options()
-    # Augmentation draws from one state: only one image at a time draws in order.
-    options.threading.private_threadpool_size = 1
-    options.deterministic = True
-    size = params.task.train_data.global_batch_size
-    return dataset.with_options(options).take(images // size)
+    dataset = one_by_one(task.build_inputs(params.task.train_data))
+    return dataset.take(images // params.task.train_data.global_batch_size)

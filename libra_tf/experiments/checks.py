@@ -13,9 +13,10 @@ from official.vision.modeling.backbones.resnet import RESNET_SPECS
 
 from libra_tf.errors import UserError
 from libra_tf.experiments import loss_config, model_config
-from libra_tf.experiments.method_checks import check_methods, sampling_rule
+from libra_tf.experiments.method_checks import check_methods
 from libra_tf.experiments.ranges import one_of, positive
 from libra_tf.experiments.reference_checks import check_forms
+from libra_tf.experiments.sampling_rule import sampling_rule
 
 BEST_METRICS = ("AP", "AP50", "AP75")  # the evaluator always gives these
 PRECISIONS = (None, "float32", "float16", "bfloat16")

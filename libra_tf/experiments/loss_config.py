@@ -6,6 +6,7 @@ Every field added here defaults to Model Garden's own loss.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from official.modeling import hyperparams
 from official.vision.configs import maskrcnn as tfm_maskrcnn
@@ -75,7 +76,7 @@ class DistributionalRanking(hyperparams.Config):
     """
 
     positive_temperature: float = 1.0
-    negative_temperature: float = 0.07982356
+    negative_temperature: float = 0.1 / math.log(3.5)
     smoothing: float = 6.0
     scale: float = 4.0
     margin: float = 0.5

@@ -13,6 +13,9 @@ from libra_tf.experiments.saved import load_run
 from libra_tf.tasks.restore import checkpoint_path
 
 BEST = "best_ckpt"
+# Model Garden's, written at each evaluation of a run with `optimizer_config.ema`; what
+# was evaluated are the averages, while `ckpt-N` holds the weights as they are.
+AVERAGES = "ema_checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,20 +30,20 @@ def find_checkpoint(path: str, *, newest: bool = False) -> RunCheckpoint:
     """Finds a checkpoint and its params.yaml.
 
     Args:
-      path: the folder of a run (its best checkpoint if it has one, else the newest), a
-        folder of checkpoints in it, or a checkpoint prefix such as "run/ckpt-800".
+      path: the folder of a run (its best checkpoint if it has one, else the newest;
+        of a run with averaged weights, the newest averages), a folder of checkpoints
+        in it, or a checkpoint prefix such as "run/ckpt-800".
       newest: take the newest of a run even if there is a best one.
 
     Raises:
       UserError: there is no checkpoint or no params.yaml.
     """
     path = path.removesuffix(".index").rstrip("/") or path
-    best = os.path.join(path, BEST)
-    if os.path.isdir(path):
-        has_best = not newest and tf.train.latest_checkpoint(best)
-        prefix = checkpoint_path(best if has_best else path)
-    else:
-        prefix = checkpoint_path(path)
+    preferred = [AVERAGES] if newest else [BEST, AVERAGES]
+    folders = [os.path.join(path, name) for name in preferred]
+    prefix = checkpoint_path(
+        next((f for f in folders if tf.train.latest_checkpoint(f)), path)
+    )
     # Absolute, so that "." has a folder above it.
     folder = os.path.dirname(prefix if "://" in prefix else os.path.abspath(prefix))
     for candidate in (folder, os.path.dirname(folder)):

@@ -3,7 +3,9 @@
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.layers.non_local import NonLocalBlock, seeded
+from libra_tf.layers.initial_weights import seeded
+from libra_tf.layers.levels import common_channels, sorted_levels
+from libra_tf.layers.non_local import NonLocalBlock
 from libra_tf.ops.resize import Size, adaptive_max_pool, nearest_resize, spatial_size
 
 REFINEMENTS = (None, "conv", "non_local")
@@ -149,26 +151,3 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         if int(level) < self.refine_level:
             return nearest_resize(integrated, spatial_size(feature))
         return adaptive_max_pool(integrated, spatial_size(feature))
-
-
-def sorted_levels(levels: dict) -> list[str]:
-    """Keys in order of number: "10" comes after "9"."""
-    if not all(isinstance(level, str) and level.isdecimal() for level in levels):
-        raise ValueError(
-            f'levels must be numbers as strings ("3", "4"), got {list(levels)}'
-        )
-    if len(levels) < 2:
-        raise ValueError(f"a pyramid needs at least two levels, got {list(levels)}")
-    return sorted(levels, key=int)
-
-
-def common_channels(shapes: dict[str, tf.TensorShape]) -> int:
-    """The channels that all levels have."""
-    channels = {
-        level: tf.TensorShape(shapes[level])[-1] for level in sorted_levels(shapes)
-    }
-    if None in channels.values() or len(set(channels.values())) != 1:
-        raise ValueError(
-            f"all levels must have the same known channels, got {channels}"
-        )
-    return next(iter(channels.values()))

@@ -1,9 +1,9 @@
 """Non-local block: every position attends to every other."""
 
-import random
-
 import tensorflow as tf
 import tf_keras
+
+from libra_tf.layers.initial_weights import seeded
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -111,36 +111,6 @@ class NonLocalBlock(tf_keras.layers.Layer):
     def _embedding_initializer() -> tf_keras.initializers.Initializer:
         """N(0, 0.01), a fresh one for each kernel so that they differ."""
         return tf_keras.initializers.RandomNormal(stddev=0.01)
-
-
-def seeded(
-    initializer: str | tf_keras.initializers.Initializer, seed: int | None, name: str
-) -> tf_keras.initializers.Initializer:
-    """The initializer, drawing from `seed` and `name` alone.
-
-    Keras takes the seed of every kernel from one global stream, so that an added layer
-    changes all that are created after it.
-
-    Args:
-        initializer: anything that `tf_keras.initializers.get` takes.
-        seed: None leaves it as it is. So does a seed, or no randomness, of its own.
-        name: of the kernel, unique among those with the same seed.
-    """
-    initializer = tf_keras.initializers.get(initializer)
-    if seed is None or not isinstance(initializer, tf_keras.initializers.Initializer):
-        return initializer
-    config = initializer.get_config()
-    if config.get("seed", seed) is not None:
-        return initializer
-    return initializer.from_config({**config, "seed": derived_seed(seed, name)})
-
-
-def derived_seed(seed: int | None, name: str) -> int | None:
-    """A seed of its own for each name; None stays None.
-
-    With seed + 1, seed + 2, ... neighbouring seeds would share kernels.
-    """
-    return None if seed is None else random.Random(f"{seed}/{name}").getrandbits(31)
 
 
 def _build(conv: tf_keras.layers.Conv2D, input_shape: tf.TensorShape) -> None:

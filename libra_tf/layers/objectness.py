@@ -7,9 +7,10 @@ import math
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.layers.non_local import seeded
+from libra_tf.layers.initial_weights import seeded
 
 # chenjoya/resobj: an object with probability 0.001, for each of the two predictors.
+# Their logits are added, so that the score starts at 1e-6.
 OBJECTNESS_BIAS = -math.log(999)
 KERNEL_SIZE = 3
 _PREDICTOR_STDDEV = 0.01

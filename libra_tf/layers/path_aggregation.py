@@ -5,8 +5,8 @@ import itertools
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.layers.balanced_feature_pyramid import common_channels, sorted_levels
-from libra_tf.layers.non_local import seeded
+from libra_tf.layers.initial_weights import seeded
+from libra_tf.layers.levels import common_channels, sorted_levels
 
 _KERNEL = 3
 _STRIDE = 2

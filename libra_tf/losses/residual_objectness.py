@@ -5,7 +5,6 @@ Shape shorthand in this module:
     C: foreground classes.
 """
 
-import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -18,11 +17,6 @@ CLASS_DIVISOR = 10.0
 # Moving average of the positives of a step, and what it starts from.
 MOMENTUM = 0.9
 INITIAL_EXPECTED_POSITIVES = 100.0
-
-# Prior of each of the two predictors (objectness and its residual). Their logits are
-# added, so that the score starts at sigmoid(2 * INITIAL_BIAS) = 1e-6.
-INITIAL_PRIOR = 0.001
-INITIAL_BIAS = -math.log((1.0 - INITIAL_PRIOR) / INITIAL_PRIOR)
 
 
 class ResidualObjectnessLosses(NamedTuple):

@@ -10,7 +10,7 @@ import tf_keras
 from official.vision.modeling import maskrcnn_model
 from official.vision.modeling.heads import dense_prediction_heads, instance_heads
 
-from libra_tf.layers.non_local import derived_seed
+from libra_tf.layers.initial_weights import derived_seed
 from libra_tf.layers.objectness import ResidualObjectness
 from libra_tf.losses.residual_objectness import joint_softmax_logits
 

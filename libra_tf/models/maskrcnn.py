@@ -13,7 +13,7 @@ from official.vision.modeling import factory, maskrcnn_model
 from official.vision.ops import box_ops
 
 from libra_tf.experiments import model_config
-from libra_tf.experiments.method_checks import sampling_rule
+from libra_tf.experiments.sampling_rule import sampling_rule
 from libra_tf.models.anchors import batch_anchors
 from libra_tf.models.backbone import freeze_stages
 from libra_tf.models.heads import (
@@ -111,14 +111,28 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
           `MinedRoIs`.
         """
         candidates = tf.stop_gradient(candidates)
-        roi_features = self.roi_aligner(features, candidates)
-        logits, deltas = self.detection_head[stage](roi_features, training=False)
-        logits, deltas = (
-            tf.stop_gradient(tf.cast(x, tf.float32)) for x in (logits, deltas)
-        )
+        logits, deltas = self.look_at(features, candidates, stage=stage)
         best = deltas_of_class(deltas, best_foreground(logits)[0])
         boxes = decode_deltas(best, candidates, weights=regression_weights)
         return MinedRoIs(logits, boxes)
+
+    def look_at(
+        self, features: Mapping[str, tf.Tensor], boxes: tf.Tensor, *, stage: int = 0
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns a head's class logits and deltas of boxes; see `mine`.
+
+        Args:
+          features: {level: [B, H, W, channels]}, of the decoder.
+          boxes: [B, N, 4], with an area, in pixels of the input.
+          stage: which head of a cascade.
+
+        Returns:
+          `float32` [B, N, C] and [B, N, 4C], without gradient.
+        """
+        roi_features = self.roi_aligner(features, boxes)
+        outputs = self.detection_head[stage](roi_features, training=False)
+        logits, deltas = (tf.stop_gradient(tf.cast(x, tf.float32)) for x in outputs)
+        return logits, deltas
 
     def _features_to_mask_outputs(self, features, rois, roi_classes):
         # Rows that no candidate filled have class -1, which cannot be gathered; they

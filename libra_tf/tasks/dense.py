@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from official.vision.losses import loss_utils
 
+from libra_tf.tasks.importance import unique_over_batch
+
 INSTANCE = "instance"  # name of the label that tells the objects of an image apart
 
 
@@ -90,10 +92,7 @@ def _instances(labels: Mapping[str, Any]) -> tf.Tensor | None:
     if INSTANCE not in targets:
         return None
     numbers = loss_utils.multi_level_flatten(targets[INSTANCE], last_dim=None)
-    numbers = tf.cast(numbers, tf.int32)
-    # Unique over the batch: below `most` in every image.
-    most = tf.reduce_max(numbers) + 1
-    return numbers + most * tf.range(tf.shape(numbers)[0])[:, tf.newaxis]
+    return unique_over_batch(tf.cast(numbers, tf.int32))
 
 
 def _level_sizes(box_outputs: Mapping[str, tf.Tensor]) -> list[int]:

@@ -9,8 +9,8 @@ import tensorflow as tf
 from libra_tf.experiments import loss_config
 from libra_tf.losses.carl import carl
 from libra_tf.losses.importance import isr_positive_weights
-from libra_tf.ops.boxes import decode_deltas, paired_iou
 from libra_tf.tasks.dense import Dense
+from libra_tf.tasks.importance import flat, iou_of_deltas
 
 
 def isr_weights(
@@ -29,22 +29,14 @@ def isr_weights(
       config: settings.
       box_coder_weights: by which the deltas are multiplied, see `decode_deltas`.
     """
-    # Decoded from a unit box: the IoU of two boxes decoded from the same anchor is
-    # the same for every anchor.
-    unit = tf.broadcast_to(tf.constant([0.0, 0.0, 1.0, 1.0]), tf.shape(dense.boxes))
-    predicted, wanted = (
-        decode_deltas(deltas, unit, weights=box_coder_weights)
-        for deltas in (dense.boxes, dense.box_targets)
-    )
-    # -1 is for boxes at negative coordinates, which mean nothing here.
-    iou = tf.maximum(paired_iou(predicted, wanted), 0.0)
+    iou = iou_of_deltas(dense.boxes, dense.box_targets, box_coder_weights)
     importance = isr_positive_weights(
-        _flat(iou),
-        _flat(dense.classes),
-        _flat(dense.instances),
-        _flat(dense.positive),
-        _flat(values),
-        _flat(weights),
+        flat(iou),
+        flat(dense.classes),
+        flat(dense.instances),
+        flat(dense.positive),
+        flat(values),
+        flat(weights),
         k=config.k,
         bias=config.bias,
     )
@@ -58,14 +50,10 @@ def carl_sum(
     classes = tf.maximum(dense.classes, 0)
     own = tf.gather(tf.sigmoid(dense.logits), classes, batch_dims=2)
     values = carl(
-        _flat(own),
-        _flat(tf.reduce_sum(errors, axis=-1)),
-        _flat(dense.positive),
+        flat(own),
+        flat(tf.reduce_sum(errors, axis=-1)),
+        flat(dense.positive),
         k=config.k,
         bias=config.bias,
     )
     return tf.reduce_sum(values)
-
-
-def _flat(x: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(x, [-1])

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from libra_tf.data.atomic import write_text
+from libra_tf.data.progress import Progress
 from libra_tf.errors import UserError
 from libra_tf.losses.guided import optimal_bias
 
@@ -108,10 +109,13 @@ def measure_prior(dataset: tf.data.Dataset, params: Any, count: CountFn) -> Anch
     num_records = int(records.reduce(0, lambda n, _: n + 1))
     # Added up in float64: the anchors of a large data set are more than 2**24.
     foreground, total = 0.0, 0.0
+    progress = Progress("prior of objects, counted once", num_records)
     for _, labels in dataset.take(num_records):
         of_batch, valid = count(labels)
         foreground = foreground + of_batch.numpy().astype(np.float64)
         total += float(valid)
+        progress.step()
+    progress.finish()
     if not np.sum(foreground):
         raise UserError(
             f"task.model.prior.from_data: no anchor of {params.input_path} is an "

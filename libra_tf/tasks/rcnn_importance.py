@@ -14,9 +14,10 @@ import tensorflow as tf
 from libra_tf.experiments import loss_config
 from libra_tf.losses.carl import carl
 from libra_tf.losses.importance import isr_positive_weights
-from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS, decode_deltas, paired_iou
+from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS
 from libra_tf.ops.per_class import deltas_of_class
 from libra_tf.tasks.box_regression import Elementwise
+from libra_tf.tasks.importance import flat, iou_of_deltas, unique_over_batch
 from libra_tf.tasks.rcnn_losses import (
     rcnn_box_count,
     rcnn_box_errors,
@@ -32,14 +33,15 @@ def roi_class_weights(
     if not config.enabled:
         return weights
     positive = targets > 0
+    instances = tf.cast(outputs["matched_gt_indices"], tf.int32)
     return tf.reshape(
         isr_positive_weights(
-            _flat(_predicted_iou(outputs)),
-            tf.cast(_flat(targets), tf.int32),
-            _flat(_instance_ids(outputs["matched_gt_indices"])),
-            _flat(positive),
-            _flat(rcnn_entropies(outputs["class_outputs"], targets)),
-            _flat(weights),
+            flat(_predicted_iou(outputs)),
+            tf.cast(flat(targets), tf.int32),
+            flat(unique_over_batch(instances)),
+            flat(positive),
+            flat(rcnn_entropies(outputs["class_outputs"], targets)),
+            flat(weights),
             k=config.k,
             bias=config.bias,
         ),
@@ -71,9 +73,9 @@ def carl_loss(
         outputs["box_outputs"], targets, outputs["box_targets"], elementwise
     )
     values = carl(
-        _flat(own),
-        _flat(tf.reduce_sum(errors, axis=-1)),
-        _flat(targets > 0),
+        flat(own),
+        flat(tf.reduce_sum(errors, axis=-1)),
+        flat(targets > 0),
         k=config.k,
         bias=config.bias,
     )
@@ -82,29 +84,6 @@ def carl_loss(
 
 
 def _predicted_iou(outputs: Mapping[str, Any]) -> tf.Tensor:
-    """IoU of the predicted box of the target class with its target, [B, N].
-
-    Decoded from a unit box: deltas move and scale each axis, so the IoU of two boxes
-    decoded from the same RoI is the same for every RoI.
-    """
-    targets = outputs["class_targets"]
-    deltas = deltas_of_class(outputs["box_outputs"], targets)
-    unit = tf.broadcast_to(tf.constant([0.0, 0.0, 1.0, 1.0]), tf.shape(deltas))
-    predicted, wanted = (
-        decode_deltas(tf.cast(d, tf.float32), unit, weights=ROI_DELTA_WEIGHTS)
-        for d in (deltas, outputs["box_targets"])
-    )
-    # -1 is for boxes at negative coordinates, which mean nothing here.
-    return tf.maximum(paired_iou(predicted, wanted), 0.0)
-
-
-def _instance_ids(matched_gt_indices: tf.Tensor) -> tf.Tensor:
-    """Numbers that tell the instances of the whole batch apart, [B, N]."""
-    indices = tf.cast(matched_gt_indices, tf.int32)
-    # Indices are below this in every image; -1 marks what has no instance.
-    most = tf.reduce_max(indices) + 2
-    return indices + 1 + most * tf.range(tf.shape(indices)[0])[:, tf.newaxis]
-
-
-def _flat(x: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(x, [-1])
+    """IoU of the predicted box of the target class with its target, [B, N]."""
+    deltas = deltas_of_class(outputs["box_outputs"], outputs["class_targets"])
+    return iou_of_deltas(deltas, outputs["box_targets"], ROI_DELTA_WEIGHTS)

@@ -1,0 +1,144 @@
+"""Results as they are kept in a repository: without the paths of one machine."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from libra_tf.ablation.cells import (
+    format_difference,
+    format_ratio,
+    group,
+    markdown,
+    mean_cell,
+    metric,
+)
+from libra_tf.ablation.plan import Plan, Row
+from libra_tf.ablation.statistics import paired_difference
+from libra_tf.errors import UserError
+
+_TEXTS = ("plan", "form", "row", "commit", "date", "command", "cpu", "cores")
+_RUNS = "RUNS"
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Returns the runs of a results.csv as `results.collect` has them."""
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    results = []
+    for line in lines:
+        numbers = {k: float(v) for k, v in line.items() if v and k not in _TEXTS}
+        result = {**line, "seed": int(line["seed"]), "steps": int(line["steps"])}
+        result["peak_memory_mb"] = numbers["peak_memory_mb"]
+        results.append({**result, "metrics": numbers, "mechanism": numbers})
+    return results
+
+
+def without_paths(text: str) -> str:
+    """Returns a results.csv whose commands name no folder of this machine.
+
+    The data keep their last name, the runs are below RUNS.
+    """
+    lines = list(csv.DictReader(io.StringIO(text)))
+    if not lines:
+        raise UserError("there are no results yet; train a row first")
+    for line in lines:
+        line["command"] = _portable(line["command"])
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
+
+
+def _portable(command: str) -> str:
+    words = shlex.split(command)
+    for flag, short in (("--data", _last_name), ("--out", _below_runs)):
+        place = words.index(flag) + 1
+        words[place] = short(words[place])
+    return shlex.join(words)
+
+
+def _last_name(path: str) -> str:
+    return Path(path).name
+
+
+def _below_runs(path: str) -> str:
+    return "/".join([_RUNS, *Path(path).parts[-2:]])
+
+
+def readme_table(
+    plan: Plan,
+    rows: Sequence[Row],
+    results: Sequence[Mapping[str, Any]],
+    timing: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """Returns a short table: AP, and what was gained, here and in the papers.
+
+    Args:
+      plan: for the published numbers.
+      rows: of the table, in order; those without a run are left out.
+      results: of `read_results`.
+      timing: row to its line of timing.csv.
+    """
+    by_row = group(results)
+    published = {row.name: row.published for row in plan.rows}
+    lines = [["row", "seeds", "AP", "AP75", "AP difference", "published difference",
+              "AP75 difference", "step time"]]  # fmt: skip
+    for row in rows:
+        runs = by_row.get(row.name, {})
+        if not runs:
+            continue
+        base = by_row.get(row.baseline or "", {})
+        means = [mean_cell(runs, name) for name in ("AP", "AP75")]
+        gains = [
+            format_difference(paired_difference(metric(runs, n), metric(base, n)))
+            for n in ("AP", "AP75")
+        ]
+        there = row.published.get("AP")
+        base_there = row.published_over.get(
+            "AP", published.get(row.baseline or "", {}).get("AP")
+        )
+        known = there is not None and base_there is not None
+        gap = f"{there - base_there:+.1f}" if known else "-"
+        lines.append([row.name, str(len(runs)), *means, _with_p(gains[0]), gap,
+                      _with_p(gains[1]), format_ratio(row, timing)])  # fmt: skip
+    return markdown(lines)
+
+
+def _with_p(cells: tuple[str, str]) -> str:
+    text, p = cells
+    return text if p == "-" else f"{text} (p {p})"
+
+
+def replace_table(readme: str, name: str, table: str) -> str:
+    """Returns a text with the table between the marks of `name` replaced.
+
+    Raises:
+      UserError: the marks are not there.
+    """
+    start, end = f"<!-- results: {name} -->\n", "<!-- end of results -->"
+    pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(readme):
+        raise UserError(f"README.md: no line {start.strip()!r} before {end!r}")
+    return pattern.sub(lambda _: f"{start}\n{table}\n\n{end}", readme, count=1)
+
+
+def tables(
+    plan: Plan,
+    results: Sequence[Mapping[str, Any]],
+    timing: Mapping[str, Mapping[str, Any]],
+) -> dict[str, str]:
+    """Returns the README's tables of a plan by name: one for each group of rows."""
+    titles = list(dict.fromkeys(row.group for row in plan.rows))
+    found = {}
+    for title in titles:
+        rows = [row for row in plan.rows if row.group == title]
+        name = f"{plan.name}, {title}" if title else plan.name
+        found[name] = readme_table(plan, rows, results, timing)
+    return found
