@@ -224,3 +224,9 @@ CLASHES = [
 def test_settings_that_clash(kind, change, message):
     with pytest.raises(UserError, match=message):
         check_forms(task(kind, **change))
+
+
+def test_xla_is_refused_where_windows_have_any_size():
+    check_forms(task("retinanet"), enable_xla=True)
+    with pytest.raises(UserError, match=r"set runtime\.enable_xla to false"):
+        check_forms(task("fasterrcnn"), enable_xla=True)

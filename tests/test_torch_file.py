@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from torch_files import (
     Call,
+    Persistent,
     Raw,
     Tensor,
     ordered,
@@ -212,7 +213,8 @@ def test_a_plain_pickle_is_no_checkpoint(tmp_path):
     path = tmp_path / "x.pth"
     path.write_bytes(pickle.dumps({"a": 1}))
     assert refused(path) == (
-        "not a readable PyTorch file: it starts as a pickle of something else"
+        "not a readable PyTorch file: it starts as a pickle of something else; give a "
+        "file that `torch.save` wrote, whole"
     )
 
 
@@ -297,7 +299,26 @@ def test_a_tensor_outside_of_its_storage(tmp_path, write, tensor, problem):
     ],
 )
 def test_a_tensor_of_impossible_sizes(tmp_path, write, tensor):
-    assert "a tensor of shape" in refused(write(tmp_path / "x.pth", {"a": tensor}))
+    text = refused(write(tmp_path / "x.pth", {"a": tensor}))
+    assert "not a readable PyTorch file" in text
+    assert "a tensor " in text
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Raw(b")" + b"2\x86" * 60),  # as long as 2**60 when shown
+        Raw(b")" + b"\x85" * 200_000),  # deeper than Python's stack
+        Raw(b"(" + b"K\x01" * 70 + b"t"),
+        Raw(b"]"),
+    ],
+    ids=["wide", "deep", "many", "list"],
+)
+def test_shapes_that_cannot_be_shown(tmp_path, write, shape):
+    kind = Raw(b"ctorch\nFloatStorage\n")
+    stored = Persistent(("storage", kind, "0", "cpu", 1))
+    call = Call("torch._utils._rebuild_tensor_v2", (stored, 0, shape, (1,), False))
+    assert "not a readable" in refused(write(tmp_path / "x.pth", {"a": call}))
 
 
 def test_a_storage_of_another_size(tmp_path, write):
@@ -407,14 +428,20 @@ def test_an_encrypted_record(tmp_path):
 
 def test_no_state_dict(tmp_path, write):
     text = refused(write(tmp_path / "x.pth", {"epoch": 1, "optimizer": {}}))
-    assert text == "no state_dict in it; it holds epoch, optimizer"
+    assert text == "no state_dict in it; it holds 'epoch', 'optimizer'"
     assert refused(write(tmp_path / "y.pth", [1, 2])) == "holds a list, no state_dict"
     assert "it holds nothing" in refused(write(tmp_path / "z.pth", {}))
 
 
 def test_a_key_that_is_no_text(tmp_path, write):
     text = refused(write(tmp_path / "x.pth", {"a": ARRAY, 3: ARRAY}))
-    assert text == "the state_dict has a key that is not text"
+    assert text == "the state_dict has a key that is not plain text"
+
+
+@pytest.mark.parametrize("name", ["a\nlibra: fine", "a\x1b[2J"])
+def test_a_key_that_would_show_as_something_else(tmp_path, write, name):
+    text = refused(write(tmp_path / "x.pth", {name: ARRAY}))
+    assert text == "the state_dict has a key that is not plain text"
 
 
 @pytest.mark.parametrize(

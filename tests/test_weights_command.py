@@ -237,12 +237,36 @@ def test_all_that_does_not_fit_is_listed(tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
 
 
+def test_shapes_of_coco_heads_are_listed(tmp_path, capsys):
+    """With COCO's ids the outputs have gaps, which the file has not."""
+    weights = random_weights(detector_shapes("faster_rcnn", classes=80, **SMALL))
+    width = weights["roi_head.bbox_head.fc_reg.weight"].shape[1]
+    weights["roi_head.bbox_head.fc_cls.bias"] = np.ones(80, np.float32)
+    weights["roi_head.bbox_head.fc_reg.weight"] = np.ones((4, width), np.float32)
+    weights["roi_head.bbox_head.fc_reg.bias"] = np.ones((), np.float32)
+    path = write_zip(tmp_path / "x.pth", {"state_dict": ordered(weights)})
+    *lines, _ = refused(capsys, "import", path, "--out", tmp_path / "run")
+    start = "wrong shape: roi_head.bbox_head"
+    assert sorted(lines) == [
+        f"{start}.fc_cls.bias (80,), expected (81,)",
+        f"{start}.fc_reg.bias (), expected (320,)",
+        f"{start}.fc_reg.weight (4, {width}), expected (320, {width})",
+    ]
+
+
 def test_values_that_are_not_finite(tmp_path, capsys):
     weights = random_weights(detector_shapes("retinanet", classes=3, **SMALL))
     weights["bbox_head.retina_reg.bias"][0] = np.nan
+    weights["neck.0.fpn_convs.0.conv.bias"][1] = np.inf
+    weights["backbone.bn1.running_var"][2] = -1.0
     path = write_zip(tmp_path / "x.pth", {"state_dict": ordered(weights)})
-    (line,) = refused(capsys, "import", path, "--out", tmp_path / "run")
-    assert line.endswith("bbox_head.retina_reg.bias has values that are not finite")
+    *lines, last = refused(capsys, "import", path, "--out", tmp_path / "run")
+    assert sorted(lines) == [
+        "negative: backbone.bn1.running_var",
+        "not finite: bbox_head.retina_reg.bias",
+        "not finite: neck.0.fpn_convs.0.conv.bias",
+    ]
+    assert "has values that no detector has" in last
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
 
 

@@ -180,13 +180,34 @@ def test_one_missing_weight_of_a_layer_does_not_hide_the_architecture():
         assert told(rest) == full, name
 
 
-@pytest.mark.parametrize("refine", ["none", "conv"])
-def test_other_refinements(refine):
+def test_another_refinement():
     shapes = detector_shapes("retinanet", **TINY)
     shapes = {n: s for n, s in shapes.items() if not n.startswith("neck.1.")}
-    if refine == "conv":
-        shapes["neck.1.refine.conv.weight"] = (24, 24, 3, 3)
-    assert told(shapes).refine == refine
+    shapes["neck.1.refine.conv.weight"] = (24, 24, 3, 3)
+    assert told(shapes).refine == "conv"
+
+
+@pytest.mark.parametrize(
+    ("detector", "layers", "message"),
+    [
+        ("faster_rcnn", ["neck.1."], "no refinement"),
+        ("faster_rcnn", ["roi_head.bbox_head.shared_fcs.1."], "1 fully connected"),
+        ("retinanet", ["neck.1."], "no refinement"),
+        ("retinanet", ["bbox_head.cls_convs.3.", "bbox_head.reg_convs.3."],
+         "towers of 3 convolutions"),
+    ],
+)  # fmt: skip
+def test_missing_layers_are_no_smaller_detector(detector, layers, message):
+    shapes = detector_shapes(detector, **TINY)
+    rest = {n: s for n, s in shapes.items() if not n.startswith(tuple(layers))}
+    assert len(rest) < len(shapes)
+    assert message in refused(rest)
+
+
+def test_a_number_of_a_layer_that_is_none():
+    shapes = detector_shapes("retinanet", **TINY)
+    odd = f"backbone.layer1.{'9' * 5000}.conv1.weight"
+    assert told({**shapes, odd: (1,)}) == told(shapes)
 
 
 def test_extra_levels_on_the_output():
@@ -244,13 +265,22 @@ def test_names_of_the_classes(tmp_path):
     assert choose_class_names(2, {"CLASSES": ("a", "b")}) == {1: "a", 2: "b"}
     new = {"dataset_meta": {"classes": ["a", "b"]}, "CLASSES": ("x", "y")}
     assert choose_class_names(2, new) == {1: "a", 2: "b"}
-    for meta in ({}, {"CLASSES": ("a",)}, {"CLASSES": ("a", "a")}, {"CLASSES": "ab"}):
+    for meta in (
+        {},
+        {"CLASSES": "ab"},
+        {"CLASSES": ("a", 1)},
+        {"CLASSES": ("a", "\n")},
+    ):
         assert choose_class_names(2, meta) == {1: "class_1", 2: "class_2"}
+    coco = [*COCO_CLASSES.values()]
+    for number, names in ((2, ["a"]), (2, ["a", "a"]), (80, coco[:79])):
+        with pytest.raises(UserError, match="name them with --class-names"):
+            choose_class_names(number, {"CLASSES": names})
 
 
 def test_names_from_a_file(tmp_path):
     text = tmp_path / "names.txt"
-    text.write_text("red cell\n\nplatelet\n", encoding="utf-8")
+    text.write_text("red cell\n\nplatelet\n", encoding="utf-8-sig")
     assert choose_class_names(2, {}, text) == {1: "red cell", 2: "platelet"}
     with pytest.raises(UserError, match="has 2 classes, the detector 3"):
         choose_class_names(3, {}, text)

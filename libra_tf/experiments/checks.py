@@ -31,7 +31,7 @@ def check(params: Any) -> None:
         PRECISIONS,
     )
     _check_seams(params.task)
-    check_forms(params.task)
+    check_forms(params.task, params.runtime.enable_xla)
     check_methods(params.task)
     if isinstance(params.task, tfm_maskrcnn.MaskRCNNTask):
         _check_rcnn(params.task)

@@ -22,8 +22,13 @@ _ONE_SIZE = ("anchor", "roi_generator", "roi_aligner", "detection_generator")
 _RESIZABLE_NECKS = ("none", "balanced_feature_pyramid")
 
 
-def check_forms(task: Any) -> None:
-    """Raises `UserError` for the first setting that is wrong, or fits no other."""
+def check_forms(task: Any, enable_xla: bool = False) -> None:
+    """Raises `UserError` for the first setting that is wrong, or fits no other.
+
+    Args:
+      task: settings of the task.
+      enable_xla: whether training steps are to be compiled.
+    """
     model = task.model
     parts = _RCNN_PARTS if hasattr(model, "rpn_head") else _RETINANET_PARTS
     for part in (*parts, "canvas"):
@@ -38,6 +43,11 @@ def check_forms(task: Any) -> None:
         aligner, path = model.roi_aligner, "task.model.roi_aligner"
         positive(f"{path}.sampling_ratio", aligner.sampling_ratio, zero=True)
         positive(f"{path}.finest_scale", aligner.finest_scale)
+        if enable_xla and aligner.form == "reference":
+            raise UserError(
+                f"{path}.form is 'reference', whose windows have sizes that XLA cannot "
+                "know; set runtime.enable_xla to false"
+            )
 
 
 def _check_backbone(model: Any) -> None:

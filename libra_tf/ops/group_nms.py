@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+# Below every score, but not the lowest float: there, the GPU's kernel does not compare.
+_NOT_THERE = -1e30
+
 
 class Kept(NamedTuple):
     """What is left, best first; rows without a box hold zeros.
@@ -39,7 +42,7 @@ def group_nms(
 
     Args:
       boxes: `float32` [B, N, 4], yxyx in pixels, coordinates >= 0.
-      scores: `float32` [B, N].
+      scores: `float32` [B, N], above -1e30.
       groups: `int32` [B, N], >= 0; a box is suppressed by one of its own group only.
       valid: `bool` [B, N]; what is not valid is not there.
       iou_threshold: a box is suppressed if its IoU is larger.
@@ -63,7 +66,7 @@ def group_nms(
             scores=image[1],
             max_output_size=max_kept,
             iou_threshold=float(iou_threshold),
-            score_threshold=-float("inf"),
+            score_threshold=_NOT_THERE,
             pad_to_max_output_size=True,
         )
         return rows, count

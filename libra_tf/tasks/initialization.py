@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import tf_keras
 
 from libra_tf.errors import UserError
@@ -21,10 +23,12 @@ def image_size(model_config) -> list[int | None]:
 def require_canvas(model_config) -> None:
     """Raises `UserError` unless `input_size` tells the canvas of training."""
     if None in model_config.input_size:
+        cell = 2**model_config.max_level
+        side = math.ceil(model_config.canvas.long_side / cell) * cell
         raise UserError(
             "task.model.input_size is [null, null, 3], which is for evaluation and "
             "inference; training has one canvas: give its size, such as "
-            "[1344, 1344, 3]"
+            f"[{side}, {side}, 3]"
         )
 
 

@@ -22,6 +22,9 @@ _FASTER_RCNN, _RETINANET = "faster_rcnn", "retinanet"
 _COORDINATES = 4
 _ROI_SIZE = 7  # where the weight that tells it is missing
 _LEVELS = 5
+_NUM_FCS, _HEAD_CONVS = 2, 4
+# More digits than that are no number of a layer.
+_DIGITS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Architecture:
       extra_levels: how levels above the backbone's are made: "max_pool" without
         weights, "on_input" by convolutions of the last backbone level, or "on_output";
         a file for "on_lateral" looks the same as the last and is taken for it.
-      refine: of the balanced feature pyramid: "non_local", "conv" or "none".
+      refine: of the balanced feature pyramid: "non_local" or "conv".
       num_classes: without background.
       num_anchors: at each cell.
       rpn_channels: of the RPN's convolution; 0 for RetinaNet.
@@ -116,7 +119,8 @@ class _Reader:
 
     def count(self, pattern: str) -> int:
         """One more than the highest number that the pattern finds."""
-        numbers = (int(re.match(pattern, name)[1]) for name in self.names(pattern))
+        found = [re.match(pattern, name)[1] for name in self.names(pattern)]
+        numbers = [int(digits) for digits in found if len(digits) <= _DIGITS]
         return 1 + max(numbers, default=-1)
 
     def size(self, *places: tuple[str, int]) -> int:
@@ -205,9 +209,14 @@ def _neck(reader: _Reader, detector: str) -> dict[str, int | str]:
             f"its FPN has {convs} output convolutions, a Libra detector's "
             f"{' or '.join(map(str, allowed))}"
         )
-    refine = "non_local" if reader.names(r"neck\.1\.refine\.\w+\.conv\.") else "none"
+    refine = "non_local"
     if reader.names(r"neck\.1\.refine\.conv\."):
         refine = "conv"
+    elif not reader.names(r"neck\.1\.refine\.\w+\.conv\."):
+        raise reader.refuse(
+            "its balanced feature pyramid has no refinement (neck.1.refine); a Libra "
+            "detector's has"
+        )
     return {"fpn_channels": channels, "extra_levels": extra_levels, "refine": refine}
 
 
@@ -215,6 +224,11 @@ def _faster_rcnn(reader: _Reader, channels: int) -> dict[str, int]:
     head = "roi_head.bbox_head"
     deltas = reader.outputs("rpn_head.rpn_reg")
     num_fcs = reader.count(r"roi_head\.bbox_head\.shared_fcs\.(\d+)\.")
+    if num_fcs != _NUM_FCS:
+        raise reader.refuse(
+            f"its R-CNN head has {num_fcs} fully connected layers (shared_fcs), a "
+            f"Libra detector's {_NUM_FCS}"
+        )
     fc_channels = reader.outputs(f"{head}.shared_fcs.0")
     roi_size = _ROI_SIZE
     first = f"{head}.shared_fcs.0.weight"
@@ -238,8 +252,11 @@ def _faster_rcnn(reader: _Reader, channels: int) -> dict[str, int]:
 
 def _retinanet(reader: _Reader, channels: int) -> dict[str, int]:
     convs = [reader.count(rf"bbox_head\.{t}_convs\.(\d+)\.") for t in ("cls", "reg")]
-    if not max(convs):
-        raise reader.refuse("its head has no convolutions, cls_convs and reg_convs")
+    if max(convs) != _HEAD_CONVS:
+        raise reader.refuse(
+            f"its head has towers of {max(convs)} convolutions (cls_convs, reg_convs), "
+            f"a Libra detector's of {_HEAD_CONVS}"
+        )
     deltas = reader.outputs("bbox_head.retina_reg")
     anchors = reader.divide("bbox_head.retina_reg", deltas, _COORDINATES)
     scores = reader.outputs("bbox_head.retina_cls")

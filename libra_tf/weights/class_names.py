@@ -47,21 +47,25 @@ def choose_class_names(
                 f"{path}: has {len(names)} classes, the detector {num_classes}"
             )
         return names
-    saved = _saved_names(meta, num_classes)
+    saved = _saved_names(meta)
+    if saved is not None and (len(set(saved)), len(saved)) != (num_classes,) * 2:
+        raise UserError(
+            f"the checkpoint names {len(saved)} classes, {len(set(saved))} different "
+            f"ones, but the detector has {num_classes}; name them with --class-names"
+        )
     if num_classes == len(COCO_CLASSES) and saved in (None, [*COCO_CLASSES.values()]):
         return dict(COCO_CLASSES)
     saved = saved or [f"class_{i}" for i in range(1, num_classes + 1)]
     return dict(enumerate(saved, start=1))
 
 
-def _saved_names(meta: Mapping[str, Any], num_classes: int) -> list[str] | None:
+def _saved_names(meta: Mapping[str, Any]) -> list[str] | None:
     inner = meta.get("dataset_meta")  # mmdetection 3
     for source in (inner if isinstance(inner, dict) else {}, meta):
         for key in ("CLASSES", "classes"):
             names = source.get(key)
             names = list(names) if isinstance(names, tuple | list) else []
-            different = {name for name in names if isinstance(name, str) and name}
-            if len(different) == len(names) == num_classes:
+            if names and all(isinstance(n, str) and n.isprintable() for n in names):
                 return names
     return None
 
@@ -85,14 +89,27 @@ def read_class_names(path: str | os.PathLike) -> dict[int, str]:
         names = {c.id: c.name for c in read_categories(content, path)}
         return {raw["id"]: names[raw["id"]] for raw in content["categories"]}
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             names = [line.strip() for line in file]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error})") from error
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UserError(f"{path}: cannot be read as text: {why}") from error
     names = [name for name in names if name]
     if not names or len(set(names)) != len(names):
         raise UserError(f"{path}: give one name a line, each once")
     return dict(enumerate(names, start=1))
+
+
+def shape_in_file(
+    name: str, shape: tuple[int, ...], class_ids: Sequence[int]
+) -> tuple[int, ...]:
+    """Returns the shape that `place_classes` makes `shape` of."""
+    classes, highest = len(class_ids), max(class_ids, default=0)
+    if name.startswith(_ROI_CLASSES):
+        return (shape[0] - highest + classes, *shape[1:])
+    if name.startswith((_ROI_DELTAS, _DENSE_CLASSES)) and highest:
+        return (shape[0] // highest * classes, *shape[1:])
+    return shape
 
 
 def place_classes(name: str, array: np.ndarray, class_ids: Sequence[int]) -> np.ndarray:

@@ -21,6 +21,7 @@ _DAMAGE = (
     EOFError,
     LookupError,
     MemoryError,
+    RecursionError,
     TypeError,
     ValueError,
     struct.error,
@@ -187,6 +188,8 @@ class _Machine:
 
     def do_stack_global(self, _):
         module, name = self._last(2)
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise PickleError("the name of a class is no text")
         self.stack[-2:] = [Global(f"{module} {name}")]
 
     def do_reduce(self, _):

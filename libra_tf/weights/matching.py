@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from libra_tf.errors import UserError
-from libra_tf.weights.class_names import place_classes
+from libra_tf.weights.class_names import place_classes, shape_in_file
 from libra_tf.weights.layout import Slot
 from libra_tf.weights.state_dict import StateDict
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _SHOWN = 3
+_VARIANCE = ".running_var"
 
 
 class MismatchError(UserError):
@@ -70,12 +71,11 @@ def match_weights(
             continue
         name = names[ours]
         tensor = state.tensors[name]
-        # Only its shape matters here.
-        placed = place_classes(ours, np.broadcast_to(0.0, tensor.shape), class_ids)
+        wanted = shape_in_file(ours, tuple(slot.shape), class_ids)
         if tensor.type_name not in _FLOATS:
             lines.append(f"wrong type: {name} is {tensor.type_name}")
-        elif placed.shape != tuple(slot.shape):
-            lines.append(f"wrong shape: {name} {tensor.shape}, expected {slot.shape}")
+        elif tensor.shape != wanted:
+            lines.append(f"wrong shape: {name} {tensor.shape}, expected {wanted}")
         else:
             matches.append(Match(name, tensor.shape, ours, slot))
     if lines:
@@ -89,13 +89,17 @@ def assign_weights(
     """Sets the variables, one after the other; see `match_weights`.
 
     Raises:
-      UserError: a weight cannot be read, or is not finite.
+      MismatchError: weights are not finite, or variances negative; all are listed.
+      UserError: a weight cannot be read.
     """
+    lines = []
     for match in matches:
         array = state.array(match.name).astype(np.float32, copy=False)
         if not np.isfinite(array).all():
-            raise UserError(
-                f"{state.path}: {match.name} has values that are not finite"
-            )
+            lines.append(f"not finite: {match.name}")
+        elif match.ours.endswith(_VARIANCE) and (array < 0).any():
+            lines.append(f"negative: {match.name}")
         array = place_classes(match.ours, array, class_ids)
         match.slot.variable.assign(match.slot.transform(array))
+    if lines:
+        raise MismatchError(f"{state.path}: has values that no detector has", lines)

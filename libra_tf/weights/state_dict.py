@@ -65,7 +65,8 @@ def _tensors(file: TorchFile) -> dict[str, StoredTensor]:
     found = next((content[k] for k in WRAPPERS if _has_tensors(content.get(k))), None)
     found = content if found is None else found
     if not _has_tensors(found):
-        keys = ", ".join(str(key) for key in list(content)[:5]) or "nothing"
+        keys = [ascii(key) for key in content if isinstance(key, str)]
+        keys = ", ".join(keys[:5]) or "nothing"
         raise UserError(f"{file.path}: no state_dict in it; it holds {keys}")
     for name, value in found.items():
         _check(file, name, value)
@@ -79,8 +80,8 @@ def _has_tensors(value: Any) -> bool:
 
 
 def _check(file: TorchFile, name: Any, value: Any) -> None:
-    if not isinstance(name, str):
-        raise UserError(f"{file.path}: the state_dict has a key that is not text")
+    if not isinstance(name, str) or not name.isprintable():
+        raise UserError(f"{file.path}: the state_dict has a key that is not plain text")
     if not isinstance(value, StoredTensor):
         kind = value.name if isinstance(value, Inert) else type(value).__name__
         raise UserError(f"{file.path}: {name} is a {kind}, not a plain tensor")

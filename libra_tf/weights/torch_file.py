@@ -93,7 +93,10 @@ def open_torch_file(path: str | os.PathLike) -> TorchFile:
         container = _Zip(path, data) if data[:2] == b"PK" else _Stream(data)
         return TorchFile(path, container.content, container)
     except (ArchiveError, PickleError) as error:
-        raise UserError(f"{path}: not a readable PyTorch file: {error}") from error
+        raise UserError(
+            f"{path}: not a readable PyTorch file: {error}; give a file that "
+            "`torch.save` wrote, whole"
+        ) from error
 
 
 class _Zip:
@@ -149,10 +152,11 @@ class _Stream:
     def _find(self, keys: Any) -> dict[str, int]:
         """The position of each storage's first byte."""
         known = sorted(self._storages)
-        if not isinstance(keys, list) or sorted(map(str, keys)) != known:
+        is_list = isinstance(keys, list) and all(isinstance(k, str) for k in keys)
+        if not is_list or sorted(keys) != known:
             raise PickleError("its list of storages does not fit its content")
         places, position = {}, self._data.tell()
-        for key in map(str, keys):
+        for key in keys:
             storage = self._storages[key]
             if position + _SIZE.size > len(self._data):
                 raise PickleError(f"it ends before storage {key}")

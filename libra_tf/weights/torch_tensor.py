@@ -28,6 +28,7 @@ STORAGES = {
 
 # More than a file holds, and few enough that numpy can count the bytes.
 MAX_SIZE = 2**48
+MAX_AXES = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +125,15 @@ def rebuild_tensor(
     """What stands for `torch._utils._rebuild_tensor_v2`."""
     if not isinstance(storage, Storage):
         raise PickleError("a tensor without storage")
+    sizes = (shape, stride)
+    # No value is shown: it may be nested without end.
+    if not all(isinstance(x, tuple) and len(x) <= MAX_AXES for x in sizes):
+        raise PickleError("a tensor whose shape and stride are no sizes")
     numbers = (offset, *shape, *stride)
     if len(shape) != len(stride) or not all(_is_size(n) for n in numbers):
-        raise PickleError(f"a tensor of shape {shape} and stride {stride} at {offset}")
+        raise PickleError("a tensor whose shape, stride and offset do not fit")
+    if math.prod(max(n, 1) for n in shape) >= MAX_SIZE:
+        raise PickleError("a tensor of more numbers than a file can have")
     return StoredTensor(storage, offset, tuple(shape), tuple(stride))
 
 
