@@ -1,5 +1,6 @@
 """Shared fixtures and the `--slow` switch."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,3 +23,11 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def free_memory(request):
+    """Frees detectors and compiled steps, which hold each other in cycles."""
+    yield
+    if "slow" in request.keywords:
+        gc.collect()
