@@ -13,7 +13,9 @@ from test_group_nms import by_loops
 from libra_tf.errors import UserError
 from libra_tf.experiments.published import published_model
 from libra_tf.experiments.reference_checks import check_forms
+from libra_tf.experiments.reference_config import DEPTHS
 from libra_tf.experiments.saved import override
+from libra_tf.layers.torch_resnet import STAGE_BLOCKS
 from libra_tf.models.reference_detections import (
     ReferenceDenseDetectionGenerator,
     ReferenceDetectionGenerator,
@@ -230,3 +232,7 @@ def test_xla_is_refused_where_windows_have_any_size():
     check_forms(task("retinanet"), enable_xla=True)
     with pytest.raises(UserError, match=r"set runtime\.enable_xla to false"):
         check_forms(task("fasterrcnn"), enable_xla=True)
+
+
+def test_depths_that_can_be_set_are_those_that_can_be_built():
+    assert tuple(STAGE_BLOCKS) == DEPTHS

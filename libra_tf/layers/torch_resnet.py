@@ -8,6 +8,7 @@ import math
 import tensorflow as tf
 import tf_keras
 
+# Residual blocks of each stage, by depth (He et al., CVPR 2016, table 1).
 STAGE_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 EXPANSION = 4  # of a bottleneck: outer channels by inner ones
 FIRST_LEVEL = 2  # the first stage has stride 2**2

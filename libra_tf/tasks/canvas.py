@@ -9,13 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from official.common import dataset_fn as dataset_functions
-from official.vision.dataloaders import (
-    input_reader,
-    input_reader_factory,
-    tf_example_decoder,
-    utils,
-)
+from official.vision.dataloaders import tf_example_decoder, utils
 from official.vision.ops import box_ops
 
 from libra_tf.errors import UserError
@@ -27,6 +21,7 @@ from libra_tf.ops.keep_ratio import (
     pad_to_multiple,
     resize_bytes,
 )
+from libra_tf.tasks.reading import read_records
 
 
 def has_own_canvas(model_config: Any) -> bool:
@@ -87,14 +82,12 @@ def build_canvas_inputs(
     decoder = tf_example_decoder.TfExampleDecoder(
         regenerate_source_id=params.decoder.get().regenerate_source_id
     )
-    reader = input_reader_factory.input_reader_generator(
+    return read_records(
         params,
-        dataset_fn=dataset_functions.pick_dataset_fn(params.file_type),
-        decoder_fn=decoder.decode,
-        combine_fn=input_reader.create_combine_fn(params),
-        parser_fn=lambda data: _parse(data, task.model, params),
+        decoder.decode,
+        lambda data: _parse(data, task.model, params),
+        input_context,
     )
-    return reader.read(input_context=input_context)
 
 
 def _parse(data: dict, model: Any, params: Any) -> tuple[tf.Tensor, dict]:

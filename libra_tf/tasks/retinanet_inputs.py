@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import tensorflow as tf
-from official.common import dataset_fn
-from official.vision.dataloaders import (
-    input_reader,
-    input_reader_factory,
-    tf_example_decoder,
-)
+from official.vision.dataloaders import tf_example_decoder
 
 from libra_tf.experiments import task_config
 from libra_tf.models.anchors import anchor_settings
 from libra_tf.tasks.parsing import DenseInstanceParser, DenseParser, InstanceParser
+from libra_tf.tasks.reading import read_records
 
 
 def build_inputs(
@@ -46,17 +42,12 @@ def build_inputs(
         **own,
         **{name: getattr(parser, name) for name in _PARSER_SETTINGS},
     )
-    reader = input_reader_factory.input_reader_generator(
-        params,
-        dataset_fn=dataset_fn.pick_dataset_fn(params.file_type),
-        decoder_fn=tf_example_decoder.TfExampleDecoder(
-            regenerate_source_id=decoder.regenerate_source_id,
-            attribute_names=decoder.attribute_names,
-        ).decode,
-        combine_fn=input_reader.create_combine_fn(params),
-        parser_fn=parse.parse_fn(params.is_training),
-    )
-    return reader.read(input_context=input_context)
+    decode = tf_example_decoder.TfExampleDecoder(
+        regenerate_source_id=decoder.regenerate_source_id,
+        attribute_names=decoder.attribute_names,
+    ).decode
+    parse_one = parse.parse_fn(params.is_training)
+    return read_records(params, decode, parse_one, input_context)
 
 
 _PARSER_SETTINGS = (

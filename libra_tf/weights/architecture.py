@@ -12,12 +12,10 @@ import re
 from collections.abc import Mapping
 
 from libra_tf.errors import UserError
+from libra_tf.layers.torch_resnet import STAGE_BLOCKS
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-# Residual blocks of each stage (He et al., CVPR 2016, table 1).
-DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-_EXPANSION = 4  # a bottleneck's output over its width
 _FASTER_RCNN, _RETINANET = "faster_rcnn", "retinanet"
 _COORDINATES = 4
 _ROI_SIZE = 7  # where the weight that tells it is missing
@@ -33,7 +31,7 @@ class Architecture:
 
     Attributes:
       detector: "faster_rcnn" or "retinanet".
-      depth: of the ResNet or ResNeXt, see `DEPTHS`.
+      depth: of the ResNet or ResNeXt, see `STAGE_BLOCKS`.
       base_channels: of the stem, 64 in the published models.
       groups: of the 3x3 convolutions; 1 is a ResNet.
       width_per_group: channels of one group in the first stage (64x4d: 4).
@@ -166,9 +164,9 @@ def _backbone(reader: _Reader) -> dict[str, int]:
     blocks = tuple(
         reader.count(rf"backbone\.layer{stage}\.(\d+)\.") for stage in range(1, 5)
     )
-    depth = next((d for d, each in DEPTHS.items() if each == blocks), None)
+    depth = next((d for d, each in STAGE_BLOCKS.items() if each == blocks), None)
     if depth is None or not reader.names(r"backbone\.layer1\.\d+\.conv3\."):
-        known = ", ".join(f"ResNet-{d}" for d in DEPTHS)
+        known = ", ".join(f"ResNet-{d}" for d in STAGE_BLOCKS)
         raise reader.refuse(
             f"its backbone has {blocks} residual blocks, as none of {known} with "
             "bottlenecks"
