@@ -235,6 +235,25 @@ def test_equal_runs_are_reused(out, tmp_path):
         reuse(PLAN, "coco", [same], ["nowhere"])
 
 
+def test_a_setting_newer_than_a_run_is_equal_at_its_default(out, tmp_path):
+    go([fake(out, "base", 1, 0.5, model={"a": 1, "old": {}})], out)
+    other = str(tmp_path / "other")
+
+    def run_with(**model):
+        run = fake(other, "base", 1, 0, model={"a": 1, **model})
+        run.defaults["model"] = {"a": 0, "new": {"form": "plain", "sizes": [1, 2]}}
+        return run
+
+    assert reuse(PLAN, "coco", [run_with(new={"form": "other"})], [out]) == []
+    assert reuse(PLAN, "coco", [run_with(new={"sizes": [1, 3]})], [out]) == []
+    assert reuse(PLAN, "coco", [run_with(unknown=None)], [out]) == []
+    same = run_with(new={"form": "plain", "sizes": [1, 2]})
+    same.settings["model"]["a"] = 0
+    assert reuse(PLAN, "coco", [same], [out]) == []
+    same.settings["model"]["a"] = 1
+    assert reuse(PLAN, "coco", [same], [out]) == [same]
+
+
 def test_a_begun_run_is_not_replaced(out, tmp_path):
     go(four(out), out)
     run = fake(str(tmp_path / "other"), "base", 1, 0)

@@ -54,12 +54,21 @@ def layers(
     return files, [*texts, *_lengths(before, overrides), *overrides]
 
 
-def load(files: Sequence[str], overrides: Sequence[str], data: str) -> dict[str, Any]:
-    """Returns all settings of a row with its data set, checked, as plain values."""
+def load(
+    files: Sequence[str], overrides: Sequence[str], data: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns all settings of a row with its data set, checked, and their defaults.
+
+    Both are plain values; a default is what holds where nothing sets it, not even the
+    experiment.
+    """
     params = load_experiment(None, [find_config(f) for f in files], overrides)
     override(params, {"task": {"dataset": data}}, "--data")
     resolve(params)
-    return params.as_dict()
+    parts = (params.task, params.trainer, params.runtime)
+    names = ("task", "trainer", "runtime")
+    defaults = {n: type(p)().as_dict() for n, p in zip(names, parts, strict=True)}
+    return params.as_dict(), defaults
 
 
 def _overlay(files: Sequence[str]) -> str:

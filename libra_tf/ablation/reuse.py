@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from libra_tf.ablation.plan import Plan
 from libra_tf.ablation.runs import RESULT_FILE, SETTINGS_FILE, Run
@@ -19,7 +19,8 @@ def reuse(
     """Copies results of equal settings, the seed included; returns the runs they fit.
 
     The tables of a paper share their baseline. A copied result keeps its numbers,
-    date, commit and command, and says in `reused_from` where it was made.
+    date, commit and command, and says in `reused_from` where it was made. A setting
+    that the version which made it did not have yet is equal if it is at its default.
 
     Args:
       plan: that the runs belong to.
@@ -30,11 +31,11 @@ def reuse(
     Raises:
       UserError: a folder does not exist.
     """
-    found = _finished(folders) if folders else {}
+    found = _finished(folders)
     copied = []
     for run in runs:
-        source = found.get(_key(run.settings))
-        if source is None or run.started:
+        source = None if run.started else _find(run, found)
+        if source is None:
             continue
         result = read_json(source / RESULT_FILE)
         changed = {"plan": plan.name, "form": form, "row": run.row}
@@ -49,17 +50,34 @@ def reuse(
     return copied
 
 
-def _finished(folders: Sequence[str]) -> dict[str, Path]:
+def _finished(folders: Sequence[str]) -> dict[Path, dict[str, Any]]:
+    """Returns the settings of every finished run."""
     found = {}
     for folder in folders:
         if not os.path.isdir(folder):
             raise UserError(f"--reuse {folder}: there is no such folder")
         for path in sorted(Path(folder).resolve().rglob(RESULT_FILE)):
             if (path.parent / SETTINGS_FILE).is_file():
-                key = _key(read_json(path.parent / SETTINGS_FILE))
-                found.setdefault(key, path.parent)
+                found[path.parent] = read_json(path.parent / SETTINGS_FILE)
     return found
 
 
-def _key(settings: object) -> str:
-    return json.dumps(settings, sort_keys=True)
+def _find(run: Run, found: dict[Path, dict[str, Any]]) -> Path | None:
+    wanted = _set(run.settings, run.defaults)
+    for folder, settings in found.items():
+        if _set(settings, run.defaults) == wanted:
+            return folder
+    return None
+
+
+def _set(settings: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    """Returns what is not at its default."""
+    known = defaults if isinstance(defaults, dict) else {}
+    changed = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            if inner := _set(value, known.get(key)):
+                changed[key] = inner
+        elif key not in known or value != known[key]:
+            changed[key] = value
+    return changed

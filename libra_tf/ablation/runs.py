@@ -31,6 +31,7 @@ class Run:
       folder: where it trains.
       words: command line of `libra train`, after the interpreter.
       settings: all settings of the experiment.
+      defaults: what a setting is where nothing sets it.
     """
 
     row: str
@@ -38,6 +39,7 @@ class Run:
     folder: str
     words: tuple[str, ...]
     settings: dict[str, Any]
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -83,11 +85,11 @@ def build_runs(
     Raises:
       UserError: a row names a file or a setting that does not exist.
     """
-    made: dict[str, tuple[list[str], list[str], dict[str, Any]]] = {}
+    made: dict[str, tuple[list[str], list[str], dict[str, Any], dict[str, Any]]] = {}
     for row in rows:
         files, texts = forms.layers(plan, row, form, overrides)
         try:
-            made[row.name] = files, texts, forms.load(files, texts, data)
+            made[row.name] = files, texts, *forms.load(files, texts, data)
         except UserError as error:
             raise UserError(f"{plan.path}: row {row.name}: {error}") from error
     return [
@@ -103,6 +105,7 @@ def _run(
     files: list[str],
     texts: list[str],
     settings: dict[str, Any],
+    defaults: dict[str, Any],
     data: str,
     root: str,
 ) -> Run:
@@ -114,9 +117,13 @@ def _run(
         words += ["--set", text]
     words += ["--data", data, "--seed", str(seed), "--out", folder]
     trainer = {**settings["trainer"], "seed": seed}
-    # As read back from JSON, so that tuples and lists compare as equal.
-    plain = json.loads(json.dumps({**settings, "trainer": trainer}))
-    return Run(row, seed, folder, tuple(words), plain)
+    settings = {**settings, "trainer": trainer}
+    return Run(row, seed, folder, tuple(words), _plain(settings), _plain(defaults))
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """As read back from JSON, so that tuples and lists compare as equal."""
+    return json.loads(json.dumps(settings))
 
 
 def begin(run: Run) -> None:
