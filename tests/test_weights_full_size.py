@@ -12,7 +12,9 @@ from libra_tf.weights.coco_classes import COCO_CLASSES
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc"),
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="peak memory is read from /proc"
+    ),
 ]
 
 DETECTORS = {
