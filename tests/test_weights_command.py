@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -374,3 +375,21 @@ def test_show(small, tmp_path, capsys):
     other = write_zip(tmp_path / "y.pth", {"a": np.ones(3, np.float32)})
     assert main(["weights", "show", str(other)]) == 0
     assert "neither a Libra Faster R-CNN" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("task.init_checkpoint=there", "it will be the import itself"),
+        ("task.class_names=[a,b]", "name the classes by --class-names"),
+        ("task.model.neck.refine_level=9", "the pyramid has the levels 2 to 6"),
+        ("task.losses.box.type=l3", "task.losses.box.type"),
+    ],
+)
+def test_a_setting_that_an_import_cannot_have_is_refused(setting, message, tmp_path):
+    weights = random_weights(detector_shapes("faster_rcnn", classes=3, **SMALL))
+    path = write_stream(tmp_path / "x.pth", {"state_dict": ordered(weights)})
+    names = tmp_path / "names.txt"
+    names.write_text("a\nb\nc\n")
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_published(path, names, [setting])

@@ -30,7 +30,7 @@ def check(params: Any) -> None:
         params.runtime.mixed_precision_dtype,
         PRECISIONS,
     )
-    _check_seams(params.task)
+    check_seams(params.task)
     check_forms(params.task, params.runtime.enable_xla)
     check_methods(params.task)
     if isinstance(params.task, tfm_maskrcnn.MaskRCNNTask):
@@ -41,7 +41,8 @@ def check(params: Any) -> None:
     _check_best_metric(params)
 
 
-def _check_seams(task: Any) -> None:
+def check_seams(task: Any) -> None:
+    """Raises `UserError` for the first contradiction in neck, anchors and losses."""
     neck, losses = task.model.neck, task.losses
     if task.model.min_level > task.model.max_level:
         raise UserError(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from libra_tf.errors import UserError
+from libra_tf.experiments.checks import check_seams
 from libra_tf.experiments.field_types import check_types
 from libra_tf.experiments.reference_checks import check_forms
 from libra_tf.experiments.saved import override, parse_override
@@ -85,11 +86,21 @@ def read_published(
     _check_statistics(state)
     classes = choose_class_names(architecture.num_classes, state.meta, class_names)
     params = experiment_for(architecture, classes)
-    for text in overrides:
+    _override(params, overrides)
+    return PublishedDetector(state, names, architecture, classes, params, digest)
+
+
+def _override(params: Any, texts: Sequence[str]) -> None:
+    start, names = params.task.init_checkpoint, list(params.task.class_names)
+    for text in texts:
         override(params, parse_override(text), f"--set {text}")
     check_types(params)
+    if params.task.init_checkpoint != start:
+        raise UserError("--set task.init_checkpoint: it will be the import itself")
+    if list(params.task.class_names) != names:
+        raise UserError("--set task.class_names: name the classes by --class-names")
+    check_seams(params.task)
     check_forms(params.task)
-    return PublishedDetector(state, names, architecture, classes, params, digest)
 
 
 def _digest(path: str) -> str:
