@@ -1,6 +1,7 @@
 """The `libra` command: verbs, help, exit codes; and `libra doctor`."""
 
 import json
+import logging
 import types
 
 import pytest
@@ -101,11 +102,18 @@ def test_the_exit_code_is_the_verbs(monkeypatch, code):
 
 
 def test_a_real_mistake(capsys, tmp_path):
-    words = ["--model", str(tmp_path), "--out", "x"]
-    assert main(["export", *words]) == 2
+    model, folder = tmp_path / "model", tmp_path / "out"
+    model.mkdir()
+    assert main(["export", "--model", str(model), "--out", str(folder)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"libra: error: {tmp_path}: no checkpoint in this folder\n"
+    assert err == f"libra: error: {model}: no checkpoint in this folder\n"
+    assert not folder.exists()
+
+
+def test_what_model_garden_does_wrong_is_not_told_to_our_users():
+    main(["config", "list"])
+    assert logging.getLogger("tensorflow").level == logging.ERROR
 
 
 def test_doctor_finds_this_installation_healthy(capsys):

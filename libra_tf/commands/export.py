@@ -30,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports; returns the exit code."""
-    import tensorflow as tf
     from absl import logging
 
     from libra_tf.data.atomic import make_folder
@@ -40,11 +39,10 @@ def run(args: argparse.Namespace) -> int:
 
     # Keras tells what it does not save.
     logging.set_verbosity(logging.ERROR)
-    tf.get_logger().setLevel("ERROR")
     if args.batch_size is not None and args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}; give a number from 1")
-    make_folder(args.out)
     found = find_checkpoint(args.model, newest=args.newest)
+    make_folder(args.out)
     found.params.lock()
     folder = export_saved_model(
         found.params, found.path, args.out, batch_size=args.batch_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -49,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     # keras-cv must find the Keras that Model Garden uses.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    # Model Garden uses what is deprecated, and Keras tells what it does not save.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     verb = next((word for word in argv if not word.startswith("-")), None)
     args = build_parser(verb).parse_args(argv)
     command = importlib.import_module(f"libra_tf.commands.{args.verb}")

@@ -60,12 +60,9 @@ def run(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace) -> int:
     if bool(args.out) == args.dry_run:
         raise UserError("give either --out DIR or --dry-run")
-    import tensorflow as tf
-
     from libra_tf.weights.matching import MismatchError
     from libra_tf.weights.published import read_published
 
-    tf.get_logger().setLevel("ERROR")  # Model Garden uses what is deprecated
     published = read_published(args.file, args.class_names, args.set)
     try:
         return (_table if args.dry_run else _write)(args, published)
