@@ -63,8 +63,8 @@ def detect_with_mmdet(name: str, folder: str, args: argparse.Namespace) -> dict:
 def detect_with_import(folder: str, image: str) -> dict:
     """The same with the checkpoint imported."""
     from libra_tf.commands.main import main as libra
-    from libra_tf.inference.images import read_rgb
     from libra_tf.inference.detector import load_detector
+    from libra_tf.inference.images import read_rgb
     from libra_tf.weights.coco_classes import COCO_CLASSES
 
     words = ["weights", "import", f"{folder}/weights.pth", "--out", f"{folder}/run"]
