@@ -7,8 +7,8 @@
 Full size, 80 classes, random weights (1000 proposals are made, but few scores pass the
 last threshold, in either program), one image at a time, through the serving graph that
 `libra predict` runs. Each detector has a process of its own, whose peak memory is told.
-`--mmdet PYTHON`, the interpreter of an environment with mmdetection 3, runs its detector
-of the same config beside, on as many threads.
+`--mmdet PYTHON`, the interpreter of an environment with mmdetection 3, runs its
+detector of the same config beside, on as many threads.
 """
 
 from __future__ import annotations
