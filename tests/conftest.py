@@ -8,12 +8,21 @@ os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
+from error_report import ErrorReport
 
 
 def pytest_addoption(parser):
     parser.addoption(
         "--slow", action="store_true", help="run the tests that train detectors"
     )
+    parser.addoption(
+        "--errors", action="store_true", help="tell the largest numeric errors"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--errors"):
+        config.pluginmanager.register(ErrorReport())
 
 
 def pytest_collection_modifyitems(config, items):
