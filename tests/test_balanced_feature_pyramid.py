@@ -97,8 +97,13 @@ def test_golden(sizes, refine, level):
     for i in range(5):
         for actual, key in ((outputs, "out"), (gradients, "grad")):
             expected = golden[f"{key}{i}"]
-            error = np.abs(actual[str(2 + i)] - expected).max()
-            assert error < 1e-5 * np.abs(expected).max(), (key, i, error)
+            np.testing.assert_allclose(
+                actual[str(2 + i)],
+                expected,
+                rtol=0,
+                atol=1e-5 * np.abs(expected).max(),
+                err_msg=f"{key}{i}",
+            )
 
 
 @pytest.mark.parametrize(
