@@ -6,7 +6,8 @@
 mmdetection builds the detector of its own config with random weights, saves it and
 detects in the photo; `libra weights import` reads the file, and the import detects in
 the same photo. Photos of a lossless format, or both decoders may differ. Tells how many
-detections agree in class and order, and the largest difference of scores and boxes.
+of mmdetection's detections are found (same class, within a pixel), how many of them at
+the same place of the list, and the largest difference of their scores and boxes.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the weights")
     args = parser.parse_args()
     print(
-        f"{'detector':24}{'detections':>11}{'ours':>6}{'agree':>7}{'score':>10}"
-        f"{'pixels':>10}"
+        f"{'detector':24}{'detections':>11}{'ours':>6}{'found':>7}{'in order':>10}"
+        f"{'score':>10}{'pixels':>10}"
     )
     for name in args.names or CONFIGS:
         with tempfile.TemporaryDirectory() as folder:
@@ -82,14 +83,18 @@ def detect_with_import(folder: str, image: str) -> dict:
 
 
 def compare(theirs: dict, ours: dict) -> str:
-    number = min(len(theirs["scores"]), len(ours["scores"]))
-    same = theirs["labels"][:number] == ours["labels"][:number]
-    same &= np.abs(theirs["bboxes"][:number] - ours["bboxes"][:number]).max(-1) < 1
-    scores = np.abs(theirs["scores"][:number] - ours["scores"][:number])[same]
-    boxes = np.abs(theirs["bboxes"][:number] - ours["bboxes"][:number])[same]
+    """Counts those of theirs that ours has too: same class, within a pixel."""
+    distance = np.abs(theirs["bboxes"][:, None] - ours["bboxes"]).max(-1)
+    other = theirs["labels"][:, None] != ours["labels"]
+    distance = np.where(other, np.inf, distance)
+    match = distance.argmin(1)
+    pixels = distance.min(1)
+    found = pixels < 1.0
+    scores = np.abs(theirs["scores"] - ours["scores"][match])[found]
+    in_order = (found & (match == np.arange(len(match)))).sum()
     return (
-        f"{len(theirs['scores']):11}{len(ours['scores']):6}{same.sum():7}"
-        f"{scores.max(initial=0):10.1e}{boxes.max(initial=0):10.1e}"
+        f"{len(theirs['scores']):11}{len(ours['scores']):6}{found.sum():7}"
+        f"{in_order:10}{scores.max(initial=0):10.1e}{pixels[found].max(initial=0):10.1e}"
     )
 
 

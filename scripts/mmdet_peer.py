@@ -26,9 +26,11 @@ CONFIGS = {
     "faster_rcnn_x101_64x4d": "libra-faster-rcnn_x101-64x4d_fpn_1x_coco",
     "retinanet_r50": "libra-retinanet_r50_fpn_1x_coco",
 }
-# Standard deviation and mean of what the last layers put out.
+# Standard deviation and mean of what the last layers put out, on the finest level. The
+# coarser levels of random weights spread more; scores of exactly 1 would be ties, which
+# any program may order as it likes.
 SPREADS = {
-    "rpn_cls": (2.0, 0.0),
+    "rpn_cls": (0.3, 0.0),
     "rpn_reg": (0.3, 0.0),
     "fc_cls": (1.5, 0.0),
     "fc_reg": (1.0, 0.0),
