@@ -84,10 +84,13 @@ def test_layers_go_in_order(data):
     )
     files, texts = layers(plan, row, "coco", [])
     assert files == ["libra/table2/1_baseline"]
-    assert load(files, texts, data)["task"]["model"]["input_size"][0] == 1024
+    settings, defaults = load(files, texts, data)
+    assert settings["task"]["model"]["input_size"][0] == 1024
+    assert defaults["task"]["model"]["neck"]["type"] == "none"
+    assert defaults.keys() < settings.keys()
     files, texts = layers(plan, row, "two_core", ["task.losses.box.beta=0.5"])
     assert files == ["libra/table2/1_baseline", "two_core/fasterrcnn"]
-    settings = load(files, texts, data)
+    settings, _ = load(files, texts, data)
     assert at(settings, "task.model.roi_sampler.num_sampled_rois") == 32
     assert at(settings, "task.losses.box.beta") == 0.5
     assert at(settings, "task.model.input_size") == at(SMALL, "task.model.input_size")
@@ -105,11 +108,11 @@ def test_values_of_a_plan_come_through_the_command_line(value):
 def test_the_schedule_is_as_long_as_the_training(data):
     plan, row = one_row()
     files, texts = layers(plan, row, "two_core", [f"{STEPS}=40"])
-    settings = load(files, texts, data)
+    settings, _ = load(files, texts, data)
     assert (at(settings, STEPS), at(settings, DECAY)) == (40, 40)
     assert at(settings, "trainer.validation_interval") == 40
     own = [f"{STEPS}=40", f"{DECAY}=80"]
-    settings = load(*layers(plan, row, "two_core", own), data)
+    settings, _ = load(*layers(plan, row, "two_core", own), data)
     assert at(settings, DECAY) == 80
     # The paper's stepwise schedule says itself where it drops.
     assert layers(plan, row, "coco", [f"{STEPS}=40"])[1] == [f"{STEPS}=40"]
@@ -171,7 +174,7 @@ def test_a_row_differs_from_its_baseline_as_in_the_paper(name, row_name, data):
     base = next(r for r in plan.rows if r.name == row.baseline)
     found = {}
     for form in ("coco", "two_core"):
-        both = [load(*layers(plan, r, form, []), data) for r in (base, row)]
+        both = [load(*layers(plan, r, form, []), data)[0] for r in (base, row)]
         found[form] = difference(*both)
     files, _ = layers(plan, row, "two_core", [])
     replaced = dict(leaves(read_yaml(find_config(files[-1])))).keys()
