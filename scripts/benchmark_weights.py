@@ -16,17 +16,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import numpy as np
-from mmdet_peer import measure, random_image
+from mmdet_peer import PEER, measure, random_image, run_process
 
-PEER = Path(__file__).with_name("mmdet_peer.py")
 _BACKBONES = {
     "r50": {"depth": 50, "groups": 1, "width_per_group": 64},
     "r101": {"depth": 101, "groups": 1, "width_per_group": 64},
@@ -67,17 +64,14 @@ def main() -> int:
     for name in names:
         tell(name, "libra_tf", [sys.executable, __file__, name, "--child"], args)
         if args.mmdet:
-            tell(name, "mmdet", [args.mmdet, str(PEER), "time", name], args)
+            tell(name, "mmdet", [args.mmdet, PEER, "time", name], args)
     return 0
 
 
 def tell(name: str, program: str, words: list[str], args: argparse.Namespace) -> None:
     """Measures in a process of its own, and prints a row."""
-    words = [*words, f"--repeats={args.repeats}"]
-    done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{name}: {done.stderr[-2000:]}")
-    row = json.loads(done.stdout.splitlines()[-1])
+    printed = run_process([*words, f"--repeats={args.repeats}"])
+    row = json.loads(printed.splitlines()[-1])
     print(
         f"{name:24}{program:>10}{row['seconds']:9.2f}{row['first']:8.1f}"
         f"{row['peak_gb']:9.2f}",

@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import io
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,9 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 import numpy as np
-from mmdet_peer import CONFIGS
-
-PEER = Path(__file__).with_name("mmdet_peer.py")
+from mmdet_peer import CONFIGS, PEER, run_process
 
 
 def main() -> int:
@@ -53,11 +50,8 @@ def main() -> int:
 
 def detect_with_mmdet(name: str, folder: str, args: argparse.Namespace) -> dict:
     """Makes the weights; returns boxes, scores and labels from 0."""
-    words = [args.mmdet, str(PEER), "detect", name, "--image", args.image]
-    words += ["--out", folder, "--seed", str(args.seed)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{name}: {done.stderr[-2000:]}")
+    words = [args.mmdet, PEER, "detect", name, "--image", args.image]
+    run_process([*words, "--out", folder, "--seed", str(args.seed)])
     return dict(np.load(f"{folder}/detections.npz"))
 
 

@@ -65,9 +65,10 @@ def load(
     params = load_experiment(None, [find_config(f) for f in files], overrides)
     override(params, {"task": {"dataset": data}}, "--data")
     resolve(params)
-    parts = (params.task, params.trainer, params.runtime)
-    names = ("task", "trainer", "runtime")
-    defaults = {n: type(p)().as_dict() for n, p in zip(names, parts, strict=True)}
+    defaults = {
+        name: type(getattr(params, name))().as_dict()
+        for name in ("task", "trainer", "runtime")
+    }
     return params.as_dict(), defaults
 
 
