@@ -24,8 +24,8 @@ from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import load_experiment
 from libra_tf.experiments.task_config import ExperimentConfig
 from libra_tf.inference.serving import INPUT_TYPES, export_saved_model
-from libra_tf.tasks.canvas import has_own_canvas
-from libra_tf.tasks.restore import checkpoint_path
+from libra_tf.inputs.padded_input import has_own_canvas
+from libra_tf.weights.restore import checkpoint_path
 
 FLAGS = tfm_export.FLAGS
 

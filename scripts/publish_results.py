@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from libra_tf.ablation.plan_reader import load_plan
-from libra_tf.ablation.published import (
+from libra_tf.ablation.readme import (
     read_results,
     replace_table,
     tables,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from libra_tf.criteria.dense_batch import INSTANCE, dense_batch
 from libra_tf.experiments.saved import get_experiment, override
-from libra_tf.tasks.dense import INSTANCE, dense_batch
 
 NUM_CLASSES = 4  # with the one that is never used
 IGNORED = -2

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from libra_tf.ablation.forms import OVERLAYS, layers, load
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.plan_reader import load_plan
 from libra_tf.ablation.runs import begin, build_runs, check_settings, find_difference
+from libra_tf.ablation.scales import OVERLAYS, layers, load
 from libra_tf.commands.main import main
 from libra_tf.errors import UserError
 from libra_tf.experiments.files import find_config, plan_files
@@ -99,7 +99,7 @@ def test_layers_go_in_order(data):
 
 @pytest.mark.parametrize("value", [1e-5, [1, 2], "x y", None, True, {}, -0.5])
 def test_values_of_a_plan_come_through_the_command_line(value):
-    from libra_tf.ablation.forms import _yaml
+    from libra_tf.ablation.scales import _yaml
     from libra_tf.experiments.saved import parse_override
 
     assert parse_override(f"a.b={_yaml(value)}") == {"a": {"b": value}}

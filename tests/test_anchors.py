@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from libra_tf.experiments import model_config
+from libra_tf.inputs.anchor_choice import anchor_chooser
+from libra_tf.inputs.labels import map_labels
 from libra_tf.samplers import limit_negatives, sample_anchors
-from libra_tf.tasks.anchors import anchor_chooser
-from libra_tf.tasks.labels import map_labels
 
 SEED = (1, 2)
 PARSER = SimpleNamespace(

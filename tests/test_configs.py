@@ -17,7 +17,7 @@ from libra_tf.experiments.saved import get_experiment, load_experiment
 from libra_tf.models.maskrcnn import build_roi_sampler
 from libra_tf.models.neck import DecoderWithNeck
 from libra_tf.samplers import RoISampler
-from libra_tf.tasks.evaluation import proposal_numbers
+from libra_tf.tasks.evaluator import proposal_numbers
 
 FILES = config_files()
 TABLES = [name for name in FILES if name.startswith("libra/table")]

@@ -1,135 +1,355 @@
-"""tasks.dense: levels joined, and who is positive, negative, ignored."""
+"""tasks.dense_losses: each choice of a config is the loss that it names."""
 
 import dense_batches as batches
 import numpy as np
 import pytest
 import tensorflow as tf
 from dense_batches import IGNORED, NUM_CLASSES
+from official.vision.tasks.retinanet import RetinaNetTask
 
-from libra_tf.tasks.dense import INSTANCE, dense_batch
+from libra_tf.criteria.dense import (
+    EXPECTED_POSITIVES,
+    DenseLosses,
+    needed_states,
+)
+from libra_tf.criteria.dense_ghm import BOX_DENSITY, CLASS_DENSITY
+from libra_tf.criteria.dense_ranking import ranking_loss
+from libra_tf.experiments.saved import get_experiment, override
+from libra_tf.layers.running_state import RunningState
+from libra_tf.losses.focal import focal
+from libra_tf.losses.ghm_c import ghm_c
+from libra_tf.losses.ghm_r import ghm_r
 
-CLASSES = [[1, -1, IGNORED, 3, -1], [-1, -1, -1, IGNORED, IGNORED]]
+CLASSES = batches.random_classes()
+POSITIVES = np.sum(CLASSES > 0)
+# Every image counts one at least, as the last one here, which has none.
+AT_LEAST_ONE = POSITIVES + 1
+INSTANCES = np.arange(CLASSES.size).reshape(CLASSES.shape) % 3
+EVERY_CLASS_LOSS = (
+    "focal",
+    "cross_entropy",
+    "ghm_c",
+    "average_precision",
+    "distributional_ranking",
+    "residual_objectness",
+)
 
 
-def test_who_is_who():
+def states_of(config):
+    return {k: RunningState(v, name=k) for k, v in needed_states(config).items()}
+
+
+def losses(dense=None, *, states=None, training=True, coder=None, **settings):
+    config = batches.settings(**settings)
+    dense = batches.dense(CLASSES, instances=INSTANCES) if dense is None else dense
+    states = states_of(config) if states is None else states
+    return DenseLosses(config, states, training, coder)(dense)
+
+
+def entropies(dense):
+    values = tf.nn.sigmoid_cross_entropy_with_logits(
+        dense.foreground_targets, dense.foreground_logits
+    )
+    return tf.reduce_sum(values, -1) * tf.cast(dense.valid, tf.float32)
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "count"), [("tfm", POSITIVES + 1), ("reference", AT_LEAST_ONE)]
+)
+def test_cross_entropy_leaves_class_zero_out(normalizer, count):
     dense = batches.dense(CLASSES)
-    assert dense.classes.numpy().tolist() == [[1, -1, -1, 3, -1], [-1] * 5]
-    classes = np.array(CLASSES)
-    np.testing.assert_array_equal(dense.positive, classes > 0)
-    np.testing.assert_array_equal(dense.valid, classes != IGNORED)
-    assert dense.level_sizes == [2, 3]
-    assert dense.instances is None
-
-
-def test_levels_are_joined_in_their_order():
-    outputs, labels = batches.batch(CLASSES, split=1)
-    dense = dense_batch(outputs, labels, NUM_CLASSES)
-    scores = outputs["cls_outputs"]
-    np.testing.assert_array_equal(dense.logits[:, :1], scores["3"][:, 0])
-    np.testing.assert_array_equal(dense.logits[:, 1:], scores["4"][:, 0])
-    np.testing.assert_array_equal(dense.foreground_logits, dense.logits[..., 1:])
-    assert dense.level_sizes == [1, 4]
-
-
-def test_several_anchors_at_a_place():
-    """Channels of Model Garden: all of the first anchor, then of the second."""
-    values = np.arange(2 * 3 * 2 * 4, dtype=np.float32).reshape(1, 2, 3, 8)
-    boxes = {"3": tf.constant(values), "4": tf.constant(values[:, :1, :1])}
-    scores = {
-        k: tf.concat([x, x], -1)[..., : 2 * NUM_CLASSES] for k, x in boxes.items()
-    }
-    zeros = {k: tf.zeros_like(x) for k, x in boxes.items()}
-    labels = {
-        "cls_targets": {
-            k: tf.ones([1, *x.shape[1:3], 2], tf.int32) for k, x in boxes.items()
-        },
-        "box_targets": zeros,
-        "cls_weights": tf.ones([1, 14]),
-        "box_weights": tf.ones([1, 14]),
-    }
-    outputs = {"cls_outputs": scores, "box_outputs": boxes}
-    dense = dense_batch(outputs, labels, NUM_CLASSES)
-    assert dense.level_sizes == [12, 2]
-    expected = np.concatenate([values.reshape(-1, 4), values[0, :1, :1].reshape(-1, 4)])
-    np.testing.assert_array_equal(dense.boxes[0], expected)
-
-
-def test_foreground_targets_and_labels():
-    dense = batches.dense(CLASSES)
-    targets = np.zeros([2, 5, 3])
-    targets[0, 0, 0] = targets[0, 3, 2] = 1
-    np.testing.assert_array_equal(dense.foreground_targets, targets)
-    targets[np.array(CLASSES) == IGNORED] = -1
-    np.testing.assert_array_equal(dense.foreground_labels, targets)
-
-
-@pytest.mark.parametrize("junk", [np.nan, np.inf])
-@pytest.mark.parametrize("where", ["box_outputs", "box_targets"])
-def test_boxes_of_what_is_not_positive_may_hold_anything(where, junk):
-    outputs, labels = batches.batch(CLASSES)
-    source = outputs if where == "box_outputs" else labels
-    negative = {"3": np.array(CLASSES)[:, :2] <= 0, "4": np.array(CLASSES)[:, 2:] <= 0}
-    source[where] = {
-        level: tf.where(negative[level][:, None, :, None], junk, value)
-        for level, value in source[where].items()
-    }
-    watched = outputs["box_outputs"]
-    with tf.GradientTape() as tape:
-        tape.watch(watched)
-        dense = dense_batch(outputs, labels, NUM_CLASSES)
-        loss = tf.reduce_sum(tf.square(dense.boxes - dense.box_targets))
-    assert np.isfinite(loss)
-    clean = batches.dense(CLASSES)
-    np.testing.assert_array_equal(dense.boxes, clean.boxes)
-    np.testing.assert_array_equal(dense.box_targets, clean.box_targets)
-    for level, gradient in tape.gradient(loss, watched).items():
-        assert np.all(np.isfinite(gradient))
-        assert not np.any(gradient[:, 0][negative[level]])
-
-
-def test_instances_are_unique_in_the_batch():
-    instances = [[0, 1, 4, 1, 0], [0, 0, 2, 2, 1], [3, 3, 3, 0, 4]]
-    classes = np.ones([3, 5], int)
-    found = batches.dense(classes, instances=instances).instances.numpy()
-    assert found.dtype == np.int32
-    pairs = {}
-    for image in range(3):
-        for anchor in range(5):
-            key = image, instances[image][anchor]
-            assert pairs.setdefault(key, found[image, anchor]) == found[image, anchor]
-    assert len(set(pairs.values())) == len(pairs) == 9
-
-
-def test_other_attributes_are_no_instances():
-    outputs, labels = batches.batch(CLASSES)
-    labels["attribute_targets"] = {"speed": labels["cls_targets"]}
-    assert INSTANCE != "speed"
-    assert dense_batch(outputs, labels, NUM_CLASSES).instances is None
-
-
-def test_bfloat16_outputs_become_float32():
-    outputs, labels = batches.batch(CLASSES)
-    half = tf.nest.map_structure(lambda x: tf.cast(x, tf.bfloat16), outputs)
-    dense = dense_batch(half, labels, NUM_CLASSES)
-    assert (dense.logits.dtype, dense.boxes.dtype) == (tf.float32, tf.float32)
-    wide = tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), half)
-    expected = dense_batch(wide, labels, NUM_CLASSES)
-    np.testing.assert_array_equal(dense.logits, expected.logits)
-    np.testing.assert_array_equal(dense.boxes, expected.boxes)
-
-
-def test_unknown_batch_size():
-    spec = tf.nest.map_structure(
-        lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), batches.batch(CLASSES)
+    found = losses(dense, normalizer=normalizer).classification
+    np.testing.assert_allclose(
+        found, tf.reduce_sum(entropies(dense)) / count, rtol=1e-5
+    )
+    other = dense._replace(logits=dense.logits + tf.constant([5.0, 0, 0, 0]))
+    np.testing.assert_array_equal(
+        losses(other, normalizer=normalizer).classification, found
     )
 
-    @tf.function(input_signature=spec)
-    def run(outputs, labels):
-        dense = dense_batch(outputs, labels, NUM_CLASSES)
-        assert dense.level_sizes == [2, 3]
-        return dense.foreground_labels, dense.boxes
 
-    expected = batches.dense(CLASSES)
-    labels, boxes = run(*batches.batch(CLASSES))
-    np.testing.assert_array_equal(labels, expected.foreground_labels)
-    np.testing.assert_array_equal(boxes, expected.boxes)
+def test_focal_takes_its_settings():
+    dense = batches.dense(CLASSES)
+    found = losses(
+        classification={"type": "focal"}, focal_loss_alpha=0.4, focal_loss_gamma=1.2
+    )
+    values = focal(
+        tf.one_hot(dense.classes, NUM_CLASSES), dense.logits, alpha=0.4, gamma=1.2
+    )
+    valid = tf.cast(dense.valid, tf.float32)[..., tf.newaxis]
+    expected = tf.reduce_sum(values * valid) / AT_LEAST_ONE
+    np.testing.assert_allclose(found.classification, expected, rtol=1e-5)
+
+
+def test_with_model_gardens_settings_it_is_model_gardens_loss():
+    """Through our losses, which the task does not take for these settings."""
+    params = get_experiment("libra_retinanet_resnetfpn_coco")
+    changes = {
+        "model": {"num_classes": NUM_CLASSES},
+        "losses": {"normalizer": "tfm", "box": {"type": "huber"}},
+    }
+    override(params, {"task": changes}, "test")
+    outputs, labels = batches.batch(CLASSES)
+    watched = tf.nest.flatten(outputs)
+
+    def run(function):
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            loss = function()
+        return loss, tape.gradient(loss, watched)
+
+    stock = RetinaNetTask(params.task)
+    theirs = stock.build_losses(outputs, labels)
+    _, their_gradients = run(lambda: stock.build_losses(outputs, labels)[3])
+    computed = DenseLosses(params.task.losses, {}, True)
+    ours = computed(batches.dense_batch(outputs, labels, NUM_CLASSES))
+    _, our_gradients = run(
+        lambda: computed(batches.dense_batch(outputs, labels, NUM_CLASSES)).model
+    )
+    np.testing.assert_allclose(
+        [ours.classification, ours.box, ours.model], theirs[1:], rtol=1e-6
+    )
+    for a, b in zip(our_gradients, their_gradients, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_ghm_divides_by_itself():
+    dense = batches.dense(CLASSES)
+    valid = tf.repeat(dense.valid[..., None], 3, -1)
+    values, count, density = ghm_c(
+        dense.foreground_targets, dense.foreground_logits, valid, num_bins=30,
+        momentum=0.75,
+    )  # fmt: skip
+    config = batches.settings(classification={"type": "ghm_c"})
+    states = states_of(config)
+    found = DenseLosses(config, states, True)(dense)
+    np.testing.assert_allclose(
+        found.classification, tf.reduce_sum(values) / count, rtol=1e-5
+    )
+    np.testing.assert_allclose(states[CLASS_DENSITY].read(), density, rtol=1e-6)
+
+
+def test_ghm_of_boxes_has_the_weight_of_boxes():
+    dense = batches.dense(CLASSES)
+    found = losses(dense, box={"type": "ghm_r", "weight": 10.0})
+    valid = tf.repeat(dense.positive[..., None], 4, -1)
+    values, count, _ = ghm_r(
+        dense.box_targets, dense.boxes, valid, num_bins=10, momentum=0.7, mu=0.02
+    )
+    np.testing.assert_allclose(found.box, tf.reduce_sum(values) / count, rtol=1e-5)
+    expected = found.classification + 10 * found.box
+    np.testing.assert_allclose(found.model, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["average_precision", "distributional_ranking"])
+def test_ranking_losses_are_not_divided(kind):
+    dense = batches.dense(CLASSES)
+    expected = ranking_loss(
+        dense, batches.settings(classification={"type": kind}).classification
+    )
+    for normalizer in ("tfm", "reference"):
+        found = losses(dense, classification={"type": kind}, normalizer=normalizer)
+        np.testing.assert_array_equal(found.classification, expected)
+
+
+def objectness_sums(dense):
+    """Objectness of valid anchors, and entropy of the positives."""
+    objectness = tf.nn.sigmoid_cross_entropy_with_logits(
+        tf.cast(dense.positive, tf.float32), dense.logits[..., 0]
+    )
+    objectness = tf.reduce_sum(objectness * tf.cast(dense.valid, tf.float32))
+    classes = tf.reduce_sum(entropies(dense) * tf.cast(dense.positive, tf.float32))
+    return objectness, classes
+
+
+def test_residual_objectness_as_released():
+    """With 50 positives the divisors are 1900, 905 and 86.45, then 1656.1 ..."""
+    classes = np.full([2, 60], -1)
+    classes[0, :50] = 1 + np.arange(50) % 3
+    classes[1, :3] = IGNORED
+    dense = batches.dense(classes)
+    objectness, entropy = objectness_sums(dense)
+    errors = tf.reduce_sum(tf.abs(dense.boxes - dense.box_targets))
+    config = batches.settings(
+        classification={"type": "residual_objectness"}, box={"type": "l1"}
+    )
+    states = states_of(config)
+    for divisors in ((1900, 905, 86.45), (1656.1, 795.245, 76.572)):
+        found = DenseLosses(config, states, True)(dense)
+        expected = objectness / divisors[0] + entropy / divisors[1]
+        np.testing.assert_allclose(found.classification, expected, rtol=1e-5)
+        np.testing.assert_allclose(found.box, errors / divisors[2], rtol=1e-5)
+    expected = 50 + 0.9**6 * 50
+    np.testing.assert_allclose(states[EXPECTED_POSITIVES].read(), [expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "divisors"),
+    [
+        ({"updates": 1}, [0.9 * 100 + 0.1 * POSITIVES] * 3),
+        ({"moving": False}, [POSITIVES] * 3),
+        ({"moving": False, "objectness": 2.0, "classification": 3.0},
+         [POSITIVES / 10, POSITIVES * 0.3, POSITIVES]),
+    ],
+)  # fmt: skip
+def test_residual_objectness_without_the_quirk(settings, divisors):
+    dense = batches.dense(CLASSES)
+    objectness, entropy = objectness_sums(dense)
+    classification = {"type": "residual_objectness", "objectness": settings}
+    found = losses(dense, classification=classification, box={"type": "l1"})
+    expected = objectness / (20 * divisors[0]) + entropy / (10 * divisors[1])
+    np.testing.assert_allclose(found.classification, expected, rtol=1e-5)
+    errors = tf.reduce_sum(tf.abs(dense.boxes - dense.box_targets))
+    np.testing.assert_allclose(found.box, errors / divisors[2], rtol=1e-5)
+
+
+def test_objectness_of_a_background_anchor_has_no_class_gradient():
+    dense = batches.dense(CLASSES)
+    logits = dense.logits
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = losses(
+            dense._replace(logits=logits),
+            classification={"type": "residual_objectness"},
+        ).classification
+    gradient = tape.gradient(loss, logits).numpy()
+    assert not np.any(gradient[CLASSES <= 0][:, 1:])
+    assert np.all(gradient[CLASSES > 0] != 0)
+    assert np.all(gradient[CLASSES == -1][:, 0] > 0)
+    assert not np.any(gradient[CLASSES == IGNORED])
+
+
+@pytest.mark.parametrize("kind", EVERY_CLASS_LOSS)
+def test_guided_scales_any_class_loss_to_the_box_loss(kind):
+    classification = {"type": kind, "weight": 3.0}
+    box = {"type": "smooth_l1", "weight": 0.25}
+    plain = losses(classification=classification, box=box)
+    guided = {"enabled": True, "factor": 2.0}
+    found = losses(classification=classification, box=box, guided=guided)
+    np.testing.assert_array_equal(found.box, plain.box)
+    expected = 3 * 2 * 0.25 * found.box
+    np.testing.assert_allclose(found.classification, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.model, expected + 0.25 * found.box, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", EVERY_CLASS_LOSS)
+def test_the_weight_of_the_class_loss(kind):
+    plain = losses(classification={"type": kind})
+    thrice = losses(classification={"type": kind, "weight": 3.0})
+    np.testing.assert_allclose(
+        thrice.classification, 3 * plain.classification, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        thrice.model, thrice.classification + thrice.box, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["focal", "cross_entropy"])
+def test_isr_keeps_the_loss_and_moves_the_gradient(kind):
+    dense = batches.dense(CLASSES, instances=INSTANCES)
+    logits, found = dense.logits, {}
+    for enabled in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = losses(
+                dense._replace(logits=logits),
+                classification={"type": kind},
+                isr={"enabled": enabled},
+            ).classification
+        found[enabled] = loss, tape.gradient(loss, logits).numpy()
+    np.testing.assert_allclose(found[True][0], found[False][0], rtol=1e-5)
+    before, after = found[False][1], found[True][1]
+    np.testing.assert_array_equal(after[CLASSES <= 0], before[CLASSES <= 0])
+    before, after = before[CLASSES > 0], after[CLASSES > 0]
+    ratios = after[:, 1:] / before[:, 1:]
+    assert ratios.min() < 0.8 < 1.2 < ratios.max()
+    # One weight for all classes of an anchor.
+    np.testing.assert_allclose(after, before * ratios[:, :1], rtol=1e-4, atol=1e-9)
+
+
+def test_isr_divides_by_the_weights_of_the_box_coder():
+    dense = batches.dense(CLASSES, instances=INSTANCES)
+    coder = np.float32([10, 10, 5, 5])
+    wide = dense._replace(
+        boxes=dense.boxes * coder, box_targets=dense.box_targets * coder
+    )
+    logits, gradients = dense.logits, []
+    for one, weights in ((dense, None), (wide, coder), (wide, None)):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = losses(
+                one._replace(logits=logits), coder=weights, isr={"enabled": True}
+            )
+        gradients.append(tape.gradient(loss.classification, logits).numpy())
+    np.testing.assert_allclose(gradients[1], gradients[0], atol=1e-6)
+    assert np.max(np.abs(gradients[2] - gradients[0])) > 1e-3
+
+
+def test_validation_has_no_objects_and_the_same_loss():
+    training = losses(isr={"enabled": True})
+    found = losses(batches.dense(CLASSES), isr={"enabled": True}, training=False)
+    np.testing.assert_allclose(found, training, rtol=1e-5)
+
+
+def test_carl_is_added_to_the_box_loss():
+    plain = losses(box={"weight": 0.5})
+    found = losses(box={"weight": 0.5}, carl={"weight": 2.0, "k": 0.0})
+    # With k 0 it is the box loss itself.
+    np.testing.assert_allclose(found.box, 3 * plain.box, rtol=1e-5)
+    np.testing.assert_allclose(
+        found.model, found.classification + 0.5 * found.box, rtol=1e-6
+    )
+    other = losses(carl={"weight": 1.0}).box
+    assert float(other) != pytest.approx(float(2 * losses().box))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {}),
+        ({"classification": {"type": "ghm_c"}}, {CLASS_DENSITY: 30}),
+        ({"classification": {"type": "ghm_c", "ghm": {"momentum": 0.0}}}, {}),
+        ({"box": {"type": "ghm_r"}}, {BOX_DENSITY: 10}),
+        ({"box": {"type": "ghm_r", "ghm": {"momentum": 0.0}}}, {}),
+        ({"classification": {"type": "residual_objectness"}}, {EXPECTED_POSITIVES: 1}),
+        ({"classification": {"type": "residual_objectness",
+                             "objectness": {"moving": False}}}, {}),
+    ],
+)  # fmt: skip
+def test_only_what_moves_is_kept(settings, expected):
+    states = needed_states(batches.settings(**settings))
+    assert {name: len(values) for name, values in states.items()} == expected
+    if EXPECTED_POSITIVES in states:
+        assert states[EXPECTED_POSITIVES] == [100.0]
+
+
+@pytest.mark.parametrize("kind", ["ghm_c", "residual_objectness"])
+def test_states_move_in_training_only(kind):
+    config = batches.settings(classification={"type": kind}, box={"type": "ghm_r"})
+    states = states_of(config)
+    dense = batches.dense(CLASSES)
+    before = [state.read().numpy() for state in states.values()]
+    value = DenseLosses(config, states, False)(dense)
+    for state, kept in zip(states.values(), before, strict=True):
+        np.testing.assert_array_equal(state.read(), kept)
+    trained = DenseLosses(config, states, True)(dense)
+    np.testing.assert_array_equal(trained.model, value.model)
+    for state, kept in zip(states.values(), before, strict=True):
+        assert np.any(state.read() != kept)
+
+
+@pytest.mark.parametrize("kind", EVERY_CLASS_LOSS)
+@pytest.mark.parametrize("row", [[-1, -1, -1], [IGNORED] * 3, [2, -1, -1], [1, 2, 3]])
+def test_gradients_are_finite(kind, row):
+    outputs, labels = batches.batch([row], scale=20.0)
+    watched = tf.nest.flatten(outputs)
+    config = batches.settings(classification={"type": kind}, guided={"enabled": True})
+    with tf.GradientTape() as tape:
+        tape.watch(watched)
+        dense = batches.dense_batch(outputs, labels, NUM_CLASSES)
+        loss = DenseLosses(config, states_of(config), True)(dense)
+    assert np.all(np.isfinite(loss))
+    for gradient in tape.gradient(loss.model, watched):
+        assert np.all(np.isfinite(gradient))
+    if max(row) < 0:
+        assert loss.model == 0  # guided: nothing without a box loss

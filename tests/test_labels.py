@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from libra_tf.tasks.labels import fill_replicas, map_labels
+from libra_tf.inputs.labels import fill_replicas, map_labels
 
 
 def seeds(seed, batches=6):

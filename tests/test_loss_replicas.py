@@ -23,7 +23,7 @@ import numpy as np, tensorflow as tf
 from libra_tf.experiments.saved import get_experiment, override
 from libra_tf.layers.running_state import RunningState
 from libra_tf.tasks import LibraMaskRCNNTask, LibraRetinaNetTask
-from libra_tf.tasks.dense_losses import needed_states
+from libra_tf.criteria.dense import needed_states
 from libra_tf.training.strategy import logical_cpus
 
 C = batches.NUM_CLASSES

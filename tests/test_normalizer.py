@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from libra_tf.tasks.normalizer import (
+from libra_tf.criteria.normalizer import (
     count_at_least_one,
     guided_class_loss,
     replica_mean,

@@ -10,9 +10,9 @@ import tiny
 from official.core import task_factory
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.published import published_model
 from libra_tf.experiments.saved import override
 from libra_tf.models.anchors import anchor_settings, multilevel_anchors
+from libra_tf.weights.published_settings import published_model
 
 SIZE = 128
 SMALL = {
@@ -251,7 +251,7 @@ def test_a_traced_step_is_an_eager_one(kind, records):
 
 
 def test_boxes_are_clipped_to_the_image_not_to_its_canvas():
-    from libra_tf.tasks.parsing import without_padding
+    from libra_tf.inputs.parsers import without_padding
 
     info = tf.constant([[100.0, 200.0], [128.0, 128.0], [0.64, 0.64], [0.0, 0.0]])
     np.testing.assert_array_equal(without_padding(info)[1], [64, 128])

@@ -11,7 +11,6 @@ import tiny
 from test_group_nms import by_loops
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.published import published_model
 from libra_tf.experiments.reference_checks import check_forms
 from libra_tf.experiments.reference_config import DEPTHS
 from libra_tf.experiments.saved import override
@@ -23,6 +22,7 @@ from libra_tf.models.reference_detections import (
 from libra_tf.models.reference_proposals import ReferenceROIGenerator
 from libra_tf.ops.boxes import decode_deltas
 from libra_tf.ops.corner_anchors import corner_anchors
+from libra_tf.weights.published_settings import published_model
 
 IMAGE = (70.0, 90.0)  # on a canvas of 96 x 96
 LIMIT = math.log(1000 / 16)

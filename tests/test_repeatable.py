@@ -8,7 +8,7 @@ import tiny
 from official.core import task_factory
 
 from libra_tf.experiments.resolve import resolve
-from libra_tf.tasks.input_order import one_by_one
+from libra_tf.inputs.one_order import one_by_one
 from libra_tf.training.trainer import Trainer
 
 EXPERIMENTS = ("libra_fasterrcnn_resnetfpn_coco", "libra_retinanet_resnetfpn_coco")

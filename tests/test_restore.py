@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from libra_tf.errors import UserError
-from libra_tf.tasks.restore import (
+from libra_tf.weights.restore import (
     checkpoint_path,
     checkpoint_step,
     inspect_checkpoint,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from libra_tf.ablation.plan_reader import load_plan
-from libra_tf.ablation.published import (
+from libra_tf.ablation.readme import (
     read_results,
     readme_table,
     replace_table,

@@ -10,10 +10,10 @@ from official.core import task_factory
 from official.vision.dataloaders import retinanet_input
 from official.vision.tasks import retinanet as tfm_task
 
+from libra_tf.criteria.dense_batch import INSTANCE
 from libra_tf.experiments.saved import override
+from libra_tf.inputs.retinanet import InstanceParser
 from libra_tf.ops.boxes import decode_deltas
-from libra_tf.tasks.dense import INSTANCE
-from libra_tf.tasks.retinanet_inputs import InstanceParser
 
 SIZE = 128
 

@@ -20,9 +20,9 @@ from torch_files import (
 )
 
 from libra_tf.errors import UserError
-from libra_tf.weights.inert_pickle import Inert
-from libra_tf.weights.state_dict import read_state_dict
-from libra_tf.weights.torch_file import open_torch_file
+from libra_tf.torch_files.file import open_torch_file
+from libra_tf.torch_files.inert_pickle import Inert
+from libra_tf.torch_files.state_dict import read_state_dict
 
 WRITERS = [write_zip, write_stream]
 ARRAY = np.arange(24, dtype=np.float32).reshape(2, 3, 4)

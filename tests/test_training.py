@@ -16,10 +16,10 @@ import tiny
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import load_run
-from libra_tf.inference.checkpoint import find_checkpoint
 from libra_tf.training.evaluate import evaluate_checkpoint
 from libra_tf.training.resume import locked
 from libra_tf.training.runner import run
+from libra_tf.weights.find_checkpoint import find_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,13 @@ from torch_files import ordered, write_stream, write_zip
 from libra_tf.commands.main import main
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import load_run
-from libra_tf.inference.checkpoint import find_checkpoint
 from libra_tf.inference.detector import load_detector
 from libra_tf.inference.serving import build_module
 from libra_tf.ops.keep_ratio import normalize_bytes, pad_to_multiple, resize_bytes
-from libra_tf.tasks.restore import inspect_checkpoint, restore_all
 from libra_tf.weights.coco_classes import COCO_CLASSES
+from libra_tf.weights.find_checkpoint import find_checkpoint
 from libra_tf.weights.published import read_published
+from libra_tf.weights.restore import inspect_checkpoint, restore_all
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 FILES = {
@@ -44,9 +44,9 @@ SMALL = {"base": 4, "fpn": 16, "fc": 32}
 DETECT = """
 import sys
 import numpy as np
-from libra_tf.inference.checkpoint import find_checkpoint
+from libra_tf.weights.find_checkpoint import find_checkpoint
 from libra_tf.inference.serving import build_module
-from libra_tf.tasks.restore import restore_all
+from libra_tf.weights.restore import restore_all
 
 run, image, out = sys.argv[1:]
 found = find_checkpoint(run)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from libra_tf.ablation import forms
+from libra_tf.ablation import scales as forms
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.errors import UserError
 from libra_tf.evaluation.results import read_json, write_json

@@ -13,8 +13,8 @@ from typing import Any, TextIO
 from libra_tf.ablation import children, machine
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.runs import Run
-from libra_tf.data.atomic import make_folder
 from libra_tf.evaluation.results import read_json, write_file, write_json
+from libra_tf.files.atomic import make_folder
 
 TIMING_FILE = "timing.csv"
 _COLUMNS = (

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         return _list(args)
     from libra_tf.ablation.plan_reader import load_plan
     from libra_tf.ablation.runs import build_runs, check_settings
-    from libra_tf.data.atomic import make_folder
+    from libra_tf.files.atomic import make_folder
     from libra_tf.training.resume import locked
 
     _check(args)

@@ -7,8 +7,8 @@ import json
 import os
 from typing import Any
 
-from libra_tf.data.atomic import make_folder
 from libra_tf.errors import UserError
+from libra_tf.files.atomic import make_folder
 
 EPILOG = """\
 examples:
@@ -92,10 +92,10 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]
     from libra_tf.evaluation.report import format_table, to_json_dict
     from libra_tf.evaluation.results import write_json
     from libra_tf.experiments.saved import override, parse_override
-    from libra_tf.inference.checkpoint import find_checkpoint
-    from libra_tf.tasks.restore import checkpoint_step
     from libra_tf.training.evaluate import evaluate_checkpoint
     from libra_tf.training.events import write_scalars
+    from libra_tf.weights.find_checkpoint import find_checkpoint
+    from libra_tf.weights.restore import checkpoint_step
 
     found = find_checkpoint(args.model, newest=args.newest)
     _choose_data(found.params, args)

@@ -32,10 +32,10 @@ def run(args: argparse.Namespace) -> int:
     """Exports; returns the exit code."""
     from absl import logging
 
-    from libra_tf.data.atomic import make_folder
     from libra_tf.errors import UserError
-    from libra_tf.inference.checkpoint import find_checkpoint
+    from libra_tf.files.atomic import make_folder
     from libra_tf.inference.serving import SIGNATURES, export_saved_model
+    from libra_tf.weights.find_checkpoint import find_checkpoint
 
     # Keras tells what it does not save.
     logging.set_verbosity(logging.ERROR)

@@ -7,9 +7,9 @@ import json
 import os
 from typing import Any
 
-from libra_tf.data.atomic import make_folder
 from libra_tf.diagnostics import IMAGES
 from libra_tf.errors import UserError
+from libra_tf.files.atomic import make_folder
 
 EPILOG = """\
 examples:

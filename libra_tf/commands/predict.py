@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Detects; returns 0, or 2 if an image could not be read."""
-    from libra_tf.data.atomic import make_folder
     from libra_tf.evaluation.results import write_json
+    from libra_tf.files.atomic import make_folder
     from libra_tf.inference.detector import load_detector
     from libra_tf.inference.images import list_images, read_rgb
 

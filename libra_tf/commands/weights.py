@@ -116,8 +116,8 @@ def _table(args: argparse.Namespace, published: Any) -> int:
 def _show(args: argparse.Namespace) -> int:
     import dataclasses
 
+    from libra_tf.torch_files.state_dict import read_state_dict
     from libra_tf.weights.published import read_architecture
-    from libra_tf.weights.state_dict import read_state_dict
 
     state = read_state_dict(args.file)
     try:

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from libra_tf.data import manifest
-from libra_tf.data.atomic import write_text
 from libra_tf.data.clean import Findings, clean_dataset
 from libra_tf.data.coco_writer import coco_lines
 from libra_tf.data.images import MAX_PIXELS, find_image, read_image
-from libra_tf.data.progress import Progress
 from libra_tf.data.records import Dataset, ImageRecord
 from libra_tf.data.tfrecord import ShardWriter, make_example
 from libra_tf.data.workers import map_in_order
 from libra_tf.errors import UserError
+from libra_tf.files.atomic import write_text
+from libra_tf.files.progress_line import Progress
 
 SHARD_BYTES = 256 << 20
 SHARD_IMAGES = 1000

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from libra_tf.data.atomic import write_text
 from libra_tf.data.coco import load_json, read_categories
 from libra_tf.data.records import Category
 from libra_tf.errors import UserError
+from libra_tf.files.atomic import write_text
 
 FILE_NAME = "dataset.json"
 FORMAT = 1

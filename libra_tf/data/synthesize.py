@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from libra_tf.data.atomic import make_folder
 from libra_tf.errors import UserError
+from libra_tf.files.atomic import make_folder
 
 SPLITS = ("train", "val")
 MIN_SIZE = 32

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from libra_tf.data.atomic import sync
 from libra_tf.data.example import (
     bytes_feature,
     encode_example,
@@ -24,6 +23,7 @@ from libra_tf.data.masks import mask_png
 from libra_tf.data.records import ImageRecord
 from libra_tf.data.transcode import EncodedImage
 from libra_tf.errors import UserError
+from libra_tf.files.atomic import sync
 
 
 def make_example(

@@ -16,9 +16,9 @@ import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.errors import UserError
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import load_run
-from libra_tf.inference.checkpoint import RunCheckpoint, find_checkpoint
-from libra_tf.tasks.input_order import one_by_one
-from libra_tf.tasks.restore import checkpoint_path, restore_all
+from libra_tf.inputs.one_order import one_by_one
+from libra_tf.weights.find_checkpoint import RunCheckpoint, find_checkpoint
+from libra_tf.weights.restore import checkpoint_path, restore_all
 
 # All candidates of an image go through the head at once.
 _MOST_IMAGES_AT_A_TIME = 4

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from libra_tf.data.atomic import make_folder, write_bytes
 from libra_tf.errors import UserError
+from libra_tf.files.atomic import make_folder, write_bytes
 
 # 0.1 millipixel; float32 scores above 0.1 stay distinct with eight decimals, so a
 # saved file gives the same AP as the detections it was written from.

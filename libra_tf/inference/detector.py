@@ -13,9 +13,9 @@ import tensorflow as tf
 from libra_tf.errors import UserError
 from libra_tf.evaluation.batches import ImageDetections, rows
 from libra_tf.experiments.task_config import names_by_id
-from libra_tf.inference.checkpoint import find_checkpoint
 from libra_tf.inference.serving import DESCRIPTION, build_module
-from libra_tf.tasks.restore import restore_all
+from libra_tf.weights.find_checkpoint import find_checkpoint
+from libra_tf.weights.restore import restore_all
 
 Serve = Callable[..., Mapping[str, tf.Tensor]]
 

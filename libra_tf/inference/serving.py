@@ -12,13 +12,13 @@ import tf_keras
 from official.vision.configs import maskrcnn as tfm_maskrcnn
 from official.vision.serving import detection, export_saved_model_lib
 
-from libra_tf.data.atomic import write_text
 from libra_tf.errors import UserError
 from libra_tf.experiments.task_config import ExperimentConfig, names_by_id
+from libra_tf.files.atomic import write_text
+from libra_tf.inputs.padded_input import fit_canvas, has_own_canvas
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
-from libra_tf.tasks.canvas import fit_canvas, has_own_canvas
-from libra_tf.tasks.restore import checkpoint_step, require_all
+from libra_tf.weights.restore import checkpoint_step, require_all
 
 INPUT_TYPES = ("image_tensor", "image_bytes", "tf_example")
 # One file takes them all; the first is what servers call by default.

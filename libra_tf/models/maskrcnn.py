@@ -22,7 +22,7 @@ from libra_tf.models.heads import (
     use_residual_objectness,
 )
 from libra_tf.models.neck import add_neck, checkpoint_parts
-from libra_tf.models.reference_rcnn import use_reference_parts
+from libra_tf.models.reference_parts import use_reference_parts
 from libra_tf.models.roi_generator import ROIGenerator
 from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS, decode_deltas
 from libra_tf.ops.per_class import deltas_of_class

@@ -16,8 +16,8 @@ from libra_tf.models.anchors import batch_anchors
 from libra_tf.models.backbone import freeze_stages
 from libra_tf.models.heads import use_residual_objectness
 from libra_tf.models.neck import add_neck, checkpoint_parts
-from libra_tf.models.plain_heads import without_norm
 from libra_tf.models.reference_detections import ReferenceDenseDetectionGenerator
+from libra_tf.models.reference_heads import without_norm
 from libra_tf.models.score_transform import ScoreTransform
 
 

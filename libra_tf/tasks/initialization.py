@@ -7,7 +7,7 @@ import math
 import tf_keras
 
 from libra_tf.errors import UserError
-from libra_tf.tasks.restore import RestoreReport, restore_weights
+from libra_tf.weights.restore import RestoreReport, restore_weights
 
 
 def image_size(model_config) -> list[int | None]:

@@ -10,14 +10,19 @@ import tf_keras
 from official.core import task_factory
 from official.vision.tasks import maskrcnn as tfm_task
 
+from libra_tf.criteria import rcnn_pisa as rcnn_importance
+from libra_tf.criteria import rcnn_terms as rcnn_losses
+from libra_tf.criteria.box import elementwise_box_loss
+from libra_tf.criteria.normalizer import guided_class_loss
 from libra_tf.experiments import task_config
+from libra_tf.inputs import rcnn as maskrcnn_inputs
+from libra_tf.inputs.anchor_choice import anchor_chooser
+from libra_tf.inputs.labels import fill_replicas, map_labels
+from libra_tf.inputs.padded_input import build_canvas_inputs, has_own_canvas
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.maskrcnn import build_maskrcnn
-from libra_tf.tasks import maskrcnn_inputs, prior, rcnn_importance, rcnn_losses
-from libra_tf.tasks.anchors import anchor_chooser
-from libra_tf.tasks.box_regression import elementwise_box_loss
-from libra_tf.tasks.canvas import build_canvas_inputs, has_own_canvas
-from libra_tf.tasks.evaluation import (
+from libra_tf.tasks import prior
+from libra_tf.tasks.evaluator import (
     build_evaluator,
     proposal_numbers,
     with_undefined,
@@ -27,8 +32,6 @@ from libra_tf.tasks.initialization import (
     initialize_model,
     require_canvas,
 )
-from libra_tf.tasks.labels import fill_replicas, map_labels
-from libra_tf.tasks.normalizer import guided_class_loss
 from libra_tf.tasks.regularizer import l2_regularizer
 
 # More than any pyramid has, half of it foreground: Model Garden then draws none away.

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from libra_tf.data.atomic import write_text
-from libra_tf.data.progress import Progress
 from libra_tf.errors import UserError
+from libra_tf.files.atomic import write_text
+from libra_tf.files.progress_line import Progress
 from libra_tf.losses.guided import optimal_bias
 
 # Counts of one batch of labels: positives of each class [C], and labelled anchors.

@@ -12,9 +12,9 @@ from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.evaluation.evaluator import CocoEvaluator
-from libra_tf.tasks.canvas import has_own_canvas
-from libra_tf.tasks.restore import restore_all
+from libra_tf.inputs.padded_input import has_own_canvas
 from libra_tf.training.prepare import prepare
+from libra_tf.weights.restore import restore_all
 
 
 def evaluate_checkpoint(

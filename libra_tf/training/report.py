@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from libra_tf.experiments.task_config import names_by_id
-from libra_tf.tasks.restore import inspect_checkpoint
+from libra_tf.weights.restore import inspect_checkpoint
 
 
 def describe_run(

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import read_yaml
-from libra_tf.tasks.restore import checkpoint_step, inspect_checkpoint
+from libra_tf.weights.restore import checkpoint_step, inspect_checkpoint
 
 # Other settings, such as the number of steps, may change.
 _FIXED = ("experiment", "task.dataset", "task.class_names", "task.model", "task.losses")

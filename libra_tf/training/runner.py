@@ -13,9 +13,9 @@ from official.core import task_factory, train_lib, train_utils
 from official.vision.utils import summary_manager
 
 import libra_tf.tasks  # noqa: F401  (registration)
-from libra_tf.data.atomic import make_folder, write_text
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import dump_params
+from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.training.prepare import prepare
 from libra_tf.training.progress import Progress, last_evaluation
 from libra_tf.training.report import describe_run

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 from official.core import base_trainer
 
-from libra_tf.tasks.input_order import one_by_one
+from libra_tf.inputs.one_order import one_by_one
 
 
 class Trainer(base_trainer.Trainer):

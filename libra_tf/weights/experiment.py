@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.published import ASPECT_RATIOS, published_model
 from libra_tf.experiments.saved import get_experiment, override
 from libra_tf.weights.architecture import Architecture
+from libra_tf.weights.published_settings import ASPECT_RATIOS, published_model
 
 BASES = {
     "faster_rcnn": "libra_fasterrcnn_resnetfpn_coco",

@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.data.atomic import make_folder, write_text
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import dump_params
+from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.weights.layout import published_layout

@@ -18,7 +18,7 @@ import tf_keras
 from libra_tf.layers import BalancedFeaturePyramid
 from libra_tf.models.maskrcnn import LibraMaskRCNN
 from libra_tf.models.neck import checkpoint_parts
-from libra_tf.models.plain_heads import PlainDetectionHead, PlainRPNHead
+from libra_tf.models.reference_heads import PlainDetectionHead, PlainRPNHead
 from libra_tf.models.retinanet import LibraRetinaNet
 
 # Bias of RetinaNet's class 0, of which no published detector knows: probability 0.

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from libra_tf.errors import UserError
+from libra_tf.torch_files.state_dict import StateDict
 from libra_tf.weights.class_names import place_classes, shape_in_file
 from libra_tf.weights.layout import Slot
-from libra_tf.weights.state_dict import StateDict
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _SHOWN = 3

@@ -17,11 +17,11 @@ from libra_tf.experiments.field_types import check_types
 from libra_tf.experiments.reference_checks import check_forms
 from libra_tf.experiments.saved import override, parse_override
 from libra_tf.ops.keep_ratio import DEVIATION_RGB, MEAN_RGB
+from libra_tf.torch_files.state_dict import StateDict, read_state_dict
 from libra_tf.weights.architecture import Architecture, tell_architecture
 from libra_tf.weights.class_names import choose_class_names
 from libra_tf.weights.experiment import experiment_for
 from libra_tf.weights.names import IMAGE_STATISTICS, detector_names, image_statistics
-from libra_tf.weights.state_dict import StateDict, read_state_dict
 
 # OpenMMLab ends the names of its files with a date and the start of their SHA-256.
 _PUBLISHED = re.compile(r".*_\d{8}-([0-9a-f]{8})\.pth")

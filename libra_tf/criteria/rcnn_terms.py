@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from libra_tf.criteria.box import Elementwise
+from libra_tf.criteria.normalizer import count_at_least_one, replica_mean
 from libra_tf.losses import smooth_l1
 from libra_tf.ops.per_class import deltas_of_class
-from libra_tf.tasks.box_regression import Elementwise
-from libra_tf.tasks.normalizer import count_at_least_one, replica_mean
 
 Levels = Mapping[str, tf.Tensor]
 

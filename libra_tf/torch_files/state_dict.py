@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from libra_tf.errors import UserError
-from libra_tf.weights.inert_pickle import Inert
-from libra_tf.weights.torch_file import TorchFile, open_torch_file
-from libra_tf.weights.torch_tensor import StoredTensor
+from libra_tf.torch_files.file import TorchFile, open_torch_file
+from libra_tf.torch_files.inert_pickle import Inert
+from libra_tf.torch_files.tensor import StoredTensor
 
 # Under which key training programs keep the weights, in order of preference.
 WRAPPERS = ("state_dict", "model", "module")

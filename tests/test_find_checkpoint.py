@@ -6,7 +6,7 @@ import tensorflow as tf
 from libra_tf.errors import UserError
 from libra_tf.experiments import NAMES
 from libra_tf.experiments.saved import dump_params, get_experiment
-from libra_tf.inference.checkpoint import find_checkpoint
+from libra_tf.weights.find_checkpoint import find_checkpoint
 
 
 def save(folder, prefix, *steps):

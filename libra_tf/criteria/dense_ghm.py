@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from libra_tf.criteria.dense_batch import Dense
+from libra_tf.criteria.normalizer import replica_sum
 from libra_tf.experiments import loss_config
 from libra_tf.layers.running_state import RunningState
 from libra_tf.losses.ghm_c import ghm_c
 from libra_tf.losses.ghm_r import ghm_r
 from libra_tf.losses.gradient_density import GradientHarmonized
-from libra_tf.tasks.dense import Dense
-from libra_tf.tasks.normalizer import replica_sum
 
 CLASS_DENSITY, BOX_DENSITY = "class_density", "box_density"
 States = Mapping[str, RunningState]

@@ -6,9 +6,9 @@ import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 
 from libra_tf.experiments import task_config
+from libra_tf.inputs.parsers import AnchorParser
+from libra_tf.inputs.records import read_records
 from libra_tf.models.anchors import anchor_settings
-from libra_tf.tasks.parsing import AnchorParser
-from libra_tf.tasks.reading import read_records
 
 
 def build_inputs(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from official.vision.losses import loss_utils
 
-from libra_tf.tasks.importance import unique_over_batch
+from libra_tf.criteria.pisa import unique_over_batch
 
 INSTANCE = "instance"  # name of the label that tells the objects of an image apart
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from libra_tf.errors import UserError
-from libra_tf.weights.inert_pickle import PickleError, read_pickle
-from libra_tf.weights.torch_archive import Archive, ArchiveError
-from libra_tf.weights.torch_tensor import (
+from libra_tf.torch_files.archive import Archive, ArchiveError
+from libra_tf.torch_files.inert_pickle import PickleError, read_pickle
+from libra_tf.torch_files.tensor import (
     CONSTRUCTORS,
     Storage,
     StoredTensor,

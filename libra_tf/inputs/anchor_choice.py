@@ -7,8 +7,8 @@ import functools
 import tensorflow as tf
 
 from libra_tf.experiments import model_config
+from libra_tf.inputs.labels import LabelFn
 from libra_tf.samplers import limit_negatives, sample_anchors
-from libra_tf.tasks.labels import LabelFn
 
 
 def anchor_chooser(sampler: model_config.RPNSampler, parser) -> LabelFn | None:

@@ -5,16 +5,16 @@ import pytest
 import tensorflow as tf
 from official.vision.ops import box_ops
 
+from libra_tf.criteria.rcnn_pisa import (
+    _predicted_iou,
+    carl_loss,
+    roi_class_weights,
+)
 from libra_tf.experiments import loss_config
 from libra_tf.experiments.saved import get_experiment, override
 from libra_tf.losses import l1, smooth_l1
 from libra_tf.ops.boxes import paired_iou
 from libra_tf.tasks import LibraMaskRCNNTask
-from libra_tf.tasks.rcnn_importance import (
-    _predicted_iou,
-    carl_loss,
-    roi_class_weights,
-)
 
 # Six positives. Class 1: three RoIs of one object, one of another; class 2: two.
 IOU = [0.9, 0.6, 0.8, 0.7, 0.95, 0.3]

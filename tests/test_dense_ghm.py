@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 from dense_batches import IGNORED
 
+from libra_tf.criteria.dense_batch import Dense
+from libra_tf.criteria.dense_ghm import BOX_DENSITY, CLASS_DENSITY, ghm_box, ghm_class
 from libra_tf.experiments import loss_config
 from libra_tf.layers.running_state import RunningState
 from libra_tf.losses.ghm_c import ghm_c
 from libra_tf.losses.ghm_r import ghm_r
-from libra_tf.tasks.dense import Dense
-from libra_tf.tasks.harmonized import BOX_DENSITY, CLASS_DENSITY, ghm_box, ghm_class
 
 # The published example: probabilities of one class, and whether it is the object.
 PROBABILITIES = np.array([0.05, 0.08, 0.12, 0.55, 0.97, 0.02, 0.91, 0.40])

@@ -14,6 +14,7 @@ from official.vision.ops import box_ops
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.reference_config import Canvas
+from libra_tf.inputs.records import read_records
 from libra_tf.models.anchors import anchor_settings, multilevel_anchors
 from libra_tf.ops.keep_ratio import (
     fit_size,
@@ -21,7 +22,6 @@ from libra_tf.ops.keep_ratio import (
     pad_to_multiple,
     resize_bytes,
 )
-from libra_tf.tasks.reading import read_records
 
 
 def has_own_canvas(model_config: Any) -> bool:

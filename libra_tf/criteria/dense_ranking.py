@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from libra_tf.criteria.dense_batch import Dense
 from libra_tf.experiments import loss_config
 from libra_tf.losses.average_precision import average_precision
 from libra_tf.losses.distributional_ranking import distributional_ranking
-from libra_tf.tasks.dense import Dense
 
 
 def ranking_loss(dense: Dense, config: loss_config.ClassLoss) -> tf.Tensor:

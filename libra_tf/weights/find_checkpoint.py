@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import load_run
-from libra_tf.tasks.restore import checkpoint_path
+from libra_tf.weights.restore import checkpoint_path
 
 BEST = "best_ckpt"
 # Model Garden's, written at each evaluation of a run with `optimizer_config.ema`; what

@@ -10,9 +10,9 @@ from official.vision.modeling import maskrcnn_model
 import libra_tf.models.torch_parts  # noqa: F401  (registration)
 from libra_tf.experiments import reference_config
 from libra_tf.models.heads import roi_shape
-from libra_tf.models.plain_heads import without_norm
 from libra_tf.models.reference_aligner import ReferenceROIAligner
 from libra_tf.models.reference_detections import ReferenceDetectionGenerator
+from libra_tf.models.reference_heads import without_norm
 from libra_tf.models.reference_proposals import ReferenceROIGenerator
 
 

@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 from dense_batches import IGNORED
 
+from libra_tf.criteria.dense_batch import Dense
+from libra_tf.criteria.dense_ranking import ranking_loss
 from libra_tf.experiments import loss_config
 from libra_tf.losses.average_precision import average_precision
 from libra_tf.losses.distributional_ranking import distributional_ranking
-from libra_tf.tasks.dense import Dense
-from libra_tf.tasks.ranking import ranking_loss
 
 AP, DR = "average_precision", "distributional_ranking"
 

@@ -14,8 +14,8 @@ import tensorflow as tf
 from official.vision.dataloaders import maskrcnn_input, retinanet_input
 from official.vision.ops import anchor as tfm_anchor
 
+from libra_tf.criteria.dense_batch import INSTANCE
 from libra_tf.models.anchors import multilevel_anchors
-from libra_tf.tasks.dense import INSTANCE
 
 
 class InstanceParser(retinanet_input.Parser):

@@ -7,11 +7,11 @@ import tensorflow as tf
 from dense_batches import IGNORED, NUM_CLASSES
 from official.vision.utils.object_detection import box_list, faster_rcnn_box_coder
 
+from libra_tf.criteria.dense_batch import dense_batch
+from libra_tf.criteria.dense_pisa import carl_sum, isr_weights
 from libra_tf.experiments import loss_config
 from libra_tf.losses import smooth_l1
 from libra_tf.ops.boxes import paired_iou
-from libra_tf.tasks.dense import dense_batch
-from libra_tf.tasks.dense_importance import carl_sum, isr_weights
 
 # As in tasks.rcnn_importance: six positives of three objects in three images.
 PLACES = ([0, 0, 0, 1, 2, 2], [0, 2, 3, 1, 0, 1])

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from libra_tf.losses import balanced_l1, l1, smooth_l1
-from libra_tf.ops.per_class import deltas_of_class
-from libra_tf.tasks.rcnn_losses import (
+from libra_tf.criteria.rcnn_terms import (
     flatten_levels,
     rcnn_box_count,
     rcnn_box_errors,
@@ -17,6 +15,8 @@ from libra_tf.tasks.rcnn_losses import (
     rcnn_entropies,
     rpn_losses,
 )
+from libra_tf.losses import balanced_l1, l1, smooth_l1
+from libra_tf.ops.per_class import deltas_of_class
 
 LN2 = math.log(2)
 ELEMENTWISE = {"balanced_l1": balanced_l1, "smooth_l1": smooth_l1, "l1": l1}

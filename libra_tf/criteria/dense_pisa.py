@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from libra_tf.criteria.dense_batch import Dense
+from libra_tf.criteria.pisa import flat, iou_of_deltas
 from libra_tf.experiments import loss_config
 from libra_tf.losses.carl import carl
 from libra_tf.losses.importance import isr_positive_weights
-from libra_tf.tasks.dense import Dense
-from libra_tf.tasks.importance import flat, iou_of_deltas
 
 
 def isr_weights(

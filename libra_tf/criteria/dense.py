@@ -8,6 +8,16 @@ from typing import NamedTuple
 import tensorflow as tf
 import tf_keras
 
+from libra_tf.criteria.box import elementwise_box_loss
+from libra_tf.criteria.dense_batch import Dense
+from libra_tf.criteria.dense_ghm import BOX_DENSITY, CLASS_DENSITY, ghm_box, ghm_class
+from libra_tf.criteria.dense_pisa import carl_sum, isr_weights
+from libra_tf.criteria.dense_ranking import ranking_loss
+from libra_tf.criteria.normalizer import (
+    count_at_least_one,
+    guided_class_loss,
+    replica_mean,
+)
 from libra_tf.experiments import loss_config
 from libra_tf.layers.running_state import RunningState
 from libra_tf.losses.focal import focal
@@ -16,16 +26,6 @@ from libra_tf.losses.residual_objectness import (
     next_expected_positives,
     residual_objectness,
 )
-from libra_tf.tasks.box_regression import elementwise_box_loss
-from libra_tf.tasks.dense import Dense
-from libra_tf.tasks.dense_importance import carl_sum, isr_weights
-from libra_tf.tasks.harmonized import BOX_DENSITY, CLASS_DENSITY, ghm_box, ghm_class
-from libra_tf.tasks.normalizer import (
-    count_at_least_one,
-    guided_class_loss,
-    replica_mean,
-)
-from libra_tf.tasks.ranking import ranking_loss
 
 EXPECTED_POSITIVES = "expected_positives"
 

@@ -11,18 +11,18 @@ from typing import Any
 
 import tensorflow as tf
 
+from libra_tf.criteria.box import Elementwise
+from libra_tf.criteria.pisa import flat, iou_of_deltas, unique_over_batch
+from libra_tf.criteria.rcnn_terms import (
+    rcnn_box_count,
+    rcnn_box_errors,
+    rcnn_entropies,
+)
 from libra_tf.experiments import loss_config
 from libra_tf.losses.carl import carl
 from libra_tf.losses.importance import isr_positive_weights
 from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS
 from libra_tf.ops.per_class import deltas_of_class
-from libra_tf.tasks.box_regression import Elementwise
-from libra_tf.tasks.importance import flat, iou_of_deltas, unique_over_batch
-from libra_tf.tasks.rcnn_losses import (
-    rcnn_box_count,
-    rcnn_box_errors,
-    rcnn_entropies,
-)
 
 
 def roi_class_weights(

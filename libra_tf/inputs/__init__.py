@@ -1,0 +1,1 @@
+"""From records to images and labels: what Model Garden's pipelines do not give."""
