@@ -85,7 +85,7 @@ def run_libra(name: str, repeats: int) -> dict:
 
     from libra_tf.inference.serving import build_module
     from libra_tf.weights.architecture import Architecture
-    from libra_tf.weights.coco_classes import COCO_CLASSES
+    from libra_tf.weights.class_names import COCO_CLASSES
     from libra_tf.weights.experiment import experiment_for
 
     detector, backbone = DETECTORS[name]

@@ -60,7 +60,7 @@ def detect_with_import(folder: str, image: str) -> dict:
     from libra_tf.commands.main import main as libra
     from libra_tf.inference.detector import load_detector
     from libra_tf.inference.images import read_rgb
-    from libra_tf.weights.coco_classes import COCO_CLASSES
+    from libra_tf.weights.class_names import COCO_CLASSES
 
     words = ["weights", "import", f"{folder}/weights.pth", "--out", f"{folder}/run"]
     with contextlib.redirect_stdout(io.StringIO()):

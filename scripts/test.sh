@@ -14,6 +14,8 @@ install_package "dev,fast"
 echo "== lint"
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
+echo "== types"
+"$PYTHON" -m mypy
 echo "== tests"
 if [ $# -eq 0 ]; then set -- --slow -n 2 --dist loadfile; fi
 "$PYTHON" -m pytest "$@"

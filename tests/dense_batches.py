@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from libra_tf.criteria.dense_batch import INSTANCE, dense_batch
+from libra_tf.criteria.dense_batch import dense_batch
 from libra_tf.experiments.saved import get_experiment, override
+from libra_tf.inputs.parsers import INSTANCE
 
 NUM_CLASSES = 4  # with the one that is never used
 IGNORED = -2
@@ -28,11 +29,11 @@ def batch(classes, *, seed=0, instances=None, split=None, scale=1.0):
     """Random outputs, and labels of two levels.
 
     Args:
-      classes: [B, A]; `IGNORED`, -1 for background, else a class.
-      seed: of the outputs and box targets.
-      instances: [B, A], the object of each anchor.
-      split: how many anchors the first level has; default half.
-      scale: of the logits.
+        classes: [B, A]; `IGNORED`, -1 for background, else a class.
+        seed: of the outputs and box targets.
+        instances: [B, A], the object of each anchor.
+        split: how many anchors the first level has; default half.
+        scale: of the logits.
     """
     classes = np.asarray(classes, np.int32)
     images, anchors = classes.shape

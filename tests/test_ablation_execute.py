@@ -16,7 +16,7 @@ from libra_tf.ablation.reuse import reuse
 from libra_tf.ablation.runs import Run
 from libra_tf.ablation.tables import format_table
 from libra_tf.errors import UserError
-from libra_tf.evaluation.results import write_json
+from libra_tf.files.json_files import write_json
 
 PLAN = Plan(
     "mine",

@@ -18,31 +18,44 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # top and may import everything.
 BELOW = {
     "errors": set(),
+    "files": set(),
+    "torch_files": set(),
     "ops": set(),
     "losses": {"ops"},
     "layers": {"ops"},
     "samplers": {"ops"},
-    "data": set(),
-    "evaluation": {"data", "ops"},
-    "experiments": {"data", "samplers"},
+    "data": {"files"},
+    "evaluation": {"data", "files", "ops"},
+    "experiments": {"data", "files", "layers", "losses", "samplers"},
     "models": {"ops", "losses", "layers", "samplers", "experiments"},
-    "weights": {"data", "experiments", "layers", "models", "ops"},
-    "tasks": {
-        "ops", "losses", "layers", "samplers", "experiments", "models", "evaluation",
-        "data", "weights",
+    "weights": {
+        "data", "experiments", "files", "layers", "models", "ops", "torch_files"
     },
-    "inference": {"data", "evaluation", "experiments", "models", "tasks"},
-    "training": {"data", "evaluation", "experiments", "models", "tasks"},
-    "ablation": {
-        "data", "evaluation", "experiments", "tasks", "training", "diagnostics"
+    "inputs": {"experiments", "models", "ops", "samplers"},
+    "criteria": {"experiments", "inputs", "layers", "losses", "ops"},
+    "tasks": {
+        "criteria", "evaluation", "experiments", "files", "inputs", "layers", "losses",
+        "models", "ops", "weights",
+    },
+    "inference": {
+        "data", "evaluation", "experiments", "files", "inputs", "models", "tasks",
+        "weights",
+    },
+    "training": {
+        "data", "evaluation", "experiments", "files", "inputs", "models", "tasks",
+        "weights",
     },
     "diagnostics": {
-        "ops", "losses", "samplers", "experiments", "models", "tasks", "inference"
+        "experiments", "inference", "inputs", "losses", "models", "ops", "samplers",
+        "tasks", "weights",
+    },
+    "ablation": {
+        "data", "diagnostics", "evaluation", "experiments", "files", "tasks", "training"
     },
 }  # fmt: skip
 MAY_IMPORT_OFFICIAL = {
-    "models", "tasks", "experiments", "training", "inference", "commands", "train",
-    "export", "diagnostics", "ablation",
+    "models", "weights", "inputs", "criteria", "tasks", "experiments", "training",
+    "inference", "commands", "train", "export", "diagnostics", "ablation",
 }  # fmt: skip
 
 

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from dense_batches import IGNORED, NUM_CLASSES
 
-from libra_tf.criteria.dense_batch import INSTANCE, dense_batch
+from libra_tf.criteria.dense_batch import dense_batch
+from libra_tf.inputs.parsers import INSTANCE
 
 CLASSES = [[1, -1, IGNORED, 3, -1], [-1, -1, -1, IGNORED, IGNORED]]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from libra_tf.errors import UserError
 from libra_tf.evaluation.coco import evaluate_detections
 from libra_tf.evaluation.evaluator import CocoEvaluator
-from libra_tf.evaluation.results import write_json
+from libra_tf.files.json_files import write_json
 
 BATCH, PADDED, OBJECTS = 4, 30, 12
 HEIGHT, WIDTH = 120, 160  # of the originals

@@ -10,8 +10,8 @@ from official.core import task_factory
 from official.vision.dataloaders import retinanet_input
 from official.vision.tasks import retinanet as tfm_task
 
-from libra_tf.criteria.dense_batch import INSTANCE
 from libra_tf.experiments.saved import override
+from libra_tf.inputs.parsers import INSTANCE
 from libra_tf.inputs.retinanet import InstanceParser
 from libra_tf.ops.boxes import decode_deltas
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 from official.vision.modeling.layers import roi_generator
 
-from libra_tf.models.roi_generator import ROIGenerator
+from libra_tf.models.reference_proposals import ROIGenerator
 
 SIZE, STRIDE = 1024, 32
 

@@ -16,8 +16,8 @@ import tiny
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import load_run
+from libra_tf.files.lock import locked_run
 from libra_tf.training.evaluate import evaluate_checkpoint
-from libra_tf.training.resume import locked
 from libra_tf.training.runner import run
 from libra_tf.weights.find_checkpoint import find_checkpoint
 
@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_named(finished, records, tmp_path):
 
 def test_a_second_training_in_the_folder_is_refused(records, tmp_path):
     with (
-        locked(str(tmp_path)),
+        locked_run(str(tmp_path)),
         pytest.raises(UserError, match="trained by another process"),
     ):
         train(libra("retinanet", records), tmp_path, mode="train")

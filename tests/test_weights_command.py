@@ -20,7 +20,7 @@ from libra_tf.experiments.saved import load_run
 from libra_tf.inference.detector import load_detector
 from libra_tf.inference.serving import build_module
 from libra_tf.ops.keep_ratio import normalize_bytes, pad_to_multiple, resize_bytes
-from libra_tf.weights.coco_classes import COCO_CLASSES
+from libra_tf.weights.class_names import COCO_CLASSES
 from libra_tf.weights.find_checkpoint import find_checkpoint
 from libra_tf.weights.published import read_published
 from libra_tf.weights.restore import inspect_checkpoint, restore_all

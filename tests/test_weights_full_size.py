@@ -8,7 +8,7 @@ import pytest
 from published import COUNTER, count, detector_shapes, random_weights
 from torch_files import ordered, write_stream
 
-from libra_tf.weights.coco_classes import COCO_CLASSES
+from libra_tf.weights.class_names import COCO_CLASSES
 
 pytestmark = [
     pytest.mark.slow,

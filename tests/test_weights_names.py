@@ -10,12 +10,12 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.saved import get_experiment
 from libra_tf.weights.architecture import Architecture, tell_architecture
 from libra_tf.weights.class_names import (
+    COCO_CLASSES,
     NEVER,
     choose_class_names,
     place_classes,
     read_class_names,
 )
-from libra_tf.weights.coco_classes import COCO_CLASSES
 from libra_tf.weights.experiment import experiment_for
 from libra_tf.weights.names import backbone_names, detector_names, image_statistics
 

@@ -149,11 +149,12 @@ def write_zip(
     """Writes the form of PyTorch 1.6 and later.
 
     Args:
-      path: of the file.
-      content: numbers, text, dicts, lists, arrays and the classes of this module.
-      compression: of all records.
-      records: further records, or others in the place of the usual ones; None removes.
-      folder: that all records lie in.
+        path: of the file.
+        content: numbers, text, dicts, lists, arrays and the classes of this module.
+        compression: of all records.
+        records: further records, or others in the place of the usual ones; None
+            removes.
+        folder: that all records lie in.
     """
     pickler = Pickler()
     entries = {"data.pkl": pickler.dumps(content), "byteorder": b"little"}

@@ -28,9 +28,9 @@ class Task:
     """A command.
 
     Attributes:
-      key: what the caller knows it by.
-      words: the command line.
-      log: file that gets its output, added to what is there.
+        key: what the caller knows it by.
+        words: the command line.
+        log: file that gets its output, added to what is there.
     """
 
     key: Any
@@ -43,9 +43,9 @@ class Outcome:
     """How a command ended.
 
     Attributes:
-      code: exit code; minus the signal's number if a signal ended it.
-      seconds: from start to end.
-      peak_memory_mb: largest resident memory.
+        code: exit code; minus the signal's number if a signal ended it.
+        seconds: from start to end.
+        peak_memory_mb: largest resident memory.
     """
 
     code: int
@@ -70,9 +70,9 @@ def run_all(
     has not ended after some minutes.
 
     Args:
-      tasks: the commands; each is taken from the iterable when it starts.
-      jobs: how many run at a time.
-      threads: bound on the threads of each; None for none.
+        tasks: the commands; each is taken from the iterable when it starts.
+        jobs: how many run at a time.
+        threads: bound on the threads of each; None for none.
     """
     waiting, running = iter(tasks), []
     try:

@@ -32,12 +32,12 @@ def execute(
     After each run, results.csv and table.md are written again.
 
     Args:
-      plan: for the table.
-      form: one of `forms.FORMS`.
-      runs: in their order; checked against what was begun before.
-      out: folder of the ablation.
-      jobs: how many run at a time; each gets its share of the cores.
-      stream: for progress.
+        plan: for the table.
+        form: one of `forms.FORMS`.
+        runs: in their order; checked against what was begun before.
+        out: folder of the ablation.
+        jobs: how many run at a time; each gets its share of the cores.
+        stream: for progress.
     """
     todo = [run for run in runs if run.result is None]
     done = len(runs) - len(todo)

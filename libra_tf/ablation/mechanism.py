@@ -12,7 +12,7 @@ from libra_tf.ablation import children
 from libra_tf.ablation.plan import Row
 from libra_tf.ablation.runs import Run
 from libra_tf.ablation.statistics import summarize
-from libra_tf.evaluation.results import read_json
+from libra_tf.files.json_files import read_json
 
 MECHANISM_FILE = "mechanism.json"
 # Heading, column of `diagnostics.report.columns`, factor.
@@ -38,10 +38,10 @@ def measure(
     run's folder.
 
     Args:
-      runs: of the ablation; unfinished ones are left out.
-      images: of the training split, the same for all runs.
-      jobs: how many at a time.
-      stream: for progress.
+        runs: of the ablation; unfinished ones are left out.
+        images: of the training split, the same for all runs.
+        jobs: how many at a time.
+        stream: for progress.
     """
     finished = [run for run in runs if run.result is not None]
     todo = [run for run in finished if not _is_measured(run, images)]
@@ -77,8 +77,8 @@ def mechanism_lines(
     """Returns head and cells of a table, means over seeds; empty if nothing is known.
 
     Args:
-      rows: of one table.
-      by_row: row to seed to result, whose `mechanism` are the columns.
+        rows: of one table.
+        by_row: row to seed to result, whose `mechanism` are the columns.
     """
     lines = []
     for row in rows:

@@ -14,16 +14,16 @@ class Row:
     """One line of the table.
 
     Attributes:
-      name: unique in the plan; also the name of a folder.
-      configs: experiment files, each over the former.
-      settings: dotted setting to value, in every form.
-      two_core: the same, in the two-core form only.
-      published: name of a metric to the number in the paper.
-      baseline: name of the row to compare with; None for a baseline.
-      group: title of the group; "" in a plan without groups.
-      note: a word for the table.
-      published_over: name of a metric to the number that the paper compares with, where
-        that is not the published number of the plan's baseline.
+        name: unique in the plan; also the name of a folder.
+        configs: experiment files, each over the former.
+        settings: dotted setting to value, in every form.
+        two_core: the same, in the two-core form only.
+        published: name of a metric to the number in the paper.
+        baseline: name of the row to compare with; None for a baseline.
+        group: title of the group; "" in a plan without groups.
+        note: a word for the table.
+        published_over: name of a metric to the number that the paper compares with,
+            where that is not the published number of the plan's baseline.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Plan:
     """A table to measure.
 
     Attributes:
-      name: the file's name without folder and ending.
-      path: of the file, for messages.
-      title: what the table shows.
-      paper: where the published numbers come from.
-      rows: in the order of the table.
+        name: the file's name without folder and ending.
+        path: of the file, for messages.
+        title: what the table shows.
+        paper: where the published numbers come from.
+        rows: in the order of the table.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Plan:
         """Returns the rows of these names, in the plan's order; None: all.
 
         Raises:
-          UserError: no row has such a name.
+            UserError: no row has such a name.
         """
         known = [row.name for row in self.rows]
         for name in names or ():

@@ -41,7 +41,7 @@ def find_plan(name_or_path: str) -> str:
     """Returns the path of a plan: a file, or the name of a shipped one.
 
     Raises:
-      UserError: neither; tells the nearest names.
+        UserError: neither; tells the nearest names.
     """
     if os.path.isfile(name_or_path):
         return name_or_path
@@ -59,8 +59,8 @@ def load_plan(name_or_path: str) -> Plan:
     """Reads a plan.
 
     Raises:
-      UserError: the file cannot be read, or says something that no plan can; names
-        the file, the row and the key.
+        UserError: the file cannot be read, or says something that no plan can; names
+            the file, the row and the key.
     """
     path = find_plan(name_or_path)
     content = read_yaml(path)

@@ -81,10 +81,10 @@ def readme_table(
     """Returns a short table: AP, and what was gained, here and in the papers.
 
     Args:
-      plan: for the published numbers.
-      rows: of the table, in order; those without a run are left out.
-      results: of `read_results`.
-      timing: row to its line of timing.csv.
+        plan: for the published numbers.
+        rows: of the table, in order; those without a run are left out.
+        results: of `read_results`.
+        timing: row to its line of timing.csv.
     """
     by_row = group(results)
     published = {row.name: row.published for row in plan.rows}
@@ -120,7 +120,7 @@ def replace_table(readme: str, name: str, table: str) -> str:
     """Returns a text with the table between the marks of `name` replaced.
 
     Raises:
-      UserError: the marks are not there.
+        UserError: the marks are not there.
     """
     start, end = f"<!-- results: {name} -->\n", "<!-- end of results -->"
     pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)

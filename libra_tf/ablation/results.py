@@ -17,7 +17,7 @@ from libra_tf.ablation.mechanism import read_columns
 from libra_tf.ablation.plan import Plan
 from libra_tf.ablation.runs import RESULT_FILE, Run
 from libra_tf.errors import UserError
-from libra_tf.evaluation.results import read_json, write_file, write_json
+from libra_tf.files.json_files import read_json, write_file, write_json
 from libra_tf.training.progress import METRICS_FILE, last_evaluation
 
 CSV_FILE = "results.csv"
@@ -102,7 +102,7 @@ def collect(plan: Plan, form: str, out: str) -> list[dict[str, Any]]:
     """Returns the results below `out` of the plan's rows, by seed and row.
 
     Raises:
-      UserError: there are results of another plan or form.
+        UserError: there are results of another plan or form.
     """
     found = []
     for row in plan.rows:

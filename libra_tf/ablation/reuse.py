@@ -10,7 +10,7 @@ from typing import Any
 from libra_tf.ablation.plan import Plan
 from libra_tf.ablation.runs import RESULT_FILE, SETTINGS_FILE, Run
 from libra_tf.errors import UserError
-from libra_tf.evaluation.results import read_json, write_json
+from libra_tf.files.json_files import read_json, write_json
 
 
 def reuse(
@@ -23,13 +23,13 @@ def reuse(
     that the version which made it did not have yet is equal if it is at its default.
 
     Args:
-      plan: that the runs belong to.
-      form: one of `forms.FORMS`.
-      runs: those without a result are looked for.
-      folders: below which finished runs are.
+        plan: that the runs belong to.
+        form: one of `forms.FORMS`.
+        runs: those without a result are looked for.
+        folders: below which finished runs are.
 
     Raises:
-      UserError: a folder does not exist.
+        UserError: a folder does not exist.
     """
     found = _finished(folders)
     copied = []

@@ -14,7 +14,7 @@ from typing import Any
 from libra_tf.ablation import scales as forms
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.errors import UserError
-from libra_tf.evaluation.results import read_json, write_json
+from libra_tf.files.json_files import read_json, write_json
 
 RESULT_FILE = "result.json"
 SETTINGS_FILE = "settings.json"
@@ -26,12 +26,12 @@ class Run:
     """One training: a row and a seed.
 
     Attributes:
-      row: name of the row.
-      seed: of initial weights, data order and samplers.
-      folder: where it trains.
-      words: command line of `libra train`, after the interpreter.
-      settings: all settings of the experiment.
-      defaults: what a setting is where nothing sets it.
+        row: name of the row.
+        seed: of initial weights, data order and samplers.
+        folder: where it trains.
+        words: command line of `libra train`, after the interpreter.
+        settings: all settings of the experiment.
+        defaults: what a setting is where nothing sets it.
     """
 
     row: str
@@ -83,7 +83,7 @@ def build_runs(
     So an ablation that is stopped half-way has whole pairs to compare.
 
     Raises:
-      UserError: a row names a file or a setting that does not exist.
+        UserError: a row names a file or a setting that does not exist.
     """
     made: dict[str, tuple[list[str], list[str], dict[str, Any], dict[str, Any]]] = {}
     for row in rows:
@@ -135,11 +135,11 @@ def check_settings(runs: Sequence[Run], force: bool) -> None:
     """Refuses to go on with runs that were begun with other settings.
 
     Args:
-      runs: those asked for.
-      force: remove such runs instead, so that they are made again.
+        runs: those asked for.
+        force: remove such runs instead, so that they are made again.
 
     Raises:
-      UserError: names the run and the first setting that differs.
+        UserError: names the run and the first setting that differs.
     """
     for run in runs:
         if not run.started:

@@ -33,13 +33,13 @@ def layers(
     """Returns a row's config files and `a.b=value` overrides, in their order.
 
     Args:
-      plan: for messages.
-      row: one of its rows.
-      form: one of `FORMS`.
-      overrides: of the command line; they go last.
+        plan: for messages.
+        row: one of its rows.
+        form: one of `FORMS`.
+        overrides: of the command line; they go last.
 
     Raises:
-      UserError: a file or a setting does not exist; names the plan and the row.
+        UserError: a file or a setting does not exist; names the plan and the row.
     """
     where = f"{plan.path}: row {row.name}"
     files, own = list(row.configs), dict(row.settings)

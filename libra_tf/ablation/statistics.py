@@ -12,9 +12,9 @@ class Summary:
     """Of some numbers.
 
     Attributes:
-      n: how many.
-      mean: their mean; None of none.
-      deviation: sample standard deviation (n - 1); None of fewer than two.
+        n: how many.
+        mean: their mean; None of none.
+        deviation: sample standard deviation (n - 1); None of fewer than two.
     """
 
     n: int
@@ -27,11 +27,11 @@ class Difference:
     """Of two rows over the seeds that both have.
 
     Attributes:
-      n: number of pairs.
-      mean: mean of the paired differences; None without a pair.
-      error: standard error of that mean; None of fewer than two pairs.
-      p: two-sided p of the paired t-test; None of fewer than two pairs, or if all
-        differences are the same.
+        n: number of pairs.
+        mean: mean of the paired differences; None without a pair.
+        error: standard error of that mean; None of fewer than two pairs.
+        p: two-sided p of the paired t-test; None of fewer than two pairs, or if all
+            differences are the same.
     """
 
     n: int
@@ -61,8 +61,8 @@ def paired_difference(
     the standard deviation of the differences divided by sqrt(n).
 
     Args:
-      values: seed to figure of the row.
-      baseline: seed to figure of the row that it is compared with.
+        values: seed to figure of the row.
+        baseline: seed to figure of the row that it is compared with.
     """
     seeds = sorted(values.keys() & baseline.keys())
     found = summarize([values[seed] - baseline[seed] for seed in seeds])

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from libra_tf.evaluation.results import read_json, write_json
+from libra_tf.files.json_files import read_json, write_json
 
 _BATCHES = 4
 
@@ -29,15 +29,15 @@ def compare(
     """Calls two functions by turns; returns how long the second takes beside the first.
 
     Args:
-      first: runs `steps` steps of the baseline.
-      second: runs `steps` steps of the row.
-      rounds: calls of each that count; those before, which compile and fill the
-        kept batches, do not.
-      steps: for the time of one step.
+        first: runs `steps` steps of the baseline.
+        second: runs `steps` steps of the row.
+        rounds: calls of each that count; those before, which compile and fill the
+            kept batches, do not.
+        steps: for the time of one step.
 
     Returns:
-      `ratio`, the median over the rounds of second / first, with its quartiles
-      `ratio_low` and `ratio_high`, and the median times of a step in milliseconds.
+        `ratio`, the median over the rounds of second / first, with its quartiles
+        `ratio_low` and `ratio_high`, and the median times of a step in milliseconds.
     """
     for _ in range(1 + math.ceil(_BATCHES / steps)):
         first()

@@ -19,7 +19,7 @@ from libra_tf.ablation.cells import (
 from libra_tf.ablation.mechanism import mechanism_lines
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.statistics import paired_difference, summarize
-from libra_tf.evaluation.results import write_file
+from libra_tf.files.json_files import write_file
 
 TABLE_FILE = "table.md"
 # Heading and metric of the absolute figures.
@@ -48,11 +48,11 @@ def write_table(
     """Writes the table; returns its path.
 
     Args:
-      plan: gives rows and published numbers.
-      form: one of `forms.FORMS`, for the caption.
-      results: of the finished runs.
-      out: folder.
-      timing: row to its line of timing.csv.
+        plan: gives rows and published numbers.
+        form: one of `forms.FORMS`, for the caption.
+        results: of the finished runs.
+        out: folder.
+        timing: row to its line of timing.csv.
     """
     path = os.path.join(out, TABLE_FILE)
     text = format_table(plan, form, results, timing or {})

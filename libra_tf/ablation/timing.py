@@ -13,8 +13,8 @@ from typing import Any, TextIO
 from libra_tf.ablation import children, machine
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.runs import Run
-from libra_tf.evaluation.results import read_json, write_file, write_json
 from libra_tf.files.atomic import make_folder
+from libra_tf.files.json_files import read_json, write_file, write_json
 
 TIMING_FILE = "timing.csv"
 _COLUMNS = (
@@ -64,13 +64,13 @@ def measure(
     that what else the machine does meets both. See `libra_tf.ablation.step_time`.
 
     Args:
-      plan: order of the rows.
-      rows: those to measure; baselines are left out.
-      runs: one run of each row and of each of their baselines.
-      out: folder of the ablation; timing.csv grows there.
-      rounds: turns of each; the medians are taken over them.
-      steps: training steps of a turn.
-      stream: for progress.
+        plan: order of the rows.
+        rows: those to measure; baselines are left out.
+        runs: one run of each row and of each of their baselines.
+        out: folder of the ablation; timing.csv grows there.
+        rounds: turns of each; the medians are taken over them.
+        steps: training steps of a turn.
+        stream: for progress.
     """
     make_folder(os.path.join(out, "timing"))
     by_name = {run.row: run for run in runs}

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from libra_tf.ablation.plan_reader import load_plan
     from libra_tf.ablation.runs import build_runs, check_settings
     from libra_tf.files.atomic import make_folder
-    from libra_tf.training.resume import locked
+    from libra_tf.files.lock import locked_run
 
     _check(args)
     plan = load_plan(args.plan)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         return _show(runs, args.json)
     stream = sys.stderr if args.json else sys.stdout
     make_folder(args.out)
-    with locked(args.out):
+    with locked_run(args.out):
         if args.timing:
             compared = {row.name for row in rows} | {row.baseline for row in rows}
             chosen = [row for row in plan.rows if row.name in compared]

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         make_folder(os.path.dirname(args.out) or ".")
     values = _measure(args)
     if args.out:
-        from libra_tf.evaluation.results import write_json
+        from libra_tf.files.json_files import write_json
 
         write_json(args.out, values, indent=1)
     if args.json:

@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Detects; returns 0, or 2 if an image could not be read."""
-    from libra_tf.evaluation.results import write_json
     from libra_tf.files.atomic import make_folder
+    from libra_tf.files.json_files import write_json
     from libra_tf.inference.detector import load_detector
     from libra_tf.inference.images import list_images, read_rgb
 
@@ -94,10 +94,10 @@ def _refuse_folder_of_inputs(out: str, files: list[Path]) -> None:
 def _image_ids(files: list[Path], annotations: str | None) -> dict[Path, int]:
     if not annotations:
         return {path: i for i, path in enumerate(files, start=1)}
-    from libra_tf.data.coco import load_json
+    from libra_tf.files.json_files import read_json
 
     try:
-        images = load_json(annotations)["images"]
+        images = read_json(annotations)["images"]
         known = {str(i["file_name"]): int(i["id"]) for i in images}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{annotations}: not a COCO annotation file") from error
@@ -139,8 +139,7 @@ def _results(image_id: int, path: Path, found: Any, class_names: dict) -> list[d
 
 
 def _draw(path: Path, image: Any, found: Any, detector: Any, threshold: float) -> None:
-    from libra_tf.inference.drawing import draw_detections, save_image
-    from libra_tf.inference.masks import decode_masks
+    from libra_tf.inference.drawing import decode_masks, draw_detections, save_image
 
     picture = draw_detections(
         image,

@@ -56,10 +56,10 @@ class DenseLosses:
     """Computes the losses that a config names.
 
     Args:
-      config: settings.
-      states: what losses keep from step to step.
-      training: whether to update the states.
-      box_coder_weights: by which the deltas are multiplied, see `decode_deltas`.
+        config: settings.
+        states: what losses keep from step to step.
+        training: whether to update the states.
+        box_coder_weights: by which the deltas are multiplied, see `decode_deltas`.
     """
 
     def __init__(

@@ -13,22 +13,21 @@ import tensorflow as tf
 from official.vision.losses import loss_utils
 
 from libra_tf.criteria.pisa import unique_over_batch
-
-INSTANCE = "instance"  # name of the label that tells the objects of an image apart
+from libra_tf.inputs.parsers import INSTANCE
 
 
 class Dense(NamedTuple):
     """One batch.
 
     Attributes:
-      logits: `float32` [B, A, C].
-      classes: `int32` [B, A], -1 for what is no positive.
-      positive: `bool` [B, A].
-      valid: `bool` [B, A], not ignored.
-      boxes: `float32` [B, A, 4], predicted deltas.
-      box_targets: `float32` [B, A, 4]; 0 where there is no target.
-      instances: `int32` [B, A], the object of each positive; None without that label.
-      level_sizes: anchors of each level.
+        logits: `float32` [B, A, C].
+        classes: `int32` [B, A], -1 for what is no positive.
+        positive: `bool` [B, A].
+        valid: `bool` [B, A], not ignored.
+        boxes: `float32` [B, A, 4], predicted deltas.
+        box_targets: `float32` [B, A, 4]; 0 where there is no target.
+        instances: `int32` [B, A], the object of each positive; None without that label.
+        level_sizes: anchors of each level.
     """
 
     logits: tf.Tensor

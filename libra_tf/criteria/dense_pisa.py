@@ -23,11 +23,11 @@ def isr_weights(
     """Weights [B, A] of the anchors' class losses, the positives' by ISR-P.
 
     Args:
-      dense: the batch, with instances.
-      values: [B, A], class loss of each anchor.
-      weights: [B, A], the weights without ISR-P.
-      config: settings.
-      box_coder_weights: by which the deltas are multiplied, see `decode_deltas`.
+        dense: the batch, with instances.
+        values: [B, A], class loss of each anchor.
+        weights: [B, A], the weights without ISR-P.
+        config: settings.
+        box_coder_weights: by which the deltas are multiplied, see `decode_deltas`.
     """
     iou = iou_of_deltas(dense.boxes, dense.box_targets, box_coder_weights)
     importance = isr_positive_weights(

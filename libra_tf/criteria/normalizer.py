@@ -18,11 +18,11 @@ def replica_mean(count: tf.Tensor, minimum: float = 1.0) -> tf.Tensor:
     the quotient of one replica that holds the whole global batch.
 
     Args:
-      count: scalar, the count of this replica.
-      minimum: lower bound of the result, greater than 0.
+        count: scalar, the count of this replica.
+        minimum: lower bound of the result, greater than 0.
 
     Returns:
-      A float32 scalar without gradient.
+        A float32 scalar without gradient.
     """
     count = tf.cast(count, tf.float32)
     context = tf.distribute.get_replica_context()
@@ -63,10 +63,10 @@ def count_at_least_one(mask: tf.Tensor) -> tf.Tensor:
     """Returns the sum over images of max(number of true entries, 1).
 
     Args:
-      mask: [B, ...] bool.
+        mask: [B, ...] bool.
 
     Returns:
-      A float32 scalar.
+        A float32 scalar.
     """
     per_image = tf.reduce_sum(
         tf.cast(tf.reshape(mask, [tf.shape(mask)[0], -1]), tf.float32), axis=1

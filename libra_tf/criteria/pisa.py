@@ -18,12 +18,12 @@ def iou_of_deltas(
     decoded from the same box is the same for every box.
 
     Args:
-      predicted: [..., 4].
-      wanted: [..., 4].
-      weights: by which the deltas are multiplied, see `decode_deltas`.
+        predicted: [..., 4].
+        wanted: [..., 4].
+        weights: by which the deltas are multiplied, see `decode_deltas`.
 
     Returns:
-      `float32` [...], in [0, 1].
+        `float32` [...], in [0, 1].
     """
     unit = tf.broadcast_to(tf.constant([0.0, 0.0, 1.0, 1.0]), tf.shape(predicted))
     boxes = (
@@ -38,10 +38,10 @@ def unique_over_batch(numbers: tf.Tensor) -> tf.Tensor:
     """Makes the numbers of objects, counted in each image, differ between images.
 
     Args:
-      numbers: `int32` [B, N], at least -1, which marks what has no object.
+        numbers: `int32` [B, N], at least -1, which marks what has no object.
 
     Returns:
-      `int32` [B, N], at least 0.
+        `int32` [B, N], at least 0.
     """
     most = tf.reduce_max(numbers) + 2
     return numbers + 1 + most * tf.range(tf.shape(numbers)[0])[:, tf.newaxis]

@@ -58,13 +58,13 @@ def carl_loss(
     """Box loss of the foreground RoIs, weighted by the score of their class.
 
     Args:
-      outputs: of the model, in training.
-      config: settings; `weight` is the factor of the result.
-      elementwise: box loss per coordinate.
-      normalizer: see `rcnn_box_count`.
+        outputs: of the model, in training.
+        config: settings; `weight` is the factor of the result.
+        elementwise: box loss per coordinate.
+        normalizer: see `rcnn_box_count`.
 
     Returns:
-      A scalar.
+        A scalar.
     """
     targets = tf.cast(outputs["class_targets"], tf.int32)
     probabilities = tf.nn.softmax(tf.cast(outputs["class_outputs"], tf.float32))

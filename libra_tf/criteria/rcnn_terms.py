@@ -45,17 +45,17 @@ def rpn_losses(
     and one negative counted per image, over all replicas.
 
     Args:
-      scores: {level: [B, H, W, A]} logits.
-      boxes: {level: [B, H, W, 4A]} predicted deltas.
-      score_targets: {level: [B, H, W, A]}, 1 positive, 0 negative, -1 not sampled.
-      box_targets: {level: [B, H, W, 4A]} target deltas.
-      beta: threshold of smooth L1.
-      normalizer: "reference", or "positives", which divides the box loss by the
-        coordinates of the sampled positives.
+        scores: {level: [B, H, W, A]} logits.
+        boxes: {level: [B, H, W, 4A]} predicted deltas.
+        score_targets: {level: [B, H, W, A]}, 1 positive, 0 negative, -1 not sampled.
+        box_targets: {level: [B, H, W, 4A]} target deltas.
+        beta: threshold of smooth L1.
+        normalizer: "reference", or "positives", which divides the box loss by the
+            coordinates of the sampled positives.
 
     Returns:
-      The score loss and the box loss, scalars. The box loss takes the sampled
-      positives only; Model Garden's takes every matched anchor.
+        The score loss and the box loss, scalars. The box loss takes the sampled
+        positives only; Model Garden's takes every matched anchor.
     """
     labels = flatten_levels(score_targets)
     positive, negative = tf.equal(labels, 1), tf.equal(labels, 0)
@@ -96,12 +96,12 @@ def rcnn_class_loss(
     """Softmax cross entropy over the sampled RoIs, divided by their number.
 
     Args:
-      class_outputs: [B, N, C] logits.
-      class_targets: [B, N]; -1 marks a row that no candidate filled.
-      weights: [B, N], of each RoI; all 1 by default. They do not change the divisor.
+        class_outputs: [B, N, C] logits.
+        class_targets: [B, N]; -1 marks a row that no candidate filled.
+        weights: [B, N], of each RoI; all 1 by default. They do not change the divisor.
 
     Returns:
-      A scalar.
+        A scalar.
     """
     valid = tf.cast(class_targets >= 0, tf.float32)
     entropy = rcnn_entropies(class_outputs, class_targets)
@@ -120,14 +120,14 @@ def rcnn_box_loss(
     """Sum over the four coordinates of the foreground RoIs, divided by a count.
 
     Args:
-      box_outputs: [B, N, 4C] or [B, N, 4] predicted deltas.
-      class_targets: [B, N]; foreground is > 0.
-      box_targets: [B, N, 4] target deltas.
-      elementwise: loss per coordinate.
-      normalizer: see `rcnn_box_count`.
+        box_outputs: [B, N, 4C] or [B, N, 4] predicted deltas.
+        class_targets: [B, N]; foreground is > 0.
+        box_targets: [B, N, 4] target deltas.
+        elementwise: loss per coordinate.
+        normalizer: see `rcnn_box_count`.
 
     Returns:
-      A scalar.
+        A scalar.
     """
     errors = rcnn_box_errors(box_outputs, class_targets, box_targets, elementwise)
     return tf.reduce_sum(errors) / rcnn_box_count(class_targets, normalizer)

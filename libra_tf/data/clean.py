@@ -63,16 +63,16 @@ def clean_dataset(
     """Clips boxes to their image, drops those without area, settles the masks.
 
     Args:
-      dataset: as a reader returned it.
-      masks: True gives every object a segmentation (its box where it has none);
-        False takes all segmentations away.
-      strict: raise instead of changing anything.
+        dataset: as a reader returned it.
+        masks: True gives every object a segmentation (its box where it has none);
+            False takes all segmentations away.
+        strict: raise instead of changing anything.
 
     Returns:
-      The data set as it is to be written, and what was changed.
+        The data set as it is to be written, and what was changed.
 
     Raises:
-      UserError: `strict` and something had to change.
+        UserError: `strict` and something had to change.
     """
     findings = Findings()
     images = tuple(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from libra_tf.data.masks import check_segmentation
 from libra_tf.data.records import Annotation, Bbox, Category, Dataset, ImageRecord
 from libra_tf.errors import UserError
+from libra_tf.files.json_files import read_json
 
 # A detector gets one output per id up to the highest.
 MAX_CATEGORY_ID = 100_000
@@ -25,9 +25,9 @@ def read_coco(path: str | Path) -> Dataset:
     area pass here; see `clean_dataset`.
 
     Raises:
-      UserError: names the file, the record and the field.
+        UserError: names the file, the record and the field.
     """
-    content = load_json(path)
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a COCO file: the outermost value is no object")
     categories = read_categories(content, path)
@@ -49,18 +49,6 @@ def read_coco(path: str | Path) -> Dataset:
         for i in images.values()
     )
     return Dataset(str(path), categories, tuple(complete))
-
-
-def load_json(path: str | Path) -> Any:
-    """Returns the content of a JSON file, or one line that says what is wrong."""
-    try:
-        # Windows programs put a byte order mark before UTF-8.
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON: {error}") from error
 
 
 def read_categories(content: dict, path: str | Path) -> tuple[Category, ...]:

@@ -26,6 +26,7 @@ from libra_tf.data.tfrecord import ShardWriter, make_example
 from libra_tf.data.workers import map_in_order
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
+from libra_tf.files.lock import locked
 from libra_tf.files.progress_line import Progress
 
 SHARD_BYTES = 256 << 20
@@ -63,25 +64,25 @@ def convert(
     """Converts one split.
 
     Args:
-      dataset: the split, from `read_coco` or `read_voc`.
-      image_dir: the folder that its file names are relative to.
-      out: the folder to write to; may hold other splits with equal categories.
-      split: name of the split: letters, digits and `_`.
-      num_shards: default one per 1000 images or 256 MB, whichever gives more.
-      workers: processes that read images; more than one needs a main module that can
-        be imported again (`if __name__ == "__main__":`).
-      strict: raise where a box would be clipped, dropped or made a mask.
-      masks: default whether any object has a segmentation.
-      max_pixels: refuse larger images.
-      shuffle: mix the images over the shards; default for splits named `train...`.
-      shuffle_seed: equal seeds give equal files.
-      quiet: say nothing on stderr.
+        dataset: the split, from `read_coco` or `read_voc`.
+        image_dir: the folder that its file names are relative to.
+        out: the folder to write to; may hold other splits with equal categories.
+        split: name of the split: letters, digits and `_`.
+        num_shards: default one per 1000 images or 256 MB, whichever gives more.
+        workers: processes that read images; more than one needs a main module that can
+            be imported again (`if __name__ == "__main__":`).
+        strict: raise where a box would be clipped, dropped or made a mask.
+        masks: default whether any object has a segmentation.
+        max_pixels: refuse larger images.
+        shuffle: mix the images over the shards; default for splits named `train...`.
+        shuffle_seed: equal seeds give equal files.
+        quiet: say nothing on stderr.
 
     Returns:
-      The split's entry in `dataset.json`; `image_sizes` are minimum, median, maximum.
+        The split's entry in `dataset.json`; `image_sizes` are minimum, median, maximum.
 
     Raises:
-      UserError: names the file and record at fault; `out` is as it was.
+        UserError: names the file and record at fault; `out` is as it was.
     """
     out = Path(out)
     _check_names(dataset, out, split)
@@ -144,7 +145,7 @@ def _publish(
 ) -> None:
     """Exchanges the split's files; killed halfway, the split is simply not there."""
     try:
-        with manifest.locked(out):
+        with locked(out):
             manifest.check_categories(out, split, dataset.categories)
             manifest.withdraw_split(out, split)
             writer.publish()

@@ -20,7 +20,7 @@ def encode_example(features: Mapping[str, bytes]) -> bytes:
     """Returns a serialised Example; equal features give equal bytes.
 
     Args:
-      features: name -> what `bytes_feature`, `float_feature` or `int64_feature` gave.
+        features: name -> what `bytes_feature`, `float_feature` or `int64_feature` gave.
     """
     entries = (
         _field(1, _field(1, name.encode()) + _field(2, features[name]))

@@ -34,7 +34,7 @@ def find_image(image_dir: str | Path, name: str) -> Path:
     """Returns the file `name` of the folder, never one outside of it.
 
     Raises:
-      UserError: the name leaves the folder, or there is no such file.
+        UserError: the name leaves the folder, or there is no such file.
     """
     parts = name.replace("\\", "/").split("/")
     if os.path.isabs(name) or ".." in parts or "\0" in name:
@@ -70,16 +70,16 @@ def read_image(
     """Reads, checks and decodes one image file.
 
     Args:
-      image_dir: the folder that `image.file_name` is relative to.
-      image: the record; its size must be the file's.
-      max_pixels: larger images are refused by their header, before any pixel.
+        image_dir: the folder that `image.file_name` is relative to.
+        image: the record; its size must be the file's.
+        max_pixels: larger images are refused by their header, before any pixel.
 
     Returns:
-      The file unchanged where TensorFlow reads it as RGB or gray of 8 bits, else
-      transcoded to RGB (JPEG where it was lossy, else PNG). Transparency is dropped.
+        The file unchanged where TensorFlow reads it as RGB or gray of 8 bits, else
+        transcoded to RGB (JPEG where it was lossy, else PNG). Transparency is dropped.
 
     Raises:
-      UserError: names the file, the image id and what to do.
+        UserError: names the file, the image id and what to do.
     """
     try:
         # Pillow's warnings name no file; its cap on pixels gives way to ours.

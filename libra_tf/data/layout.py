@@ -50,7 +50,7 @@ def find_splits(folder: str | Path) -> list[SplitSource]:
     """Returns the splits of a folder, train first.
 
     Raises:
-      UserError: not this layout, or two files for one split.
+        UserError: not this layout, or two files for one split.
     """
     folder = Path(folder)
     files = sorted((folder / "annotations").glob(f"{PREFIX}*{SUFFIX}"))

@@ -11,18 +11,17 @@ Model Garden's configs want. Paths are relative, so that a folder can be moved.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from libra_tf.data.coco import load_json, read_categories
+from libra_tf.data.coco import read_categories
 from libra_tf.data.records import Category
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
+from libra_tf.files.json_files import read_json
 
 FILE_NAME = "dataset.json"
 FORMAT = 1
@@ -70,7 +69,7 @@ def load_manifest(folder: str | Path) -> Manifest:
     """Reads `dataset.json` and sees that every file it promises is there.
 
     Raises:
-      UserError: not a converted folder, or an incomplete one.
+        UserError: not a converted folder, or an incomplete one.
     """
     folder = Path(os.path.abspath(folder))
     if not (folder / FILE_NAME).is_file():
@@ -99,7 +98,7 @@ def read_content(folder: Path) -> dict[str, Any]:
     path = folder / FILE_NAME
     if not path.exists():
         return {"format": FORMAT, "categories": [], "num_classes": 0, "splits": {}}
-    content = load_json(path)
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
             f"{path}: not a description of format {FORMAT}; convert the data again "
@@ -140,24 +139,6 @@ def add_split(
     content["splits"][split] = entry
     content["splits"] = dict(sorted(content["splits"].items()))
     _write(folder, content)
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps two conversions into one folder from losing each other's split."""
-    try:
-        import fcntl
-    except ImportError:  # Not a Unix.
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        # Some network file systems know no locks; then there is none.
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _write(folder: Path, content: dict[str, Any]) -> None:

@@ -27,13 +27,13 @@ def check_segmentation(
     """Returns a checked segmentation, or None where it outlines nothing.
 
     Args:
-      value: what stands under `segmentation` in a COCO file.
-      width: width of the image in pixels.
-      height: height of the image in pixels.
-      where: file and annotation, for the message.
+        value: what stands under `segmentation` in a COCO file.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+        where: file and annotation, for the message.
 
     Raises:
-      UserError: the value is neither polygons nor run lengths of this image.
+        UserError: the value is neither polygons nor run lengths of this image.
     """
     if not value:
         return None
@@ -101,10 +101,10 @@ def draw_mask(
     """Draws a segmentation.
 
     Returns:
-      uint8 [height, width], 1 inside.
+        uint8 [height, width], 1 inside.
 
     Raises:
-      UserError: run lengths that do not fill the image exactly.
+        UserError: run lengths that do not fill the image exactly.
     """
     if isinstance(segmentation, dict):
         return _draw_runs(segmentation["counts"], height, width, where)

@@ -38,22 +38,22 @@ def synthesize(
     those of 100.
 
     Args:
-      out: a folder that is not there yet, or empty. It appears complete or not at
-        all.
-      num_train: pictures for training.
-      num_val: pictures for evaluation.
-      size: width and height in pixels; shapes grow with it.
-      seed: number >= 0.
-      difficulty: "easy" (1 to 8 shapes of 12 to 64 pixels at size 128, hardly
-        overlapping), "hard" (up to 14 of 8 to 96 pixels, overlapping more, among
-        more stars and lines that are no class) or "sparse" (up to 4 of those sizes
-        among 8 to 16 stars and lines: most of what a detector sees is background).
+        out: a folder that is not there yet, or empty. It appears complete or not at
+            all.
+        num_train: pictures for training.
+        num_val: pictures for evaluation.
+        size: width and height in pixels; shapes grow with it.
+        seed: number >= 0.
+        difficulty: "easy" (1 to 8 shapes of 12 to 64 pixels at size 128, hardly
+            overlapping), "hard" (up to 14 of 8 to 96 pixels, overlapping more, among
+            more stars and lines that are no class) or "sparse" (up to 4 of those sizes
+            among 8 to 16 stars and lines: most of what a detector sees is background).
 
     Returns:
-      {"folder": ..., "splits": {split: {"num_images": n, "num_annotations": n}}}.
+        {"folder": ..., "splits": {split: {"num_images": n, "num_annotations": n}}}.
 
     Raises:
-      UserError: the folder holds something, or an argument makes no sense.
+        UserError: the folder holds something, or an argument makes no sense.
     """
     from libra_tf.data.shapes import DIFFICULTIES
 

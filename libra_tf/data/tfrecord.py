@@ -35,17 +35,17 @@ def make_example(
     """Returns the serialised `tf.train.Example` of one image.
 
     Args:
-      image: the record; boxes must lie inside the image.
-      encoded: the image's bytes.
-      class_names: name of every category id.
-      masks: whether to write a PNG mask for every object.
+        image: the record; boxes must lie inside the image.
+        encoded: the image's bytes.
+        class_names: name of every category id.
+        masks: whether to write a PNG mask for every object.
 
     Returns:
-      Features as Model Garden's `TfExampleDecoder` reads them: `image/encoded`,
-      `image/source_id` (the COCO image id, as text), `image/height`, `image/width`
-      and per object `bbox/{xmin,xmax,ymin,ymax}` in [0, 1], `class/label`, `area` in
-      square pixels, `is_crowd`, `mask`. Beyond those `image/filename`,
-      `image/format` and `class/text`, for people.
+        Features as Model Garden's `TfExampleDecoder` reads them: `image/encoded`,
+        `image/source_id` (the COCO image id, as text), `image/height`, `image/width`
+        and per object `bbox/{xmin,xmax,ymin,ymax}` in [0, 1], `class/label`, `area` in
+        square pixels, `is_crowd`, `mask`. Beyond those `image/filename`,
+        `image/format` and `class/text`, for people.
     """
     features = {
         "image/encoded": bytes_feature([encoded.data]),

@@ -46,15 +46,15 @@ def read_voc(
     """Reads one split; image and annotation ids count from 1 in the split's order.
 
     Args:
-      folder: the folder with `JPEGImages` and `Annotations`.
-      split: a file of `ImageSets/Main`, or any name where there is no such folder.
-      classes: the class names in order of their ids, from 1; default all names that
-        occur, sorted. Give them where a split lacks a class of another split.
-      difficult: "crowd" (ignored in evaluation, as in VOC's protocol; skipped in
-        training by Model Garden's default), "keep" or "drop".
+        folder: the folder with `JPEGImages` and `Annotations`.
+        split: a file of `ImageSets/Main`, or any name where there is no such folder.
+        classes: the class names in order of their ids, from 1; default all names that
+            occur, sorted. Give them where a split lacks a class of another split.
+        difficult: "crowd" (ignored in evaluation, as in VOC's protocol; skipped in
+            training by Model Garden's default), "keep" or "drop".
 
     Raises:
-      UserError: names the XML file and the field.
+        UserError: names the XML file and the field.
     """
     folder = Path(folder)
     if difficult not in DIFFICULT:

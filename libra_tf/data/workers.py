@@ -32,9 +32,9 @@ def map_in_order(
     worker means this process. The first error ends everything.
 
     Args:
-      function: picklable, from a module that is cheap to import.
-      items: picklable.
-      workers: number of processes.
+        function: picklable, from a module that is cheap to import.
+        items: picklable.
+        workers: number of processes.
     """
     if workers <= 1:
         yield from map(function, items)

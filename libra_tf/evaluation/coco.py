@@ -24,7 +24,7 @@ from libra_tf.evaluation.backends import (
     IouType,
     match,
 )
-from libra_tf.evaluation.results import read_json
+from libra_tf.files.json_files import read_json
 
 # COCO reports recall at these numbers of detections per image, and at the limit.
 RECALL_LIMITS = (1, 10)

@@ -21,7 +21,8 @@ from libra_tf.evaluation import batches, checks, coco, proposals
 from libra_tf.evaluation.backends import Backend
 from libra_tf.evaluation.ground_truth import CollectedGroundTruth, read_ground_truth
 from libra_tf.evaluation.report import format_table
-from libra_tf.evaluation.results import to_coco_results, write_json, yxyx_to_xywh
+from libra_tf.evaluation.results import to_coco_results, yxyx_to_xywh
+from libra_tf.files.json_files import write_json
 
 
 class CocoEvaluator:

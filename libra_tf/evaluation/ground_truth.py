@@ -11,12 +11,8 @@ import numpy as np
 from libra_tf.errors import UserError
 from libra_tf.evaluation import checks
 from libra_tf.evaluation.batches import image_ids, paste_masks, to_numpy
-from libra_tf.evaluation.results import (
-    encode_masks,
-    parse_json,
-    read_json,
-    yxyx_to_xywh,
-)
+from libra_tf.evaluation.results import encode_masks, yxyx_to_xywh
+from libra_tf.files.json_files import parse_json, read_json
 
 FIELDS = ("source_id", "height", "width", "num_detections", "boxes", "classes")
 

@@ -56,11 +56,11 @@ def find_config(name_or_path: str) -> str:
     """Returns the path of an experiment file.
 
     Args:
-      name_or_path: a file, which goes first, or the name of a shipped one; the name
-        may be written as its path in a checkout, "configs/quickstart/x.yaml".
+        name_or_path: a file, which goes first, or the name of a shipped one; the name
+            may be written as its path in a checkout, "configs/quickstart/x.yaml".
 
     Raises:
-      UserError: neither; tells the nearest names.
+        UserError: neither; tells the nearest names.
     """
     if os.path.isfile(name_or_path):
         return name_or_path
@@ -85,7 +85,7 @@ def read_head(path: str) -> str:
     """Returns the first comment line, which says what the file is; "" if there is none.
 
     Raises:
-      UserError: the file cannot be read.
+        UserError: the file cannot be read.
     """
     try:
         with open(path, encoding="utf-8") as file:

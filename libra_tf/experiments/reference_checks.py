@@ -26,8 +26,8 @@ def check_forms(task: Any, enable_xla: bool = False) -> None:
     """Raises `UserError` for the first setting that is wrong, or fits no other.
 
     Args:
-      task: settings of the task.
-      enable_xla: whether training steps are to be compiled.
+        task: settings of the task.
+        enable_xla: whether training steps are to be compiled.
     """
     model = task.model
     parts = _RCNN_PARTS if hasattr(model, "rpn_head") else _RETINANET_PARTS

@@ -29,14 +29,14 @@ class TorchResNet(hyperparams.Config):
     pad both sides alike; BatchNorm has epsilon 1e-5.
 
     Attributes:
-      model_id: depth, one of `DEPTHS`.
-      base_channels: channels of the stem, and inside the first stage without groups.
-      groups: of the 3x3 convolutions; 1 is a ResNet.
-      width_per_group: channels of a group in the first stage, for groups above 1.
-        ResNeXt-101-64x4d has 64 groups of 4.
-      norm: of NORMS. "fixed" as in training on ImageNet, nothing changes;
-        "fixed_statistics" trains scale and offset only (mmdetection's `norm_eval`);
-        "batch" is plain BatchNorm.
+        model_id: depth, one of `DEPTHS`.
+        base_channels: channels of the stem, and inside the first stage without groups.
+        groups: of the 3x3 convolutions; 1 is a ResNet.
+        width_per_group: channels of a group in the first stage, for groups above 1.
+            ResNeXt-101-64x4d has 64 groups of 4.
+        norm: of NORMS. "fixed" as in training on ImageNet, nothing changes;
+            "fixed_statistics" trains scale and offset only (mmdetection's `norm_eval`);
+            "batch" is plain BatchNorm.
     """
 
     model_id: int = 50
@@ -58,12 +58,12 @@ class TorchFPN(hyperparams.Config):
     """FPN of its paper: convolutions with bias, no norm, nearest upsampling.
 
     Attributes:
-      num_filters: channels of all levels.
-      extra_levels: how the levels above the backbone's are made, one of EXTRA_LEVELS:
-        "max_pool" takes every second cell of the level below; the others put a 3x3
-        convolution of stride 2 on the last level of the backbone ("on_input"), on its
-        lateral ("on_lateral") or on the level below ("on_output").
-      relu_before_extra_convs: ReLU between the extra convolutions.
+        num_filters: channels of all levels.
+        extra_levels: how the levels above the backbone's are made, one of EXTRA_LEVELS:
+            "max_pool" takes every second cell of the level below; the others put a 3x3
+            convolution of stride 2 on the last level of the backbone ("on_input"), on
+            its lateral ("on_lateral") or on the level below ("on_output").
+        relu_before_extra_convs: ReLU between the extra convolutions.
     """
 
     num_filters: int = 256
@@ -83,14 +83,14 @@ class Canvas(hyperparams.Config):
     """How an image becomes the input of the detector in evaluation and inference.
 
     Attributes:
-      form: "model_garden" fits the image into `input_size`. "reference" resizes it with
-        its ratio kept until it reaches `short_side` or `long_side`, rounds to whole
-        grey values, and pads below and right to multiples of `divisor`: every image
-        has a canvas of its own, and `input_size` is [null, null, 3] or the canvas of
-        training.
-      short_side: pixels.
-      long_side: pixels.
-      divisor: pixels.
+        form: "model_garden" fits the image into `input_size`. "reference" resizes it
+            with its ratio kept until it reaches `short_side` or `long_side`, rounds to
+            whole grey values, and pads below and right to multiples of `divisor`: every
+            image has a canvas of its own, and `input_size` is [null, null, 3] or the
+            canvas of training.
+        short_side: pixels.
+        long_side: pixels.
+        divisor: pixels.
     """
 
     form: str = "model_garden"
@@ -104,10 +104,11 @@ class RPNAnchor(tfm_maskrcnn.Anchor):
     """Anchors of the RPN.
 
     Attributes:
-      form: "model_garden" centres them in the cells and lists all ratios of a scale,
-        then the next scale. "reference" centres them on the upper left corners of the
-        cells, i * 2**level, and lists all scales of a ratio. Ratios are width / height
-        in both, the inverse of mmdetection's: its [0.5, 1, 2] is [2, 1, 0.5] here.
+        form: "model_garden" centres them in the cells and lists all ratios of a scale,
+            then the next scale. "reference" centres them on the upper left corners of
+            the cells, i * 2**level, and lists all scales of a ratio. Ratios are width /
+            height in both, the inverse of mmdetection's: its [0.5, 1, 2] is [2, 1, 0.5]
+            here.
     """
 
     form: str = "model_garden"
@@ -125,7 +126,7 @@ class RPNHead(tfm_maskrcnn.RPNHead):
     """Head of the RPN.
 
     Attributes:
-      form: "reference" has no BatchNorm.
+        form: "reference" has no BatchNorm.
     """
 
     form: str = "model_garden"
@@ -136,7 +137,7 @@ class DetectionHead(tfm_maskrcnn.DetectionHead):
     """R-CNN head.
 
     Attributes:
-      form: "reference" has no BatchNorm.
+        form: "reference" has no BatchNorm.
     """
 
     form: str = "model_garden"
@@ -147,7 +148,7 @@ class RetinaNetHead(tfm_retinanet.RetinaNetHead):
     """RetinaNet's head.
 
     Attributes:
-      form: "reference" has no BatchNorm.
+        form: "reference" has no BatchNorm.
     """
 
     form: str = "model_garden"
@@ -158,9 +159,9 @@ class ROIGenerator(tfm_maskrcnn.ROIGenerator):
     """Proposals.
 
     Attributes:
-      form: "model_garden" suppresses level by level, and a box may shrink without
-        limit. "reference" decodes with both clamps, suppresses within the levels in
-        one call, and always gives `num_proposals` rows, padded with zeros.
+        form: "model_garden" suppresses level by level, and a box may shrink without
+            limit. "reference" decodes with both clamps, suppresses within the levels in
+            one call, and always gives `num_proposals` rows, padded with zeros.
     """
 
     form: str = "model_garden"
@@ -171,13 +172,13 @@ class ROIAligner(tfm_maskrcnn.ROIAligner):
     """RoIAlign.
 
     Attributes:
-      form: "model_garden" takes two samples a side of each cell, on the feature map of
-        the padded canvas. "reference" is mmcv's RoIAlign with `aligned`.
-      sampling_ratio: of "reference": samples a side of each cell; 0 takes
-        ceil(RoI / crop_size) of them, for each RoI.
-      finest_scale: of "reference": a RoI of this geometric size times 2**k belongs to
-        the k-th level.
-      max_level: of "reference": coarsest level that RoIs are cut from.
+        form: "model_garden" takes two samples a side of each cell, on the feature map
+            of the padded canvas. "reference" is mmcv's RoIAlign with `aligned`.
+        sampling_ratio: of "reference": samples a side of each cell; 0 takes
+            ceil(RoI / crop_size) of them, for each RoI.
+        finest_scale: of "reference": a RoI of this geometric size times 2**k belongs to
+            the k-th level.
+        max_level: of "reference": coarsest level that RoIs are cut from.
     """
 
     form: str = "model_garden"
@@ -191,8 +192,8 @@ class RCNNDetectionGenerator(tfm_maskrcnn.DetectionGenerator):
     """Detections of the R-CNN head.
 
     Attributes:
-      form: "reference" decodes with both clamps, and lets all (RoI, class) pairs above
-        the threshold compete within their class; `pre_nms_top_k` is not used.
+        form: "reference" decodes with both clamps, and lets all (RoI, class) pairs
+            above the threshold compete within their class; `pre_nms_top_k` is not used.
     """
 
     form: str = "model_garden"
@@ -203,8 +204,9 @@ class RetinaNetDetectionGenerator(tfm_retinanet.DetectionGenerator):
     """Detections of RetinaNet.
 
     Attributes:
-      form: "reference" takes the best `pre_nms_top_k` (anchor, class) pairs of each
-        level, decodes them with both clamps, and lets them compete within their class.
+        form: "reference" takes the best `pre_nms_top_k` (anchor, class) pairs of each
+            level, decodes them with both clamps, and lets them compete within their
+            class.
     """
 
     form: str = "model_garden"
@@ -215,9 +217,9 @@ class MaskRCNNParts(tfm_maskrcnn.MaskRCNN):
     """Model Garden's Mask R-CNN with a choice of form for each part.
 
     Attributes:
-      input_size: [height, width, 3]; [null, null, 3] takes images of any size in
-        evaluation and inference.
-      canvas: of evaluation and inference.
+        input_size: [height, width, 3]; [null, null, 3] takes images of any size in
+            evaluation and inference.
+        canvas: of evaluation and inference.
     """
 
     input_size: list[int | None] = dataclasses.field(default_factory=list)
@@ -241,9 +243,9 @@ class RetinaNetParts(tfm_retinanet.RetinaNet):
     """Model Garden's RetinaNet with a choice of form for each part.
 
     Attributes:
-      input_size: [height, width, 3]; [null, null, 3] takes images of any size in
-        evaluation and inference.
-      canvas: of evaluation and inference.
+        input_size: [height, width, 3]; [null, null, 3] takes images of any size in
+            evaluation and inference.
+        canvas: of evaluation and inference.
     """
 
     input_size: list[int | None] = dataclasses.field(default_factory=list)

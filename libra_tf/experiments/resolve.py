@@ -24,10 +24,10 @@ def resolve(params: Any) -> None:
     rates. Doing it twice changes nothing, so a saved config can be read again.
 
     Args:
-      params: an experiment of this package, unlocked; changed in place.
+        params: an experiment of this package, unlocked; changed in place.
 
     Raises:
-      UserError: a setting is missing, wrong or contradicts another.
+        UserError: a setting is missing, wrong or contradicts another.
     """
     check_types(params)
     if getattr(params.task, "dataset", ""):

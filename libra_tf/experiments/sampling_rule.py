@@ -11,7 +11,7 @@ def sampling_rule(sampler: model_config.ROISampler) -> SamplingRule:
     """Returns the rule that the settings mean.
 
     Raises:
-      UserError: a setting is out of its range.
+        UserError: a setting is out of its range.
     """
     ranked = sampler.score_ranked
     try:

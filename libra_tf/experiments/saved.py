@@ -18,7 +18,7 @@ def get_experiment(name: str) -> Any:
     """Returns a registered experiment, ours or Model Garden's.
 
     Raises:
-      UserError: no such name; tells the nearest ones.
+        UserError: no such name; tells the nearest ones.
     """
     from official.vision import registry_imports  # noqa: F401  (registration)
 
@@ -41,12 +41,12 @@ def load_experiment(
     """Builds an experiment from its name, YAML files and `a.b=value` overrides.
 
     Args:
-      name: registered name; None takes it from the `experiment` key of the files.
-      config_files: applied in order, each over the former.
-      overrides: applied last; values are YAML.
+        name: registered name; None takes it from the `experiment` key of the files.
+        config_files: applied in order, each over the former.
+        overrides: applied last; values are YAML.
 
     Raises:
-      UserError: no name, an unreadable file, or an unknown key.
+        UserError: no name, an unreadable file, or an unknown key.
     """
     layers = [(path, read_yaml(path)) for path in config_files]
     names = [str(layer["experiment"]) for _, layer in layers if "experiment" in layer]
@@ -129,7 +129,7 @@ def load_run(folder: str) -> Any:
     """Returns the experiment that `params.yaml` in a run's folder describes.
 
     Raises:
-      UserError: there is no such file, or it is not of this package.
+        UserError: there is no such file, or it is not of this package.
     """
     path = os.path.join(folder, "params.yaml")
     if not os.path.isfile(path):

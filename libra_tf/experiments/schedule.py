@@ -20,7 +20,7 @@ def trainer(learning_rate: float) -> task_config.TrainerConfig:
     """Returns SGD for 12 epochs, dropped tenfold after 8 and 11 (paper, 4.2).
 
     Args:
-      learning_rate: rate for a global batch of 16 images; scaled linearly to others.
+        learning_rate: rate for a global batch of 16 images; scaled linearly to others.
     """
     return task_config.TrainerConfig(
         train_steps=EPOCHS * STEPS_PER_EPOCH,

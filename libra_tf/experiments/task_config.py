@@ -17,13 +17,13 @@ class DatasetFields:
     """Where the examples and the class names come from.
 
     Attributes:
-      dataset: folder that `libra data convert` wrote. It gives the record files, the
-        evaluation JSON, the class names and `model.num_classes`; leave it empty to
-        set those one by one, as in Model Garden.
-      train_split: split of `dataset` to train on.
-      validation_split: split of `dataset` to evaluate on.
-      class_names: name of class id i at position i; 0 is the background. Filled in
-        from `dataset`.
+        dataset: folder that `libra data convert` wrote. It gives the record files, the
+            evaluation JSON, the class names and `model.num_classes`; leave it empty to
+            set those one by one, as in Model Garden.
+        train_split: split of `dataset` to train on.
+        validation_split: split of `dataset` to evaluate on.
+        class_names: name of class id i at position i; 0 is the background. Filled in
+            from `dataset`.
     """
 
     dataset: str = ""
@@ -43,8 +43,8 @@ class MaskRCNNTask(DatasetFields, tfm_maskrcnn.MaskRCNNTask):
     """Faster and Mask R-CNN.
 
     Attributes:
-      evaluate_proposals: report the average recall of the RPN's proposals (paper,
-        Table 3).
+        evaluate_proposals: report the average recall of the RPN's proposals (paper,
+            Table 3).
     """
 
     model: MaskRCNN = dataclasses.field(default_factory=MaskRCNN)
@@ -72,12 +72,12 @@ class TrainerConfig(tfm.TrainerConfig):
     """Training schedule.
 
     Attributes:
-      reference_batch_size: if set, the learning rates are meant for this global batch
-        size and are scaled linearly to the one in use.
-      seed: seeds initial weights, shuffling and the samplers. Model Garden draws
-        augmentation and RPN labels in parallel threads, so two runs of one seed still
-        differ (`task.train_data.deterministic` orders the records only), unless
-        `runtime.deterministic` is set.
+        reference_batch_size: if set, the learning rates are meant for this global batch
+            size and are scaled linearly to the one in use.
+        seed: seeds initial weights, shuffling and the samplers. Model Garden draws
+            augmentation and RPN labels in parallel threads, so two runs of one seed
+            still differ (`task.train_data.deterministic` orders the records only),
+            unless `runtime.deterministic` is set.
     """
 
     reference_batch_size: int = 0
@@ -89,12 +89,12 @@ class RuntimeConfig(tfm.RuntimeConfig):
     """Devices.
 
     Attributes:
-      cpu_replicas: with `num_gpus` 0, train on this many logical CPU devices as if
-        they were GPUs. For tests of multi-replica behaviour, not for speed.
-      deterministic: augmentation and anchor labels are drawn in one order, in one
-        thread. With `trainer.seed`, two runs on the same CPU threads then give equal
-        losses, and experiments that differ in the detector only see the same images
-        and labels.
+        cpu_replicas: with `num_gpus` 0, train on this many logical CPU devices as if
+            they were GPUs. For tests of multi-replica behaviour, not for speed.
+        deterministic: augmentation and anchor labels are drawn in one order, in one
+            thread. With `trainer.seed`, two runs on the same CPU threads then give
+            equal losses, and experiments that differ in the detector only see the same
+            images and labels.
     """
 
     cpu_replicas: int = 0

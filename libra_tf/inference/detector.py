@@ -24,10 +24,10 @@ class Detector:
     """Detects objects in single images.
 
     Args:
-      serve: maps `inputs` [1, H, W, 3] uint8 to Model Garden's detection outputs.
-      class_names: category id to name.
-      source: where the weights come from.
-      owner: object that holds what `serve` uses, if `serve` refers to it weakly.
+        serve: maps `inputs` [1, H, W, 3] uint8 to Model Garden's detection outputs.
+        class_names: category id to name.
+        source: where the weights come from.
+        owner: object that holds what `serve` uses, if `serve` refers to it weakly.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Detector:
         """Returns the detections in one image, in its own pixels.
 
         Args:
-          image: [H, W, 3] uint8, RGB.
+            image: [H, W, 3] uint8, RGB.
 
         Returns:
-          Boxes [K, 4] `yxyx` in pixels of `image`, classes, scores, and masks as
-          run-length encodings for a detector that has them.
+            Boxes [K, 4] `yxyx` in pixels of `image`, classes, scores, and masks as
+            run-length encodings for a detector that has them.
         """
         outputs = self._serve(inputs=tf.constant(image[np.newaxis]))
         arrays = {name: value.numpy() for name, value in outputs.items()}
@@ -64,7 +64,7 @@ def load_detector(path: str, *, newest: bool = False) -> Detector:
     A SavedModel is a program: load only those you trust.
 
     Raises:
-      UserError: there is nothing of the kind at `path`.
+        UserError: there is nothing of the kind at `path`.
     """
     is_run = tf.train.latest_checkpoint(path) is not None
     for folder in () if is_run else (path, os.path.join(path, "saved_model")):

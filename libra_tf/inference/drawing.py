@@ -11,11 +11,13 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from libra_tf.errors import UserError
-from libra_tf.evaluation.results import write_file
+from libra_tf.files.json_files import write_file
 
 # Small images are enlarged before drawing, so that names and scores can be read.
 SHORT_SIDE = 480
@@ -149,3 +151,10 @@ def _write_labels(picture: np.ndarray, labels: list[tuple]) -> np.ndarray:
         draw.rectangle((x, y, x + width, y + height), fill=color, outline="black")
         draw.text((x + PADDING, y + PADDING), text, fill="black", font=font)
     return np.array(image)
+
+
+def decode_masks(encodings: list[dict[str, Any]] | None) -> np.ndarray | None:
+    """Returns [K, H, W] uint8 from COCO run-length encodings; None for None."""
+    if not encodings:
+        return None
+    return np.stack([coco_mask.decode(encoding) for encoding in encodings])

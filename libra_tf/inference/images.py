@@ -20,7 +20,7 @@ def list_images(paths: Iterable[str]) -> list[Path]:
     """Returns the files, and the images in the folders, in order, each once.
 
     Raises:
-      UserError: a path does not exist, or a folder holds no image.
+        UserError: a path does not exist, or a folder holds no image.
     """
     found: dict[Path, None] = {}
     for text in paths:
@@ -48,7 +48,7 @@ def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     JPEG decoder rounds otherwise, which moves scores in the third decimal.
 
     Raises:
-      UserError: it cannot be decoded, or has more than `max_pixels` pixels.
+        UserError: it cannot be decoded, or has more than `max_pixels` pixels.
     """
     try:
         with Image.open(path) as picture:

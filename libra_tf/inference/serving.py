@@ -70,10 +70,11 @@ def build_module(
     """Returns the serving module, with random weights.
 
     Args:
-      params: a resolved experiment.
-      batch_size: fixed batch size; None for any.
-      input_size: [height, width] that images are resized to; the experiment's if None.
-      input_type: kind of input, see `INPUT_TYPES`.
+        params: a resolved experiment.
+        batch_size: fixed batch size; None for any.
+        input_size: [height, width] that images are resized to; the experiment's if
+            None.
+        input_type: kind of input, see `INPUT_TYPES`.
     """
     size = _input_size(params, input_size)
     module = LibraDetectionModule(
@@ -100,15 +101,15 @@ def export_saved_model(
     """Writes `export_dir`/saved_model with all signatures, checkpoint and params.yaml.
 
     Args:
-      params: a resolved experiment.
-      checkpoint: checkpoint prefix.
-      export_dir: output folder.
-      batch_size: fixed batch size; None for any.
-      input_size: [height, width]; the experiment's if None.
-      **options: passed on to Model Garden's `export_inference_graph`.
+        params: a resolved experiment.
+        checkpoint: checkpoint prefix.
+        export_dir: output folder.
+        batch_size: fixed batch size; None for any.
+        input_size: [height, width]; the experiment's if None.
+        **options: passed on to Model Garden's `export_inference_graph`.
 
     Returns:
-      The folder of the SavedModel.
+        The folder of the SavedModel.
     """
     options.setdefault("input_type", "image_tensor")
     options.setdefault("function_keys", SIGNATURES)

@@ -15,8 +15,8 @@ def anchor_chooser(sampler: model_config.RPNSampler, parser) -> LabelFn | None:
     """Returns a change of labels for `map_labels`, or None for Model Garden's choice.
 
     Args:
-      sampler: settings.
-      parser: Model Garden's settings of the input pipeline.
+        sampler: settings.
+        parser: Model Garden's settings of the input pipeline.
     """
     ratio = sampler.neg_pos_ub
     if sampler.negatives == "iou_balanced":

@@ -15,13 +15,13 @@ def map_labels(
     """Applies `transform(labels, seed=...)` to the labels of every batch.
 
     Args:
-      dataset: batches of (images, labels).
-      transform: gets the dict of labels and an integer tensor [2], another one for
-        each batch, and returns a dict of labels.
-      seed: makes the sequence of seeds reproducible; None draws another each run.
+        dataset: batches of (images, labels).
+        transform: gets the dict of labels and an integer tensor [2], another one for
+            each batch, and returns a dict of labels.
+        seed: makes the sequence of seeds reproducible; None draws another each run.
 
     Returns:
-      A data set of the same structure.
+        A data set of the same structure.
     """
     seeds = tf.data.Dataset.random(seed=seed).batch(2, drop_remainder=True)
 
@@ -43,11 +43,11 @@ def fill_replicas(
     evaluator counts an image once, however often it comes.
 
     Args:
-      dataset: batches, each for one replica.
-      input_context: of the strategy; None for a single replica.
+        dataset: batches, each for one replica.
+        input_context: of the strategy; None for a single replica.
 
     Returns:
-      The batches, their number a multiple of the replicas that this pipeline feeds.
+        The batches, their number a multiple of the replicas that this pipeline feeds.
     """
     if input_context is None:
         return dataset

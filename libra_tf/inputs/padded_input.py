@@ -6,6 +6,7 @@ one image, and shapes are known when a step runs only.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -30,16 +31,38 @@ def has_own_canvas(model_config: Any) -> bool:
     return canvas is not None and canvas.form == "reference"
 
 
+def image_size(model_config) -> list[int | None]:
+    """Returns [height, width, 3] that a model is built for.
+
+    A reference canvas has another size for every image, and training one of its own.
+    """
+    if model_config.canvas.form == "reference":
+        return [None, None, 3]
+    return list(model_config.input_size)
+
+
+def require_canvas(model_config) -> None:
+    """Raises `UserError` unless `input_size` tells the canvas of training."""
+    if None in model_config.input_size:
+        cell = 2**model_config.max_level
+        side = math.ceil(model_config.canvas.long_side / cell) * cell
+        raise UserError(
+            "task.model.input_size is [null, null, 3], which is for evaluation and "
+            "inference; training has one canvas: give its size, such as "
+            f"[{side}, {side}, 3]"
+        )
+
+
 def fit_canvas(images: tf.Tensor, canvas: Canvas) -> tuple[tf.Tensor, tf.Tensor]:
     """Resizes, normalises and pads images of one size.
 
     Args:
-      images: uint8 [B, H, W, 3].
-      canvas: of form "reference".
+        images: uint8 [B, H, W, 3].
+        canvas: of form "reference".
 
     Returns:
-      `float32` [B, h, w, 3]; and Model Garden's image_info, `float32` [4, 2], which
-      holds for all images: the original size, the resized size, the scale, and zeros.
+        `float32` [B, h, w, 3]; and Model Garden's image_info, `float32` [4, 2], which
+        holds for all images: the original size, the resized size, the scale, and zeros.
     """
     original = tf.shape(images)[1:3]
     resized = fit_size(original, canvas.short_side, canvas.long_side)
@@ -60,12 +83,12 @@ def build_canvas_inputs(
     targets of a loss: `image_info`, `anchor_boxes` and `groundtruths`.
 
     Args:
-      task: settings of the task.
-      params: settings of the evaluation data.
-      input_context: of the strategy.
+        task: settings of the task.
+        params: settings of the evaluation data.
+        input_context: of the strategy.
 
     Raises:
-      UserError: a replica gets more than one image, or the records need a label map.
+        UserError: a replica gets more than one image, or the records need a label map.
     """
     replicas = input_context.num_replicas_in_sync if input_context else 1
     if params.global_batch_size != replicas:

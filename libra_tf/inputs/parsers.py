@@ -14,8 +14,9 @@ import tensorflow as tf
 from official.vision.dataloaders import maskrcnn_input, retinanet_input
 from official.vision.ops import anchor as tfm_anchor
 
-from libra_tf.criteria.dense_batch import INSTANCE
 from libra_tf.models.anchors import multilevel_anchors
+
+INSTANCE = "instance"  # name of the label that tells the objects of an image apart
 
 
 class InstanceParser(retinanet_input.Parser):
@@ -62,8 +63,8 @@ class AnchorParser(maskrcnn_input.Parser):
     Objects beyond `max_num_instances` give no anchor labels; in Model Garden's they do.
 
     Args:
-      anchors: settings of `multilevel_anchors`.
-      **kwargs: of Model Garden's parser.
+        anchors: settings of `multilevel_anchors`.
+        **kwargs: of Model Garden's parser.
     """
 
     def __init__(self, *, anchors: Mapping[str, Any], **kwargs: Any):
@@ -117,8 +118,8 @@ def without_padding(image_info: tf.Tensor) -> tf.Tensor:
     Boxes are clipped to it, in training as in inference.
 
     Args:
-      image_info: [4, 2]: size before resizing, size of the canvas, scale, offset of the
-        canvas in the resized image.
+        image_info: [4, 2]: size before resizing, size of the canvas, scale, offset of
+            the canvas in the resized image.
     """
     original, canvas, scale, offset = tf.unstack(image_info)
     size = tf.minimum(tf.round(original * scale) - offset, canvas)

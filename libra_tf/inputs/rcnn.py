@@ -20,10 +20,10 @@ def build_inputs(
     """Returns batches of images and labels, read as Model Garden's task reads them.
 
     Args:
-      task: settings of the task, with anchors of the form "reference".
-      params: settings of the data; records of Model Garden's simple decoder.
-      input_context: of the strategy.
-      pick_dataset: makes a data set of file names; by `params.file_type` if None.
+        task: settings of the task, with anchors of the form "reference".
+        params: settings of the data; records of Model Garden's simple decoder.
+        input_context: of the strategy.
+        pick_dataset: makes a data set of file names; by `params.file_type` if None.
     """
     decoder, model, parser = params.decoder.get(), task.model, params.parser
     parse = AnchorParser(

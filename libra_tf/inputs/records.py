@@ -20,11 +20,11 @@ def read_records(
     """Returns batches, read as Model Garden's tasks read them.
 
     Args:
-      params: settings of the data.
-      decode: from a serialised example to its tensors.
-      parse: from those to an image and its labels.
-      input_context: of the strategy.
-      pick_dataset: makes a data set of file names; by `params.file_type` if None.
+        params: settings of the data.
+        decode: from a serialised example to its tensors.
+        parse: from those to an image and its labels.
+        input_context: of the strategy.
+        pick_dataset: makes a data set of file names; by `params.file_type` if None.
     """
     reader = input_reader_factory.input_reader_generator(
         params,

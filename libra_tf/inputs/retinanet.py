@@ -19,9 +19,9 @@ def build_inputs(
     """Returns batches of images and labels, read as Model Garden's task reads them.
 
     Args:
-      task: settings of the task; ISR-P is on, or the anchors are our own.
-      params: settings of the data; records of Model Garden's simple decoder.
-      input_context: of the strategy.
+        task: settings of the task; ISR-P is on, or the anchors are our own.
+        params: settings of the data; records of Model Garden's simple decoder.
+        input_context: of the strategy.
     """
     decoder = params.decoder.get()
     model, anchor, parser = task.model, task.model.anchor, params.parser

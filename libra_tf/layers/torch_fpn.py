@@ -22,22 +22,22 @@ class TorchFPN(tf_keras.Model):
     Upsampling is to the size of the finer level, which need not be twice the coarser.
 
     Args:
-      input_specs: shape of each level of the backbone, [batch, height, width,
-        channels]; sizes may be None.
-      min_level: finest level of the pyramid, one of the backbone's.
-      max_level: coarsest level; those above the backbone's are extra.
-      num_filters: channels of all levels.
-      extra_levels: "max_pool" takes every second cell of the level below. The others
-        are 3x3 convolutions of stride 2, each on the one below; the first is on the
-        last level of the backbone ("on_input"), its lateral ("on_lateral") or its
-        output ("on_output").
-      relu_before_extra_convs: ReLU before every extra convolution but the first.
-      kernel_regularizer: of all kernels.
+        input_specs: shape of each level of the backbone, [batch, height, width,
+            channels]; sizes may be None.
+        min_level: finest level of the pyramid, one of the backbone's.
+        max_level: coarsest level; those above the backbone's are extra.
+        num_filters: channels of all levels.
+        extra_levels: "max_pool" takes every second cell of the level below. The others
+            are 3x3 convolutions of stride 2, each on the one below; the first is on the
+            last level of the backbone ("on_input"), its lateral ("on_lateral") or its
+            output ("on_output").
+        relu_before_extra_convs: ReLU before every extra convolution but the first.
+        kernel_regularizer: of all kernels.
 
     Call: {level: [B, H, W, C]} of the backbone -> {level: [B, H, W, num_filters]}.
 
     Raises:
-      ValueError: a level is not there, or `extra_levels` is unknown.
+        ValueError: a level is not there, or `extra_levels` is unknown.
 
     References: Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017;
     mmdetection `FPN`.

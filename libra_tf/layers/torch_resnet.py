@@ -23,10 +23,10 @@ class ResNetShape:
     """What the sizes of all weights follow from.
 
     Attributes:
-      depth: 50, 101 or 152.
-      base_channels: channels of the stem, and inside the first stage without groups.
-      groups: of the 3x3 convolutions.
-      width_per_group: channels of a group in the first stage, if there are groups.
+        depth: 50, 101 or 152.
+        base_channels: channels of the stem, and inside the first stage without groups.
+        groups: of the 3x3 convolutions.
+        width_per_group: channels of a group in the first stage, if there are groups.
     """
 
     depth: int = 50
@@ -80,20 +80,20 @@ class TorchResNet(tf_keras.Model):
     that its weights have in PyTorch, such as "layer1.0.conv2".
 
     Args:
-      depth: 50, 101 or 152.
-      base_channels: see `ResNetShape`.
-      groups: see `ResNetShape`.
-      width_per_group: see `ResNetShape`.
-      norm: "fixed" changes nothing of a BatchNorm, "fixed_statistics" trains scale and
-        offset, "batch" is plain BatchNorm.
-      input_specs: of the images, [batch, height, width, channels]; sizes may be None.
-      kernel_regularizer: of all kernels.
+        depth: 50, 101 or 152.
+        base_channels: see `ResNetShape`.
+        groups: see `ResNetShape`.
+        width_per_group: see `ResNetShape`.
+        norm: "fixed" changes nothing of a BatchNorm, "fixed_statistics" trains scale
+            and offset, "batch" is plain BatchNorm.
+        input_specs: of the images, [batch, height, width, channels]; sizes may be None.
+        kernel_regularizer: of all kernels.
 
     Call: images [B, H, W, 3] -> {"2": [B, H/4, W/4, C], ..., "5": [B, H/32, W/32, 8C]},
     sizes rounded up.
 
     Raises:
-      ValueError: unknown depth or norm, or a size below 1.
+        ValueError: unknown depth or norm, or a size below 1.
 
     References: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016;
     Xie et al., "Aggregated Residual Transformations for Deep Neural Networks", CVPR

@@ -33,9 +33,9 @@ def multilevel_anchors(
     """Returns {level: [height_l, width_l, 4 A]}, yxyx in pixels.
 
     Args:
-      image_size: height and width of the padded image; numbers for "model_garden".
-      form: of the anchors, see `RPNAnchor`.
-      **settings: see `corner_anchors`.
+        image_size: height and width of the padded image; numbers for "model_garden".
+        form: of the anchors, see `RPNAnchor`.
+        **settings: see `corner_anchors`.
     """
     if form == "reference":
         return corner_anchors(image_size, **settings)
@@ -46,8 +46,8 @@ def batch_anchors(images: tf.Tensor, config: Mapping[str, Any]) -> dict[str, tf.
     """Returns the anchors of a batch of images [B, H, W, 3]: [B, h, w, 4 A].
 
     Args:
-      images: the padded images.
-      config: of a detector, with `anchor_form`.
+        images: the padded images.
+        config: of a detector, with `anchor_form`.
     """
     names = ("min_level", "max_level", "num_scales", "aspect_ratios", "anchor_size")
     settings = {name: config[name] for name in names}

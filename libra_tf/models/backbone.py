@@ -11,12 +11,12 @@ def freeze_stages(backbone: tf_keras.Model, num_stages: int) -> None:
     """Makes the stem and the first `num_stages` residual stages untrainable.
 
     Args:
-      backbone: a Model Garden ResNet, whose stages end in a layer called
-        "block_group_l2" to "block_group_l5".
-      num_stages: 0 (nothing) to 4 (everything).
+        backbone: a Model Garden ResNet, whose stages end in a layer called
+            "block_group_l2" to "block_group_l5".
+        num_stages: 0 (nothing) to 4 (everything).
 
     Raises:
-      ValueError: the backbone has no such stage.
+        ValueError: the backbone has no such stage.
     """
     if num_stages == 0:
         return

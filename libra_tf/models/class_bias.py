@@ -10,11 +10,11 @@ def set_class_bias(head: tf_keras.layers.Layer, bias: float) -> None:
     """Fills the bias of a head's class output.
 
     Args:
-      head: Model Garden's `RetinaNetHead` or `RPNHead`, built.
-      bias: logit of the initial probability.
+        head: Model Garden's `RetinaNetHead` or `RPNHead`, built.
+        bias: logit of the initial probability.
 
     Raises:
-      ValueError: its class output is not a convolution.
+        ValueError: its class output is not a convolution.
     """
     classifiers = head._classifier
     if not isinstance(classifiers, list | tuple):

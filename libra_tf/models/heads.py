@@ -30,11 +30,11 @@ class ResidualObjectnessRetinaNetHead(dense_prediction_heads.RetinaNetHead):
     The score of a class is sigmoid(objectness) * sigmoid(class): see `ScoreTransform`.
 
     Args:
-      **kwargs: of Model Garden's head.
-      seed: of the initial classifier; None draws from the global stream.
+        **kwargs: of Model Garden's head.
+        seed: of the initial classifier; None draws from the global stream.
 
     Raises:
-      ValueError: `use_separable_conv`, for which there is no published form.
+        ValueError: `use_separable_conv`, for which there is no published form.
     """
 
     reused = (
@@ -100,8 +100,8 @@ class ResidualObjectnessDetectionHead(instance_heads.DetectionHead):
     classes the same.
 
     Args:
-      **kwargs: of Model Garden's head.
-      seed: of the initial classifier; None draws from the global stream.
+        **kwargs: of Model Garden's head.
+        seed: of the initial classifier; None draws from the global stream.
 
     Deviation: Chen et al. report a Faster R-CNN with residual objectness but released
     a RetinaNet only. This form is ours: dense layers for convolutions, one softmax
@@ -171,13 +171,13 @@ def use_residual_objectness(
     alike with and without residual objectness. `head` is not used any more after this.
 
     Args:
-      head: Model Garden's `RetinaNetHead` or `DetectionHead`, called before or not.
-      input_shape: of its input, for `RetinaNetHead` by level (`output_specs` of the
-        decoder), for `DetectionHead` see `roi_shape`.
-      seed: of the initial classifier; None draws from the global stream.
+        head: Model Garden's `RetinaNetHead` or `DetectionHead`, called before or not.
+        input_shape: of its input, for `RetinaNetHead` by level (`output_specs` of the
+            decoder), for `DetectionHead` see `roi_shape`.
+        seed: of the initial classifier; None draws from the global stream.
 
     Raises:
-      ValueError: `head` is of another kind, or has separable convolutions.
+        ValueError: `head` is of another kind, or has separable convolutions.
     """
     # A head of ours names its own.
     kind = getattr(head, "residual_form", None) or _HEADS.get(type(head))

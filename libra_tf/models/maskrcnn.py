@@ -23,7 +23,7 @@ from libra_tf.models.heads import (
 )
 from libra_tf.models.neck import add_neck, checkpoint_parts
 from libra_tf.models.reference_parts import use_reference_parts
-from libra_tf.models.roi_generator import ROIGenerator
+from libra_tf.models.reference_proposals import ROIGenerator
 from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS, decode_deltas
 from libra_tf.ops.per_class import deltas_of_class
 from libra_tf.samplers import MinedRoIs, RoISampler
@@ -40,9 +40,9 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
     `class_weights` [B, K], see `SampledRoIs`.
 
     Args:
-      *args: of Model Garden's model.
-      anchor_form: see `RPNAnchor`.
-      **kwargs: of Model Garden's model.
+        *args: of Model Garden's model.
+        anchor_form: see `RPNAnchor`.
+        **kwargs: of Model Garden's model.
     """
 
     def __init__(self, *args: Any, anchor_form: str = "model_garden", **kwargs: Any):
@@ -102,13 +102,13 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
         Moving statistics of normalisation layers are used, not updated.
 
         Args:
-          features: {level: [B, H, W, channels]}, of the decoder.
-          candidates: [B, N, 4], boxes with an area, in pixels of the input.
-          stage: which head of a cascade.
-          regression_weights: of the head's deltas.
+            features: {level: [B, H, W, channels]}, of the decoder.
+            candidates: [B, N, 4], boxes with an area, in pixels of the input.
+            stage: which head of a cascade.
+            regression_weights: of the head's deltas.
 
         Returns:
-          `MinedRoIs`.
+            `MinedRoIs`.
         """
         candidates = tf.stop_gradient(candidates)
         logits, deltas = self.look_at(features, candidates, stage=stage)
@@ -122,12 +122,12 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
         """Returns a head's class logits and deltas of boxes; see `mine`.
 
         Args:
-          features: {level: [B, H, W, channels]}, of the decoder.
-          boxes: [B, N, 4], with an area, in pixels of the input.
-          stage: which head of a cascade.
+            features: {level: [B, H, W, channels]}, of the decoder.
+            boxes: [B, N, 4], with an area, in pixels of the input.
+            stage: which head of a cascade.
 
         Returns:
-          `float32` [B, N, C] and [B, N, 4C], without gradient.
+            `float32` [B, N, C] and [B, N, 4C], without gradient.
         """
         roi_features = self.roi_aligner(features, boxes)
         outputs = self.detection_head[stage](roi_features, training=False)
@@ -177,13 +177,13 @@ def build_maskrcnn(
     way.
 
     Args:
-      input_specs: [batch or None, height, width, 3].
-      config: the `model` settings of a task.
-      l2_regularizer: weight decay of all kernels.
-      seed: of the initial weights of our parts; None draws from the global stream.
+        input_specs: [batch or None, height, width, 3].
+        config: the `model` settings of a task.
+        l2_regularizer: weight decay of all kernels.
+        seed: of the initial weights of our parts; None draws from the global stream.
 
     Returns:
-      The model, not yet called.
+        The model, not yet called.
     """
     base = factory.build_maskrcnn(
         input_specs=input_specs, model_config=config, l2_regularizer=l2_regularizer

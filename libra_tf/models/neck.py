@@ -17,8 +17,8 @@ class DecoderWithNeck(tf_keras.Model):
     """A decoder followed by a neck that keeps its levels and channels.
 
     Args:
-      decoder: maps a dict of features to a dict of levels; has `output_specs`.
-      neck: layer that maps the dict of levels to a dict of the same shapes.
+        decoder: maps a dict of features to a dict of levels; has `output_specs`.
+        neck: layer that maps the dict of levels to a dict of the same shapes.
     """
 
     def __init__(self, decoder: tf_keras.Model, neck: tf_keras.layers.Layer, **kwargs):
@@ -47,7 +47,7 @@ class NeckChain(tf_keras.layers.Layer):
     """One neck after the other.
 
     Args:
-      necks: layers that map a dict of levels to a dict of the same shapes.
+        necks: layers that map a dict of levels to a dict of the same shapes.
     """
 
     def __init__(self, necks: Sequence[tf_keras.layers.Layer], **kwargs):
@@ -77,10 +77,10 @@ def build_neck(
     """Builds the neck of a type other than "none".
 
     Args:
-      config: "path_aggregation" is PAFPN, "balanced_path_aggregation" the balanced
-        feature pyramid behind it (Libra R-CNN, section 4.3).
-      kernel_regularizer: weight decay of all kernels.
-      seed: of the initial kernels; None draws from the global stream.
+        config: "path_aggregation" is PAFPN, "balanced_path_aggregation" the balanced
+            feature pyramid behind it (Libra R-CNN, section 4.3).
+        kernel_regularizer: weight decay of all kernels.
+        seed: of the initial kernels; None draws from the global stream.
     """
     common = {"kernel_regularizer": kernel_regularizer, "seed": seed}
     aggregation = PathAggregation(name="path_aggregation", **common)

@@ -15,11 +15,11 @@ class ReferenceROIAligner(tf_keras.layers.Layer):
     """Cuts RoIs out of the level that fits their size.
 
     Args:
-      min_level: finest level.
-      max_level: coarsest level that RoIs are cut from.
-      crop_size: bins per side.
-      sampling_ratio: see `roi_align`.
-      finest_scale: see `assign_levels`.
+        min_level: finest level.
+        max_level: coarsest level that RoIs are cut from.
+        crop_size: bins per side.
+        sampling_ratio: see `roi_align`.
+        finest_scale: see `assign_levels`.
 
     Call: {level: [B, H, W, C]}, boxes [B, N, 4] yxyx -> [B, N, crop, crop, C].
     """

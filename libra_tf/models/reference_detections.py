@@ -47,12 +47,12 @@ class ReferenceDetectionGenerator(detection_generator.DetectionGenerator):
         """Detects.
 
         Args:
-          raw_boxes: [B, N, 4 C], or [B, N, 4] without `bbox_per_class`.
-          raw_scores: [B, N, C].
-          anchor_boxes: [B, N, 4], the RoIs; those without area are padding.
-          image_shape: [B, 2], height and width without padding.
-          regression_weights: see `decode_deltas`.
-          bbox_per_class: whether boxes depend on the class.
+            raw_boxes: [B, N, 4 C], or [B, N, 4] without `bbox_per_class`.
+            raw_scores: [B, N, C].
+            anchor_boxes: [B, N, 4], the RoIs; those without area are padding.
+            image_shape: [B, 2], height and width without padding.
+            regression_weights: see `decode_deltas`.
+            bbox_per_class: whether boxes depend on the class.
         """
         config = self._config_dict
         logits = tf.cast(raw_scores, tf.float32)
@@ -113,7 +113,7 @@ class ReferenceDenseDetectionGenerator(
         """Detects.
 
         Raises:
-          ValueError: there are attributes, or settings that this form has not.
+            ValueError: there are attributes, or settings that this form has not.
         """
         config = self._config_dict
         if raw_attributes or not config["apply_nms"] or config["return_decoded"]:

@@ -22,8 +22,8 @@ def use_reference_parts(
     """Returns the parts to swap, by the names of the model's arguments.
 
     Args:
-      base: what Model Garden built from `config`.
-      config: the model's settings.
+        base: what Model Garden built from `config`.
+        config: the model's settings.
     """
     parts: dict[str, Any] = {"anchor_form": config.anchor.form}
     if config.rpn_head.form == "reference":

@@ -26,9 +26,9 @@ class LibraRetinaNet(retinanet_model.RetinaNetModel):
     """Model Garden's RetinaNet; stock checkpoints of the FPN fit.
 
     Args:
-      *args: of Model Garden's model.
-      anchor_form: see `RPNAnchor`.
-      **kwargs: of Model Garden's model.
+        *args: of Model Garden's model.
+        anchor_form: see `RPNAnchor`.
+        **kwargs: of Model Garden's model.
     """
 
     def __init__(self, *args: Any, anchor_form: str = "model_garden", **kwargs: Any):
@@ -60,10 +60,10 @@ class LibraRetinaNet(retinanet_model.RetinaNetModel):
         """Adds what losses keep from step to step, so that checkpoints hold it.
 
         Args:
-          initial: first values by name.
+            initial: first values by name.
 
         Returns:
-          The `RunningState`s by name.
+            The `RunningState`s by name.
         """
         self.loss_states = {
             name: RunningState(values, name=name) for name, values in initial.items()

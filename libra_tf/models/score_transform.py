@@ -35,13 +35,13 @@ class ScoreTransform(tf_keras.layers.Layer):
     With either, the logits go on in float32, and the background never scores.
 
     Args:
-      generator: Model Garden's generator.
-      num_classes: classes of the head, the background (class 0) included.
-      residual_objectness: the head is one with residual objectness.
-      has_class_thresholds: a threshold for each class.
+        generator: Model Garden's generator.
+        num_classes: classes of the head, the background (class 0) included.
+        residual_objectness: the head is one with residual objectness.
+        has_class_thresholds: a threshold for each class.
 
     Raises:
-      ValueError: `num_classes` is less than 2.
+        ValueError: `num_classes` is less than 2.
 
     References: Chen et al., "Residual Objectness for Imbalance Reduction" (arXiv
     1908.09075); Chen et al., "Is Heuristic Sampling Necessary in Training Deep Object
@@ -94,13 +94,13 @@ class ScoreTransform(tf_keras.layers.Layer):
         """Logits of the final scores.
 
         Args:
-          raw_scores: [B, H, W, A * num_classes], logits of the head for one level.
+            raw_scores: [B, H, W, A * num_classes], logits of the head for one level.
 
         Returns:
-          The same shape; float32 if anything is transformed.
+            The same shape; float32 if anything is transformed.
 
         Raises:
-          ValueError: the channels are no multiple of `num_classes`.
+            ValueError: the channels are no multiple of `num_classes`.
         """
         if not self.residual_objectness and self.class_thresholds is None:
             return raw_scores

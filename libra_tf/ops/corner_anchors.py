@@ -23,16 +23,16 @@ def corner_anchors(
     the anchors of `base_anchors`. They may reach over the image.
 
     Args:
-      image_size: (height, width) of the padded image; integers or scalar tensors.
-      min_level: finest level.
-      max_level: coarsest level.
-      num_scales: scales per octave.
-      aspect_ratios: width / height, in order.
-      anchor_size: side of the smallest square anchor, in cells.
+        image_size: (height, width) of the padded image; integers or scalar tensors.
+        min_level: finest level.
+        max_level: coarsest level.
+        num_scales: scales per octave.
+        aspect_ratios: width / height, in order.
+        anchor_size: side of the smallest square anchor, in cells.
 
     Returns:
-      {level: `float32` [height_l, width_l, 4 A]}, yxyx in pixels, A the ratios times
-      the scales, all scales of the first ratio first.
+        {level: `float32` [height_l, width_l, 4 A]}, yxyx in pixels, A the ratios times
+        the scales, all scales of the first ratio first.
     """
     anchors = {}
     for level in range(min_level, max_level + 1):

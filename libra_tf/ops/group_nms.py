@@ -17,10 +17,10 @@ class Kept(NamedTuple):
     """What is left, best first; rows without a box hold zeros.
 
     Attributes:
-      boxes: `float32` [B, K, 4].
-      scores: `float32` [B, K].
-      groups: `int32` [B, K].
-      count: `int32` [B].
+        boxes: `float32` [B, K, 4].
+        scores: `float32` [B, K].
+        groups: `int32` [B, K].
+        count: `int32` [B].
     """
 
     boxes: tf.Tensor
@@ -41,15 +41,15 @@ def group_nms(
     """Keeps the best boxes that meet no better box of their group too much.
 
     Args:
-      boxes: `float32` [B, N, 4], yxyx in pixels, coordinates >= 0.
-      scores: `float32` [B, N], above -1e30.
-      groups: `int32` [B, N], >= 0; a box is suppressed by one of its own group only.
-      valid: `bool` [B, N]; what is not valid is not there.
-      iou_threshold: a box is suppressed if its IoU is larger.
-      max_kept: K.
+        boxes: `float32` [B, N, 4], yxyx in pixels, coordinates >= 0.
+        scores: `float32` [B, N], above -1e30.
+        groups: `int32` [B, N], >= 0; a box is suppressed by one of its own group only.
+        valid: `bool` [B, N]; what is not valid is not there.
+        iou_threshold: a box is suppressed if its IoU is larger.
+        max_kept: K.
 
     Returns:
-      `Kept`.
+        `Kept`.
 
     The groups are moved apart by more than the largest coordinate, in float32, and
     suppressed at once. So does the reference, whose IoUs this rounds alike.

@@ -26,12 +26,12 @@ def fit_size(size: tf.Tensor, short_side: int, long_side: int) -> tf.Tensor:
         size = floor(scale * size + 1/2)
 
     Args:
-      size: [2], height and width, whole numbers >= 1.
-      short_side: longest that the shorter side may be, in pixels.
-      long_side: longest that the longer side may be, in pixels.
+        size: [2], height and width, whole numbers >= 1.
+        short_side: longest that the shorter side may be, in pixels.
+        long_side: longest that the longer side may be, in pixels.
 
     Returns:
-      int32 [2], both >= 1.
+        int32 [2], both >= 1.
 
     Reference: mmcv `rescale_size`.
     """
@@ -51,14 +51,14 @@ def resize_bytes(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     its own.
 
     Args:
-      images: uint8 [B, H, W, C].
-      size: [2], height and width of the result, whole numbers >= 1.
+        images: uint8 [B, H, W, C].
+        size: [2], height and width of the result, whole numbers >= 1.
 
     Returns:
-      uint8 [B, *size, C].
+        uint8 [B, *size, C].
 
     Raises:
-      ValueError: `images` are not bytes or have another rank.
+        ValueError: `images` are not bytes or have another rank.
 
     Reference: OpenCV `resize`, INTER_LINEAR.
     """
@@ -113,10 +113,10 @@ def normalize_bytes(images: tf.Tensor) -> tf.Tensor:
     """Subtracts the mean of ImageNet and divides by the deviation.
 
     Args:
-      images: [B, H, W, 3], grey values from 0 to 255, red first.
+        images: [B, H, W, 3], grey values from 0 to 255, red first.
 
     Returns:
-      float32 [B, H, W, 3].
+        float32 [B, H, W, 3].
     """
     return (tf.cast(images, tf.float32) - MEAN_RGB) / DEVIATION_RGB
 
@@ -125,11 +125,11 @@ def pad_to_multiple(images: tf.Tensor, divisor: int) -> tf.Tensor:
     """Adds zeros below and right until both sides are multiples of `divisor`.
 
     Args:
-      images: [B, H, W, C].
-      divisor: >= 1.
+        images: [B, H, W, C].
+        divisor: >= 1.
 
     Returns:
-      [B, ceil(H / divisor) * divisor, ceil(W / divisor) * divisor, C].
+        [B, ceil(H / divisor) * divisor, ceil(W / divisor) * divisor, C].
     """
     shape = tf.shape(images)
     missing = tf.math.floormod(-shape[1:3], divisor)

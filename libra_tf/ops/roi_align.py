@@ -35,12 +35,12 @@ def assign_levels(
     """Level of each RoI by its size: floor(log2(sqrt(area) / finest_scale)).
 
     Args:
-      boxes: [..., 4], yxyx in pixels.
-      num_levels: results are in [0, num_levels).
-      finest_scale: side of a square that is just of level 0.
+        boxes: [..., 4], yxyx in pixels.
+        num_levels: results are in [0, num_levels).
+        finest_scale: side of a square that is just of level 0.
 
     Returns:
-      `int32` [...].
+        `int32` [...].
 
     Reference: Lin et al., "Feature Pyramid Networks", equation 1; mmdetection
     `SingleRoIExtractor`.
@@ -68,18 +68,18 @@ def roi_align(
     it is 0, else the nearest cell's.
 
     Args:
-      features: per level [B, H_l, W_l, C], any float type; C known.
-      boxes: [B, N, 4], yxyx in pixels.
-      levels: `int32` [B, N], which of `features`.
-      strides: pixels per cell of each level.
-      crop_size: bins per side.
-      sampling_ratio: samples per side of a bin; 0 takes ceil(RoI side in cells /
-        crop_size).
+        features: per level [B, H_l, W_l, C], any float type; C known.
+        boxes: [B, N, 4], yxyx in pixels.
+        levels: `int32` [B, N], which of `features`.
+        strides: pixels per cell of each level.
+        crop_size: bins per side.
+        sampling_ratio: samples per side of a bin; 0 takes ceil(RoI side in cells /
+            crop_size).
 
     Returns:
-      [B, N, crop_size, crop_size, C], of the type of the features. A RoI without area
-      has zeros (where the ratio is 0). There is a gradient for the features, none for
-      the boxes.
+        [B, N, crop_size, crop_size, C], of the type of the features. A RoI without area
+        has zeros (where the ratio is 0). There is a gradient for the features, none for
+        the boxes.
 
     References: He et al., "Mask R-CNN", ICCV 2017; mmcv `roi_align`, aligned.
     """

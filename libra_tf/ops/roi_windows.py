@@ -18,12 +18,12 @@ class Axis(NamedTuple):
     """One axis of R RoIs, in cells of their levels.
 
     Attributes:
-      start: [R], where the RoI begins.
-      length: [R].
-      grid: `int32` [R], samples per bin.
-      limit: `int32` [R], cells of the level.
-      first: `int32` [R], first cell of the window.
-      count: `int32` [R], cells of the window.
+        start: [R], where the RoI begins.
+        length: [R].
+        grid: `int32` [R], samples per bin.
+        limit: `int32` [R], cells of the level.
+        first: `int32` [R], first cell of the window.
+        count: `int32` [R], cells of the window.
     """
 
     start: tf.Tensor

@@ -32,9 +32,9 @@ def build_evaluator(
     """Returns the COCO evaluator that a task's settings describe.
 
     Args:
-      task_config: settings of a task.
-      include_mask: evaluate masks too.
-      proposals: numbers of proposals to compute recall for.
+        task_config: settings of a task.
+        include_mask: evaluate masks too.
+        proposals: numbers of proposals to compute recall for.
     """
     return CocoEvaluator(
         annotation_file=task_config.annotation_file or None,

@@ -18,7 +18,12 @@ from libra_tf.experiments import task_config
 from libra_tf.inputs import rcnn as maskrcnn_inputs
 from libra_tf.inputs.anchor_choice import anchor_chooser
 from libra_tf.inputs.labels import fill_replicas, map_labels
-from libra_tf.inputs.padded_input import build_canvas_inputs, has_own_canvas
+from libra_tf.inputs.padded_input import (
+    build_canvas_inputs,
+    has_own_canvas,
+    image_size,
+    require_canvas,
+)
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.tasks import prior
@@ -27,12 +32,7 @@ from libra_tf.tasks.evaluator import (
     proposal_numbers,
     with_undefined,
 )
-from libra_tf.tasks.initialization import (
-    image_size,
-    initialize_model,
-    require_canvas,
-)
-from libra_tf.tasks.regularizer import l2_regularizer
+from libra_tf.tasks.initialization import initialize_model, l2_regularizer
 
 # More than any pyramid has, half of it foreground: Model Garden then draws none away.
 _EVERY_ANCHOR = 2**24

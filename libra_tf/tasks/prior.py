@@ -31,8 +31,8 @@ class AnchorPrior(NamedTuple):
     """What one pass over the training data counted.
 
     Attributes:
-      foreground: positives of each class id.
-      num_anchors: positives and negatives; ignored anchors do not count.
+        foreground: positives of each class id.
+        num_anchors: positives and negatives; ignored anchors do not count.
     """
 
     foreground: list[float]
@@ -98,12 +98,12 @@ def measure_prior(dataset: tf.data.Dataset, params: Any, count: CountFn) -> Anch
     """Counts the labels of the training data.
 
     Args:
-      dataset: training batches of `one_pass`, without end.
-      params: settings of the training data.
-      count: counts one batch.
+        dataset: training batches of `one_pass`, without end.
+        params: settings of the training data.
+        count: counts one batch.
 
     Raises:
-      UserError: no anchor of the data is an object.
+        UserError: no anchor of the data is an object.
     """
     records = tf.data.TFRecordDataset(_files(params.input_path))
     num_records = int(records.reduce(0, lambda n, _: n + 1))
@@ -131,9 +131,9 @@ def cached_prior(
     """Returns the prior that a file holds, or measures it and writes the file.
 
     Args:
-      measure: counts.
-      settings: all that the count depends on; part of the file's name.
-      folders: tried in order for reading, then for writing.
+        measure: counts.
+        settings: all that the count depends on; part of the file's name.
+        folders: tried in order for reading, then for writing.
     """
     text = json.dumps(settings, sort_keys=True, default=str)
     name = f"anchor_prior-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
@@ -161,10 +161,10 @@ def prior_of_task(
     """Returns the prior of a task's training data, counted once for each data set.
 
     Args:
-      task: the task; its data folder, or the run's folder, keeps the count.
-      dataset: training batches of `one_pass` with every anchor labelled.
-      count: counts one batch.
-      kind: what is counted; part of what names the file.
+        task: the task; its data folder, or the run's folder, keeps the count.
+        dataset: training batches of `one_pass` with every anchor labelled.
+        count: counts one batch.
+        kind: what is counted; part of what names the file.
     """
     config = task.task_config
     data, model = config.train_data, config.model

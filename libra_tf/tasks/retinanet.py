@@ -15,18 +15,18 @@ from libra_tf.criteria.dense_batch import dense_batch
 from libra_tf.experiments import task_config
 from libra_tf.inputs import retinanet as retinanet_inputs
 from libra_tf.inputs.labels import fill_replicas
-from libra_tf.inputs.padded_input import build_canvas_inputs, has_own_canvas
+from libra_tf.inputs.padded_input import (
+    build_canvas_inputs,
+    has_own_canvas,
+    image_size,
+    require_canvas,
+)
 from libra_tf.layers.running_state import RunningState
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.tasks import prior
 from libra_tf.tasks.evaluator import build_evaluator, with_undefined
-from libra_tf.tasks.initialization import (
-    image_size,
-    initialize_model,
-    require_canvas,
-)
-from libra_tf.tasks.regularizer import l2_regularizer
+from libra_tf.tasks.initialization import initialize_model, l2_regularizer
 
 
 @task_factory.register_task_cls(task_config.RetinaNetTask)

@@ -37,11 +37,11 @@ class Archive:
     """The records below the one folder that `torch.save` writes.
 
     Args:
-      path: of the file.
-      data: its bytes.
+        path: of the file.
+        data: its bytes.
 
     Raises:
-      ArchiveError: it is no such archive.
+        ArchiveError: it is no such archive.
     """
 
     def __init__(self, path: str, data: mmap.mmap):
@@ -66,12 +66,12 @@ class Archive:
         """Returns a record's bytes, without a copy unless it is compressed.
 
         Args:
-          name: below the folder.
-          size: that it must have.
-          default: for a record that is not there.
+            name: below the folder.
+            size: that it must have.
+            default: for a record that is not there.
 
         Raises:
-          ArchiveError: it is missing, damaged or of another size.
+            ArchiveError: it is missing, damaged or of another size.
         """
         if name not in self._records and default is not None:
             return default

@@ -37,9 +37,9 @@ class TorchFile:
     """A checkpoint file.
 
     Attributes:
-      path: of the file.
-      content: what was saved: dicts, lists, numbers and text as they are, tensors as
-        `StoredTensor`, any other object as `Inert`.
+        path: of the file.
+        content: what was saved: dicts, lists, numbers and text as they are, tensors as
+            `StoredTensor`, any other object as `Inert`.
     """
 
     def __init__(self, path: str, content: Any, container: Any):
@@ -49,11 +49,11 @@ class TorchFile:
         """Returns the numbers of a tensor, [*shape]; read-only, of bfloat16 float32.
 
         Args:
-          tensor: of `content`.
-          name: of the tensor, for messages.
+            tensor: of `content`.
+            name: of the tensor, for messages.
 
         Raises:
-          UserError: its numbers are not all there.
+            UserError: its numbers are not all there.
         """
         self.check(tensor, name)
         try:
@@ -79,7 +79,7 @@ def open_torch_file(path: str | os.PathLike) -> TorchFile:
     """Opens a file that `torch.save` wrote.
 
     Raises:
-      UserError: there is no such file, or it is damaged or of another kind.
+        UserError: there is no such file, or it is damaged or of another kind.
     """
     path = os.fspath(path)
     try:

@@ -62,13 +62,13 @@ def read_pickle(
     """Returns the value of the pickle that starts at the position of `source`.
 
     Args:
-      source: bytes, or a binary file such as an `mmap`, which stands behind the pickle
-        afterwards.
-      constructors: what stands for a call, by "module name" of the callee.
-      persistent: what stands for a persistent id.
+        source: bytes, or a binary file such as an `mmap`, which stands behind the
+            pickle afterwards.
+        constructors: what stands for a call, by "module name" of the callee.
+        persistent: what stands for a persistent id.
 
     Raises:
-      PickleError: it is damaged, or not a pickle.
+        PickleError: it is damaged, or not a pickle.
     """
     machine = _Machine(constructors, persistent)
     try:

@@ -23,9 +23,9 @@ class StateDict:
     """Weights by name, still in their file.
 
     Attributes:
-      file: where they are.
-      tensors: by the name in the file.
-      meta: what mmdetection saves beside the weights; empty where there is nothing.
+        file: where they are.
+        tensors: by the name in the file.
+        meta: what mmdetection saves beside the weights; empty where there is nothing.
     """
 
     file: TorchFile
@@ -45,7 +45,7 @@ def read_state_dict(path: str | os.PathLike) -> StateDict:
     """Reads a checkpoint of mmdetection or torchvision, or another with a state_dict.
 
     Raises:
-      UserError: the file cannot be read, or holds no state_dict.
+        UserError: the file cannot be read, or holds no state_dict.
     """
     file = open_torch_file(path)
     content = file.content

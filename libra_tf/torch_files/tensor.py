@@ -62,10 +62,10 @@ class StoredTensor:
     """A tensor whose numbers are still in the file.
 
     Attributes:
-      storage: the numbers, which tensors may share.
-      offset: of the first element, in elements.
-      shape: sizes.
-      stride: steps, in elements.
+        storage: the numbers, which tensors may share.
+        offset: of the first element, in elements.
+        shape: sizes.
+        stride: steps, in elements.
     """
 
     storage: Storage
@@ -105,7 +105,7 @@ class StoredTensor:
         """Returns the array, [*shape]; of bfloat16 a copy as float32.
 
         Args:
-          elements: [storage.size], the storage's numbers.
+            elements: [storage.size], the storage's numbers.
         """
         item = elements.itemsize
         array = np.lib.stride_tricks.as_strided(
@@ -146,8 +146,8 @@ def rebuild_storage(identity: Any) -> Storage:
     """What stands for the persistent id of a storage.
 
     Args:
-      identity: ("storage", class, key, device, number of elements), and in old files a
-        view, which PyTorch has not written since 0.4.
+        identity: ("storage", class, key, device, number of elements), and in old files
+            a view, which PyTorch has not written since 0.4.
     """
     fields = identity if isinstance(identity, tuple) else ()
     if len(fields) not in (5, 6) or fields[0] != "storage":

@@ -23,12 +23,12 @@ def evaluate_checkpoint(
     """Runs a checkpoint over the validation split of its experiment.
 
     Args:
-      params: an experiment; resolved and locked here.
-      checkpoint: checkpoint prefix.
-      stream: for progress lines; standard error by default.
+        params: an experiment; resolved and locked here.
+        checkpoint: checkpoint prefix.
+        stream: for progress lines; standard error by default.
 
     Returns:
-      The metrics by name, and the evaluator, which holds detections and tables.
+        The metrics by name, and the evaluator, which holds detections and tables.
     """
     stream = stream or sys.stderr
     strategy = prepare(params)

@@ -19,8 +19,8 @@ def prepare(params: Any, step: int = 0) -> tf.distribute.Strategy:
     Experiments of Model Garden itself are run as they are.
 
     Args:
-      params: experiment; changed in place.
-      step: at which training goes on; a resumed run draws other data than at step 0.
+        params: experiment; changed in place.
+        step: at which training goes on; a resumed run draws other data than at step 0.
     """
     if isinstance(params, ExperimentConfig):
         resolve(params)

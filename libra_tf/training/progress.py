@@ -24,11 +24,11 @@ class Progress:
     checkpoint, so weights that gave a non-finite loss are not written.
 
     Args:
-      trainer: has `global_step`.
-      total_steps: number of training steps.
-      batch_size: global batch size.
-      folder: where `metrics.jsonl` grows.
-      stream: where lines for people go.
+        trainer: has `global_step`.
+        total_steps: number of training steps.
+        batch_size: global batch size.
+        folder: where `metrics.jsonl` grows.
+        stream: where lines for people go.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Progress:
         """Reports one interval of training.
 
         Raises:
-          UserError: a loss is NaN or infinite.
+            UserError: a loss is NaN or infinite.
         """
         step, values = self._step(), _scalars(output)
         self._check_finite(step, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -69,3 +70,12 @@ def _weights(task: Any, model: Any, resumed_from: str | None, step: int) -> str:
 
 def _count(variables: Any) -> float:
     return sum(v.shape.num_elements() for v in variables) / 1e6
+
+
+def write_scalars(folder: str, step: int, values: Mapping[str, float]) -> None:
+    """Writes TensorBoard events to `folder` at a training step."""
+    writer = tf.summary.create_file_writer(folder)
+    with writer.as_default(step=step):
+        for name, value in values.items():
+            tf.summary.scalar(name, value)
+    writer.close()

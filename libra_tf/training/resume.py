@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -21,8 +20,8 @@ def newest_checkpoint(model_dir: str) -> str | None:
     """Returns the newest checkpoint of a folder, None if there is none at all.
 
     Raises:
-      UserError: there are checkpoints, but the file that says which is the newest is
-        lost, broken or names one that is gone.
+        UserError: there are checkpoints, but the file that says which is the newest is
+            lost, broken or names one that is gone.
     """
     with contextlib.suppress(ValueError):  # an empty state file
         latest = tf.train.latest_checkpoint(model_dir)
@@ -43,7 +42,7 @@ def step_to_resume(model_dir: str) -> int:
     """Returns the step of the newest checkpoint in a folder; 0 if there is none.
 
     Raises:
-      UserError: the checkpoint cannot be read to its end.
+        UserError: the checkpoint cannot be read to its end.
     """
     latest = newest_checkpoint(model_dir)
     if latest is None:
@@ -65,12 +64,12 @@ def check_settings(params: Any, model_dir: str, params_file: str) -> None:
     """Refuses to continue a run with another model, loss or data set.
 
     Args:
-      params: resolved experiment.
-      model_dir: folder that may hold checkpoints.
-      params_file: name of the settings file in it.
+        params: resolved experiment.
+        model_dir: folder that may hold checkpoints.
+        params_file: name of the settings file in it.
 
     Raises:
-      UserError: names the first setting that differs.
+        UserError: names the first setting that differs.
     """
     path = os.path.join(model_dir, params_file)
     if not newest_checkpoint(model_dir):
@@ -85,33 +84,6 @@ def check_settings(params: Any, model_dir: str, params_file: str) -> None:
                 f"{model_dir} holds a run with {difference}; give another output "
                 "folder, or the same setting to continue it"
             )
-
-
-@contextlib.contextmanager
-def locked(model_dir: str) -> Iterator[None]:
-    """Keeps a second training out of the folder.
-
-    Raises:
-      UserError: another process trains there.
-    """
-    try:
-        import fcntl
-    except ImportError:  # not a Unix
-        yield
-        return
-    handle = os.open(os.path.join(model_dir, ".lock"), os.O_CREAT | os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise UserError(
-            f"{model_dir} is being trained by another process; wait, or give another "
-            "folder"
-        ) from error
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def check_complete(checkpoint: str, model: tf.Module) -> None:

@@ -16,13 +16,13 @@ import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import dump_params
 from libra_tf.files.atomic import make_folder, write_text
+from libra_tf.files.lock import locked_run
 from libra_tf.training.prepare import prepare
 from libra_tf.training.progress import Progress, last_evaluation
 from libra_tf.training.report import describe_run
 from libra_tf.training.resume import (
     check_complete,
     check_settings,
-    locked,
     step_to_resume,
 )
 from libra_tf.training.stop import StopOnSignal, StopTraining
@@ -46,24 +46,24 @@ def run(
     under train/ and validation/, metrics.jsonl and orbit.log.
 
     Args:
-      params: experiment; resolved and locked here.
-      mode: "train", "eval", "train_and_eval" or "continuous_eval".
-      model_dir: output folder; a run found there is resumed.
-      async_checkpoints: write checkpoints beside training.
-      stream: for progress lines; standard output by default.
+        params: experiment; resolved and locked here.
+        mode: "train", "eval", "train_and_eval" or "continuous_eval".
+        model_dir: output folder; a run found there is resumed.
+        async_checkpoints: write checkpoints beside training.
+        stream: for progress lines; standard output by default.
 
     Returns:
-      The last line of evaluation metrics; empty in mode "train".
+        The last line of evaluation metrics; empty in mode "train".
 
     Raises:
-      UserError: a setting, the data or the checkpoints are at fault.
-      KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, after saving a checkpoint.
+        UserError: a setting, the data or the checkpoints are at fault.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, after saving a checkpoint.
     """
     stream = stream or sys.stdout
     make_folder(model_dir)
     if "train" not in mode:
         return _run(params, mode, model_dir, 0, async_checkpoints, stream)
-    with locked(model_dir):
+    with locked_run(model_dir):
         step = step_to_resume(model_dir)
         return _run(params, mode, model_dir, step, async_checkpoints, stream)
 

@@ -19,7 +19,7 @@ class StopOnSignal:
     Use it as a context manager around training, and `check` as an Orbit action.
 
     Args:
-      stream: for the line that says what will happen.
+        stream: for the line that says what will happen.
     """
 
     def __init__(self, stream: TextIO):

@@ -14,12 +14,12 @@ def build_strategy(runtime: Any) -> tf.distribute.Strategy:
     """Returns the strategy that Model Garden's runtime settings ask for.
 
     Args:
-      runtime: `RuntimeConfig`. With `cpu_replicas` N > 1 and no GPU, replicas are N
-        logical CPU devices.
+        runtime: `RuntimeConfig`. With `cpu_replicas` N > 1 and no GPU, replicas are N
+            logical CPU devices.
 
     Raises:
-      UserError: more GPUs are asked for than there are, or the logical devices cannot
-        be made any more because TensorFlow has started.
+        UserError: more GPUs are asked for than there are, or the logical devices cannot
+            be made any more because TensorFlow has started.
     """
     available = len(tf.config.list_physical_devices("GPU"))
     if runtime.num_gpus > available:

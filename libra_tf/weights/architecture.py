@@ -30,24 +30,25 @@ class Architecture:
     """A Libra detector, as far as shapes tell.
 
     Attributes:
-      detector: "faster_rcnn" or "retinanet".
-      depth: of the ResNet or ResNeXt, see `STAGE_BLOCKS`.
-      base_channels: of the stem, 64 in the published models.
-      groups: of the 3x3 convolutions; 1 is a ResNet.
-      width_per_group: channels of one group in the first stage (64x4d: 4).
-      fpn_channels: of all levels.
-      extra_levels: how levels above the backbone's are made: "max_pool" without
-        weights, "on_input" by convolutions of the last backbone level, or "on_output";
-        a file for "on_lateral" looks the same as the last and is taken for it.
-      refine: of the balanced feature pyramid: "non_local" or "conv".
-      num_classes: without background.
-      num_anchors: at each cell.
-      rpn_channels: of the RPN's convolution; 0 for RetinaNet.
-      fc_channels: of the fully connected layers; 0 for RetinaNet.
-      num_fcs: how many of them; 0 for RetinaNet.
-      roi_size: cells along a side of a RoI; 0 for RetinaNet.
-      head_channels: of RetinaNet's towers; 0 for Faster R-CNN.
-      head_convs: convolutions of each tower; 0 for Faster R-CNN.
+        detector: "faster_rcnn" or "retinanet".
+        depth: of the ResNet or ResNeXt, see `STAGE_BLOCKS`.
+        base_channels: of the stem, 64 in the published models.
+        groups: of the 3x3 convolutions; 1 is a ResNet.
+        width_per_group: channels of one group in the first stage (64x4d: 4).
+        fpn_channels: of all levels.
+        extra_levels: how levels above the backbone's are made: "max_pool" without
+            weights, "on_input" by convolutions of the last backbone level, or
+            "on_output"; a file for "on_lateral" looks the same as the last and is taken
+            for it.
+        refine: of the balanced feature pyramid: "non_local" or "conv".
+        num_classes: without background.
+        num_anchors: at each cell.
+        rpn_channels: of the RPN's convolution; 0 for RetinaNet.
+        fc_channels: of the fully connected layers; 0 for RetinaNet.
+        num_fcs: how many of them; 0 for RetinaNet.
+        roi_size: cells along a side of a RoI; 0 for RetinaNet.
+        head_channels: of RetinaNet's towers; 0 for Faster R-CNN.
+        head_convs: convolutions of each tower; 0 for Faster R-CNN.
     """
 
     detector: str
@@ -84,11 +85,11 @@ def tell_architecture(shapes: Shapes, source: str) -> Architecture:
     """Returns the detector that has weights of these shapes.
 
     Args:
-      shapes: by the names of `names.detector_names`.
-      source: the file, for messages.
+        shapes: by the names of `names.detector_names`.
+        source: the file, for messages.
 
     Raises:
-      UserError: it is no Libra Faster R-CNN or RetinaNet, or it cannot be told which.
+        UserError: it is no Libra Faster R-CNN or RetinaNet, or it cannot be told which.
     """
     reader = _Reader(shapes, source)
     detector = _detector(reader)

@@ -25,15 +25,15 @@ def load_backbone(path: str | os.PathLike, backbone: tf_keras.Model) -> int:
     """Sets all weights of a `TorchResNet`.
 
     Args:
-      path: file with the ResNet or ResNeXt of torchvision, or with a detector of
-        mmdetection, whose backbone is taken.
-      backbone: of the same depth and width.
+        path: file with the ResNet or ResNeXt of torchvision, or with a detector of
+            mmdetection, whose backbone is taken.
+        backbone: of the same depth and width.
 
     Returns:
-      The number of variables.
+        The number of variables.
 
     Raises:
-      UserError: the file cannot be read, or does not fit; nothing is set then.
+        UserError: the file cannot be read, or does not fit; nothing is set then.
     """
     path = os.fspath(path)
     if not isinstance(backbone, TorchResNet):

@@ -13,10 +13,34 @@ from typing import Any
 
 import numpy as np
 
-from libra_tf.data.coco import load_json, read_categories
+from libra_tf.data.coco import read_categories
 from libra_tf.errors import UserError
-from libra_tf.weights.coco_classes import COCO_CLASSES
+from libra_tf.files.json_files import read_json
 
+# The 80 classes of COCO, in the order of the outputs of published detectors. Their
+# ids go up to 90: ten of the 91 categories that were planned have no boxes.
+_COCO_NAMES = {
+    1: "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, "
+    "traffic light, fire hydrant",
+    13: "stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, "
+    "bear, zebra, giraffe",
+    27: "backpack, umbrella",
+    31: "handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, "
+    "baseball bat, baseball glove, skateboard, surfboard, tennis racket, bottle",
+    46: "wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, "
+    "broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed",
+    67: "dining table",
+    70: "toilet",
+    72: "tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, "
+    "sink, refrigerator",
+    84: "book, clock, vase, scissors, teddy bear, hair drier, toothbrush",
+}
+# Category id to name.
+COCO_CLASSES = {
+    first + k: name
+    for first, names in _COCO_NAMES.items()
+    for k, name in enumerate(names.split(", "))
+}
 # A logit whose probability is 0 in every float type.
 NEVER = -1e4
 _ROI_CLASSES, _ROI_DELTAS = "roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg."
@@ -29,16 +53,16 @@ def choose_class_names(
     """Returns class id to name, in the order of the detector's outputs.
 
     Args:
-      num_classes: of the detector, without background.
-      meta: of the checkpoint; mmdetection saves the names there.
-      path: file that gives the names instead, see `read_class_names`.
+        num_classes: of the detector, without background.
+        meta: of the checkpoint; mmdetection saves the names there.
+        path: file that gives the names instead, see `read_class_names`.
 
     Returns:
-      What the file says; else COCO's ids and names for 80 classes that are not said to
-      be others; else the checkpoint's names, or class_1, class_2, ..., from id 1.
+        What the file says; else COCO's ids and names for 80 classes that are not said
+        to be others; else the checkpoint's names, or class_1, class_2, ..., from id 1.
 
     Raises:
-      UserError: the file has another number of classes.
+        UserError: the file has another number of classes.
     """
     if path is not None:
         names = read_class_names(path)
@@ -74,16 +98,16 @@ def read_class_names(path: str | os.PathLike) -> dict[int, str]:
     """Reads class id to name from a file.
 
     Args:
-      path: text with one name a line, which get the ids from 1; or JSON with
-        `categories`, such as a COCO annotation file or `dataset.json`, whose order is
-        that of the outputs.
+        path: text with one name a line, which get the ids from 1; or JSON with
+            `categories`, such as a COCO annotation file or `dataset.json`, whose order
+            is that of the outputs.
 
     Raises:
-      UserError: it cannot be read, or has no names or one twice.
+        UserError: it cannot be read, or has no names or one twice.
     """
     path = os.fspath(path)
     if path.endswith(".json"):
-        content = load_json(path)
+        content = read_json(path)
         if not isinstance(content, dict):
             raise UserError(f"{path}: has no `categories`")
         names = {c.id: c.name for c in read_categories(content, path)}
@@ -116,13 +140,13 @@ def place_classes(name: str, array: np.ndarray, class_ids: Sequence[int]) -> np.
     """Moves each class of a weight to its id; outputs between them never score.
 
     Args:
-      name: of the weight, in mmdetection.
-      array: [outputs, ...], PyTorch's layout, classes in the order of `class_ids`.
-      class_ids: id of each class, from 1.
+        name: of the weight, in mmdetection.
+        array: [outputs, ...], PyTorch's layout, classes in the order of `class_ids`.
+        class_ids: id of each class, from 1.
 
     Returns:
-      [more outputs, ...], with `max(class_ids)` classes; `array` itself for a weight
-      that has no classes, or where the ids are 1, 2, 3, ...
+        [more outputs, ...], with `max(class_ids)` classes; `array` itself for a weight
+        that has no classes, or where the ids are 1, 2, 3, ...
     """
     if list(class_ids) == list(range(1, len(class_ids) + 1)):
         return array

@@ -23,12 +23,12 @@ def experiment_for(architecture: Architecture, class_names: dict[int, str]) -> A
     """Returns the experiment that builds a detector with the published settings.
 
     Args:
-      architecture: of the weights.
-      class_names: name by class id, in the order of the outputs; ids from 1, which may
-        have gaps.
+        architecture: of the weights.
+        class_names: name by class id, in the order of the outputs; ids from 1, which
+            may have gaps.
 
     Raises:
-      UserError: the number of names or of anchors does not fit.
+        UserError: the number of names or of anchors does not fit.
     """
     if len(class_names) != architecture.num_classes:
         raise UserError(

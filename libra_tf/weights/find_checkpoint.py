@@ -30,13 +30,13 @@ def find_checkpoint(path: str, *, newest: bool = False) -> RunCheckpoint:
     """Finds a checkpoint and its params.yaml.
 
     Args:
-      path: the folder of a run (its best checkpoint if it has one, else the newest;
-        of a run with averaged weights, the newest averages), a folder of checkpoints
-        in it, or a checkpoint prefix such as "run/ckpt-800".
-      newest: take the newest of a run even if there is a best one.
+        path: the folder of a run (its best checkpoint if it has one, else the newest;
+            of a run with averaged weights, the newest averages), a folder of
+            checkpoints in it, or a checkpoint prefix such as "run/ckpt-800".
+        newest: take the newest of a run even if there is a best one.
 
     Raises:
-      UserError: there is no checkpoint or no params.yaml.
+        UserError: there is no checkpoint or no params.yaml.
     """
     path = path.removesuffix(".index").rstrip("/") or path
     preferred = [AVERAGES] if newest else [BEST, AVERAGES]

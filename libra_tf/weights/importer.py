@@ -60,16 +60,16 @@ def import_weights(
     whole or not at all.
 
     Args:
-      published: what to import.
-      out: folder, which must not exist, or be empty.
-      force: replace an earlier import in `out`.
+        published: what to import.
+        out: folder, which must not exist, or be empty.
+        force: replace an earlier import in `out`.
 
     Returns:
-      The content of import.json.
+        The content of import.json.
 
     Raises:
-      MismatchError: weights do not fit; all are listed.
-      UserError: a weight cannot be read, or the folder is in use.
+        MismatchError: weights do not fit; all are listed.
+        UserError: a weight cannot be read, or the folder is in use.
     """
     out = Path(os.path.abspath(out))
     check_folder(out, force)

@@ -38,9 +38,9 @@ class Slot(NamedTuple):
     """Where a PyTorch tensor goes.
 
     Attributes:
-      variable: of ours.
-      shape: of the tensor in PyTorch.
-      transform: makes the variable's value of the tensor.
+        variable: of ours.
+        shape: of the tensor in PyTorch.
+        transform: makes the variable's value of the tensor.
     """
 
     variable: tf.Variable
@@ -57,14 +57,14 @@ def published_layout(model: LibraMaskRCNN | LibraRetinaNet) -> dict[str, Slot]:
     Class i of the published detector, from 0, is our class i + 1.
 
     Args:
-      model: a built detector whose parts have the form "reference".
+        model: a built detector whose parts have the form "reference".
 
     Returns:
-      Slots by the names of mmdetection 3, without `num_batches_tracked`. All variables
-      of the model are there, but for states that no published detector has.
+        Slots by the names of mmdetection 3, without `num_batches_tracked`. All
+        variables of the model are there, but for states that no published detector has.
 
     Raises:
-      ValueError: a part has no published form.
+        ValueError: a part has no published form.
     """
     parts = checkpoint_parts(model.checkpoint_items)
     slots = dict(backbone_slots(model.backbone, "backbone."))
@@ -251,7 +251,7 @@ def assign(slots: Mapping[str, Slot], tensors: Mapping[str, np.ndarray]) -> None
     """Sets the variables of all slots.
 
     Raises:
-      ValueError: a tensor is missing or of another shape.
+        ValueError: a tensor is missing or of another shape.
     """
     for key, slot in slots.items():
         found = tuple(tensors[key].shape) if key in tensors else None

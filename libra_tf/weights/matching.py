@@ -31,10 +31,10 @@ class Match:
     """A weight and the variable that it sets.
 
     Attributes:
-      name: in the file.
-      shape: in the file.
-      ours: mmdetection's name.
-      slot: where it goes.
+        name: in the file.
+        shape: in the file.
+        ours: mmdetection's name.
+        slot: where it goes.
     """
 
     name: str
@@ -53,15 +53,15 @@ def match_weights(
     """Returns which weight sets which variable, in the order of `slots`.
 
     Args:
-      state: the weights.
-      names: name in the file by mmdetection's.
-      slots: variables by mmdetection's name.
-      what: the model, for messages.
-      class_ids: of the classes in the file, see `place_classes`.
+        state: the weights.
+        names: name in the file by mmdetection's.
+        slots: variables by mmdetection's name.
+        what: the model, for messages.
+        class_ids: of the classes in the file, see `place_classes`.
 
     Raises:
-      MismatchError: weights are missing, left over, or of another shape or type; all
-        are listed.
+        MismatchError: weights are missing, left over, or of another shape or type; all
+            are listed.
     """
     lines = [f"missing: {ours}" for ours in slots if ours not in names]
     lines += [f"left over: {name}" for ours, name in names.items() if ours not in slots]
@@ -89,8 +89,8 @@ def assign_weights(
     """Sets the variables, one after the other; see `match_weights`.
 
     Raises:
-      MismatchError: weights are not finite, or variances negative; all are listed.
-      UserError: a weight cannot be read.
+        MismatchError: weights are not finite, or variances negative; all are listed.
+        UserError: a weight cannot be read.
     """
     lines = []
     for match in matches:

@@ -32,11 +32,11 @@ def detector_names(names: Iterable[str], source: str) -> dict[str, str]:
     """Returns the name in the file by our name, of what a detector computes with.
 
     Args:
-      names: in the file.
-      source: the file, for messages.
+        names: in the file.
+        source: the file, for messages.
 
     Raises:
-      UserError: two names mean the same weight, or they are of mmdetection 1.
+        UserError: two names mean the same weight, or they are of mmdetection 1.
     """
     result: dict[str, str] = {}
     names = list(names)
@@ -69,12 +69,12 @@ def backbone_names(names: Iterable[str], source: str) -> dict[str, str]:
     """Returns the name in the file by our name, of a ResNet's weights.
 
     Args:
-      names: of torchvision's ResNet (`layer1.0.conv1.weight`), whose classifier is left
-        out, or of a detector with such a backbone.
-      source: the file, for messages.
+        names: of torchvision's ResNet (`layer1.0.conv1.weight`), whose classifier is
+            left out, or of a detector with such a backbone.
+        source: the file, for messages.
 
     Raises:
-      UserError: there is no ResNet among them.
+        UserError: there is no ResNet among them.
     """
     names = list(names)
     prefix = _common_prefix(names)

@@ -33,12 +33,12 @@ class PublishedDetector:
     """What a PyTorch file tells about its detector.
 
     Attributes:
-      state: the weights, by their names in the file.
-      names: name in the file by our name, see `names.detector_names`.
-      architecture: told from the shapes.
-      class_names: id to name, in the order of the outputs.
-      params: the experiment that builds it.
-      digest: SHA-256 of the file.
+        state: the weights, by their names in the file.
+        names: name in the file by our name, see `names.detector_names`.
+        architecture: told from the shapes.
+        class_names: id to name, in the order of the outputs.
+        params: the experiment that builds it.
+        digest: SHA-256 of the file.
     """
 
     state: StateDict
@@ -57,7 +57,7 @@ def read_architecture(state: StateDict) -> tuple[Architecture, dict[str, str]]:
     """Returns the detector that a file's weights make, and their names.
 
     Raises:
-      UserError: it is none that can be built here.
+        UserError: it is none that can be built here.
     """
     names = detector_names(state.tensors, state.path)
     shapes = {ours: state.tensors[name].shape for ours, name in names.items()}
@@ -72,12 +72,12 @@ def read_published(
     """Reads a checkpoint of one of mmdetection's Libra detectors.
 
     Args:
-      path: the PyTorch file.
-      class_names: file with the names of the classes, see `choose_class_names`.
-      overrides: settings of the experiment, "task.model.canvas.short_side=600".
+        path: the PyTorch file.
+        class_names: file with the names of the classes, see `choose_class_names`.
+        overrides: settings of the experiment, "task.model.canvas.short_side=600".
 
     Raises:
-      UserError: it is damaged, of another detector, or a setting is unknown.
+        UserError: it is damaged, of another detector, or a setting is unknown.
     """
     state = read_state_dict(path)
     digest = _digest(state.path)

@@ -30,11 +30,11 @@ class RestoreReport:
     """What `restore_weights` did.
 
     Attributes:
-      source: the checkpoint.
-      restored: number of variables that were set.
-      total: number of variables asked for.
-      missing: names of variables that the checkpoint does not have.
-      mismatched: names, with both shapes, of variables of another shape.
+        source: the checkpoint.
+        restored: number of variables that were set.
+        total: number of variables asked for.
+        missing: names of variables that the checkpoint does not have.
+        mismatched: names, with both shapes, of variables of another shape.
     """
 
     source: str
@@ -65,7 +65,7 @@ def checkpoint_path(path: str) -> str:
     """Returns the checkpoint prefix that `path` means: itself, or a folder's newest.
 
     Raises:
-      UserError: there is no checkpoint.
+        UserError: there is no checkpoint.
     """
     prefix = path
     try:
@@ -85,7 +85,7 @@ def checkpoint_step(prefix: str) -> int:
     """Returns the training step at which a checkpoint was saved.
 
     Raises:
-      UserError: it does not say; then it is not from a training run.
+        UserError: it does not say; then it is not from a training run.
     """
     try:
         return int(tf.train.load_checkpoint(prefix).get_tensor(_STEP_KEY))
@@ -105,12 +105,12 @@ def restore_weights(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
     A PyTorch file, which ends in ".pth", sets all of the backbone, see `load_backbone`.
 
     Args:
-      path: checkpoint prefix, a folder of checkpoints, or a PyTorch file.
-      items: objects by the name they have in the checkpoint; of a PyTorch file the
-        `backbone` only.
+        path: checkpoint prefix, a folder of checkpoints, or a PyTorch file.
+        items: objects by the name they have in the checkpoint; of a PyTorch file the
+            `backbone` only.
 
     Raises:
-      UserError: there is no checkpoint, or nothing in it fits.
+        UserError: there is no checkpoint, or nothing in it fits.
     """
     if is_torch_file(path):
         return _restore_backbone(path, items)

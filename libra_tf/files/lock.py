@@ -1,0 +1,52 @@
+"""Keeps two processes out of one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from libra_tf.errors import UserError
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike, *, busy: str | None = None) -> Iterator[None]:
+    """Holds a lock while the body runs; it ends with the process at the latest.
+
+    Where there are no locks (Windows, some network file systems) the body runs without
+    one.
+
+    Args:
+        path: an existing folder, or a file, which is made.
+        busy: what to say if another process holds the lock; None waits for it.
+
+    Raises:
+        UserError: another process holds the lock, and `busy` is given.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a Unix
+        yield
+        return
+    flags = os.O_RDONLY if Path(path).is_dir() else os.O_CREAT | os.O_RDWR
+    handle = os.open(path, flags)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError as error:
+            raise UserError(busy or str(error)) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def locked_run(folder: str) -> contextlib.AbstractContextManager[None]:
+    """Keeps a second training out of a run's folder; see `locked`."""
+    return locked(
+        os.path.join(folder, ".lock"),
+        busy=f"{folder} is being trained by another process; wait, or give another "
+        "folder",
+    )
