@@ -1,6 +1,8 @@
-"""Puts pictures of one height side by side: one file of predictions to look at.
+"""Puts pictures of one height side by side: the quickstart's picture of predictions.
 
     python scripts/montage.py OUT.jpg PICTURE [PICTURE ...]
+
+Each picture is scaled to the same height.
 """
 
 from __future__ import annotations

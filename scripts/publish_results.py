@@ -1,4 +1,4 @@
-"""Keeps the results of an ablation: results/PLAN.csv and .md, and the README's tables.
+"""Keeps the results of an ablation: results/PLAN.csv and .md, and the pages' tables.
 
     python scripts/publish_results.py OUT [OUT ...]
 
@@ -25,6 +25,8 @@ from libra_tf.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
+# Pages with tables between marks, see `replace_table`.
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 
 
 def keep(out: Path) -> None:
@@ -44,8 +46,7 @@ def keep(out: Path) -> None:
 
 def render() -> dict[Path, str]:
     """Returns what the tables should be, by file."""
-    readme = ROOT / "README.md"
-    texts = {readme: readme.read_text(encoding="utf-8")}
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     for path in sorted(RESULTS.glob("*.csv")):
         plan, results = load_plan(path.stem), read_results(path)
         timing = read_timing_file(RESULTS / "timing" / path.name)
@@ -53,8 +54,9 @@ def render() -> dict[Path, str]:
             plan, results[0]["form"], results, timing
         )
         for name, table in tables(plan, results, timing).items():
-            if f"<!-- results: {name} -->" in texts[readme]:
-                texts[readme] = replace_table(texts[readme], name, table)
+            for page in PAGES:
+                if f"<!-- results: {name} -->" in texts[page]:
+                    texts[page] = replace_table(texts[page], name, table)
     return texts
 
 

@@ -94,6 +94,8 @@ for image in dataset.images[:8]:
     shutil.copy(pathlib.Path(folder, image.file_name), sample)
 PY
 libra predict "$out/sample" --model "$out/export" --out "$out/predictions"
+pictures=("$out"/predictions/*.png)
+"$PYTHON" "$ROOT/scripts/montage.py" "$out/predictions.jpg" "${pictures[@]:0:3}"
 
 "$PYTHON" - "$out" "$((SECONDS - start))" <<'PY'
 import json, sys
@@ -104,7 +106,7 @@ print(f"""
 == done in {seconds // 60}:{seconds % 60:02} after the install
    {figures}  on {int(m["num_images_evaluated"])} held-out images
    SavedModel   {out}/export/saved_model
-   pictures     {out}/predictions
+   pictures     {out}/predictions, three of them in {out}/predictions.jpg
    detections   {out}/predictions/detections.json
    TensorBoard  {sys.prefix}/bin/tensorboard --logdir {out}/model
    next         scripts/quickstart.sh --data YOUR_FOLDER   (COCO layout, see README)""")

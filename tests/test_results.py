@@ -1,4 +1,4 @@
-"""results/: tables and README follow from the runs; how they are kept."""
+"""results/: tables and pages follow from the runs; how they are kept."""
 
 import csv
 import importlib.util
@@ -34,19 +34,24 @@ def script():
 
 def test_every_table_is_what_its_runs_give(script):
     texts = script.render()
-    assert len(texts) == 1 + len(FILES)
+    assert len(texts) == len(script.PAGES) + len(FILES)
     for path, text in texts.items():
         assert path.read_text(encoding="utf-8") == text, f"{path}: publish it again"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_plan_has_its_table_in_the_readme(path):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_plan_has_its_table_in_the_page_of_results(path):
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     plan, results = load_plan(path.stem), read_results(path)
     for name, table in tables(plan, results, {}).items():
         rows = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
-        assert not rows or f"<!-- results: {name} -->" in readme
-        assert all(f"| {row} |" in readme for row in rows)
+        assert not rows or f"<!-- results: {name} -->" in page
+        assert all(f"| {row} |" in page for row in rows)
+
+
+def test_the_readme_has_one_table():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.count("<!-- results: ") == 1
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

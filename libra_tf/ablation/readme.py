@@ -116,7 +116,7 @@ def _with_p(cells: tuple[str, str]) -> str:
     return text if p == "-" else f"{text} (p {p})"
 
 
-def replace_table(readme: str, name: str, table: str) -> str:
+def replace_table(page: str, name: str, table: str) -> str:
     """Returns a text with the table between the marks of `name` replaced.
 
     Raises:
@@ -124,9 +124,9 @@ def replace_table(readme: str, name: str, table: str) -> str:
     """
     start, end = f"<!-- results: {name} -->\n", "<!-- end of results -->"
     pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
-    if not pattern.search(readme):
-        raise UserError(f"README.md: no line {start.strip()!r} before {end!r}")
-    return pattern.sub(lambda _: f"{start}\n{table}\n\n{end}", readme, count=1)
+    if not pattern.search(page):
+        raise UserError(f"the page has no line {start.strip()!r} before {end!r}")
+    return pattern.sub(lambda _: f"{start}\n{table}\n\n{end}", page, count=1)
 
 
 def tables(
@@ -134,7 +134,7 @@ def tables(
     results: Sequence[Mapping[str, Any]],
     timing: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, str]:
-    """Returns the README's tables of a plan by name: one for each group of rows."""
+    """Returns the short tables of a plan by name: one for each group of rows."""
     titles = list(dict.fromkeys(row.group for row in plan.rows))
     found = {}
     for title in titles:
