@@ -109,5 +109,5 @@ print(f"""
    pictures     {out}/predictions, three of them in {out}/predictions.jpg
    detections   {out}/predictions/detections.json
    TensorBoard  {sys.prefix}/bin/tensorboard --logdir {out}/model
-   next         scripts/quickstart.sh --data YOUR_FOLDER   (COCO layout, see README)""")
+   next         scripts/quickstart.sh --data YOUR_FOLDER   (COCO layout, see docs/data.md)""")
 PY
