@@ -10,6 +10,7 @@ import sys
 
 from doc_pages import ROOT
 
+from libra_tf.ablation.plan_reader import load_plan
 from libra_tf.commands.main import VERBS, build_parser, main
 from libra_tf.errors import UserError
 from libra_tf.experiments.files import find_config
@@ -54,20 +55,22 @@ def check_libra(words: list[str], records: str) -> None:
         unknown = None if shipped else ANY_EXPERIMENT
         load_experiment(args.experiment or unknown, shipped, args.set)
     if getattr(args, "plan", None):
-        assert main([*words, "--data", records, "--dry-run"]) == 0
+        # One row: that all rows of a plan are good is a test of the plans.
+        first = [] if args.rows else ["--rows", load_plan(args.plan).rows[0].name]
+        assert main([*words, *first, "--data", records, "--dry-run"]) == 0
 
 
 def check_train_binary(words: list[str]) -> None:
-    """The flags by absl, then what they name."""
+    """What the flags name, then the flags themselves by absl."""
+    flags = dict(word.removeprefix("--").split("=", 1) for word in words[1:])
+    files = [find_config(flags["config_file"])] if "config_file" in flags else []
+    load_experiment(flags["experiment"], files, flags["params_override"].split(","))
     done = subprocess.run(
         [sys.executable, "-m", *words, "--only_check_args"],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    flags = dict(word.removeprefix("--").split("=", 1) for word in words[1:])
-    files = [find_config(flags["config_file"])] if "config_file" in flags else []
-    load_experiment(flags["experiment"], files, flags["params_override"].split(","))
 
 
 def check_script(program: list[str], words: list[str]) -> None:

@@ -130,7 +130,7 @@ def test_command_is_parsed(words, records, capsys):
         "libra config check bccd/nothing",
         "libra ablate libra_table9 --data d --out o",
         "libra ablate libra_table2 --data d --out o --rows 9_nothing",
-        "python -m libra_tf.train --dance=1",
+        "python -m libra_tf.train --experiment=libra_yolo --params_override=a=1",
         "python scripts/nothing.py",
         "scripts/quickstart.sh --dat cells",
         "pip install -e .[fats]",
