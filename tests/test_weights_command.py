@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from detections import Detections, assert_detections_close
 from PIL import Image
 from published import COUNTER, detector_shapes, random_weights
 from torch_files import ordered, write_stream, write_zip
@@ -38,6 +39,7 @@ OVERRIDES = {
     ],
     "retinanet": [],
 }
+LIMITS = {"threshold": 0.05, "most": 100}  # Of the published detectors.
 CANVAS = ["task.model.canvas.short_side=160", "task.model.canvas.long_side=192"]
 SMALL = {"base": 4, "fpn": 16, "fc": 32}
 # What a new process computes on the normalised image of a golden file.
@@ -85,14 +87,14 @@ def test_detections_equal_the_reference_in_a_new_process(imported, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = np.load(tmp_path / "found.npz")
-    count = int(found["num_detections"][0])
-    assert count == len(golden["scores"])
-    boxes = found["detection_boxes"][0, :count][:, [1, 0, 3, 2]]
-    np.testing.assert_allclose(boxes, golden["boxes_xyxy"], atol=0.01)
-    scores = found["detection_scores"][0, :count]
-    np.testing.assert_allclose(scores, golden["scores"], atol=1e-4)
-    classes = found["detection_classes"][0, :count] - 1
-    np.testing.assert_array_equal(classes, golden["labels"])
+    names = ("boxes_xyxy", "scores", "labels")
+    boxes, scores, labels = (golden[name] for name in names)
+    assert_detections_close(
+        Detections.of_image(found, classes_from=1),
+        Detections(boxes[:, [1, 0, 3, 2]], scores, labels),
+        side=max(golden["image_nchw"].shape),
+        **LIMITS,
+    )
 
 
 def test_the_folder_is_that_of_a_run(imported):
@@ -135,12 +137,22 @@ def test_predict_prepares_images_as_mmdetection(imported, tmp_path, size):
         image_shape=tf.constant([resized], tf.float32),
         training=False,
     )
-    scale = np.tile(np.array(resized) / size, 2)
-    boxes = (outputs["detection_boxes"][0] / scale).numpy()
-    assert len(found) == int(outputs["num_detections"][0]) > 0
-    for record, (top, left, bottom, right) in zip(found, boxes, strict=False):
-        expected = [left, top, right - left, bottom - top]
-        np.testing.assert_allclose(record["bbox"], expected, atol=0.01)
+    expected = Detections.of_image(outputs)
+    assert len(expected.scores) > 0
+    expected = expected._replace(
+        boxes=expected.boxes / np.tile(np.divide(resized, size), 2)
+    )
+    assert_detections_close(written(found), expected, side=max(size), **LIMITS)
+
+
+def written(records):
+    """Detections of one image in a file, with boxes yxyx."""
+    left, top, width, height = np.transpose([record["bbox"] for record in records])
+    return Detections(
+        np.stack([top, left, top + height, left + width], -1),
+        np.array([record["score"] for record in records]),
+        np.array([record["category_id"] for record in records]),
+    )
 
 
 @pytest.mark.slow
