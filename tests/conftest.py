@@ -34,6 +34,14 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(skip)
 
 
+@pytest.fixture(scope="session")
+def records(tmp_path_factory):
+    """Folder of records of 12 and 6 drawn images, with masks; read only."""
+    import tiny
+
+    return tiny.dataset(tmp_path_factory.mktemp("records"))
+
+
 @pytest.fixture(autouse=True)
 def free_memory(request):
     """Frees detectors and compiled steps, which hold each other in cycles."""
