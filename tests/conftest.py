@@ -36,10 +36,11 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     nightly = config.getoption("--nightly")
-    other = [item for item in items if ("nightly" in item.keywords) != nightly]
-    if other:
-        config.hook.pytest_deselected(items=other)
-        items[:] = [item for item in items if item not in other]
+    parts = {True: [], False: []}
+    for item in items:
+        parts["nightly" in item.keywords].append(item)
+    items[:] = parts[nightly]
+    config.hook.pytest_deselected(items=parts[not nightly])
     if not config.getoption("--slow") and not nightly:
         skip = pytest.mark.skip(reason="slow: run with --slow")
         for item in items:
