@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Lint and the whole test suite, from nothing. Arguments go to pytest.
+# Lint, types and the tests, from nothing. Arguments go to pytest.
 #
-#   scripts/test.sh               everything that CI runs
-#   scripts/test.sh -k sampling   a part of it
+#   scripts/test.sh               the whole suite
+#   scripts/test.sh -k sampling   a part of it, without the slow tests
+#   scripts/test.sh --nightly     what proves little per minute: full sizes, all exports
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/install.sh"
 if [ "${1:-}" = "--help" ]; then
@@ -17,5 +18,9 @@ echo "== lint"
 echo "== types"
 "$PYTHON" -m mypy
 echo "== tests"
-if [ $# -eq 0 ]; then set -- --slow -n 2 --dist loadfile; fi
+parallel=(-n 2 --dist loadfile --no-loadscope-reorder)
+case "$*" in
+  "") set -- --slow "${parallel[@]}" ;;
+  --nightly) set -- --nightly "${parallel[@]}" ;;
+esac
 "$PYTHON" -m pytest "$@"

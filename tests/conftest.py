@@ -1,11 +1,15 @@
-"""Shared fixtures and the `--slow` switch."""
+"""Shared fixtures, the switches `--slow` and `--nightly`, and the order of files."""
 
+import collections
 import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One worker for each core, so one thread for each worker.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import pytest
 from error_report import ErrorReport
@@ -14,6 +18,11 @@ from error_report import ErrorReport
 def pytest_addoption(parser):
     parser.addoption(
         "--slow", action="store_true", help="run the tests that train detectors"
+    )
+    parser.addoption(
+        "--nightly",
+        action="store_true",
+        help="run what proves little per minute, alone",
     )
     parser.addoption(
         "--errors", action="store_true", help="tell the largest numeric errors"
@@ -26,12 +35,35 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--slow"):
-        return
-    skip = pytest.mark.skip(reason="slow: run with --slow")
+    nightly = config.getoption("--nightly")
+    parts = {True: [], False: []}
     for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(skip)
+        parts["nightly" in item.keywords].append(item)
+    items[:] = parts[nightly]
+    config.hook.pytest_deselected(items=parts[not nightly])
+    if not config.getoption("--slow") and not nightly:
+        skip = pytest.mark.skip(reason="slow: run with --slow")
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(skip)
+    longest_files_first(items)
+
+
+def longest_files_first(items):
+    """So that no worker is left alone with a long file at the end.
+
+    Workers take whole files (`--dist loadfile --no-loadscope-reorder`), in this order.
+    """
+    slow = collections.Counter(i.path for i in items if "slow" in i.keywords)
+    items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(scope="session")
+def records(tmp_path_factory):
+    """Folder of records of 12 and 6 drawn images, with masks; read only."""
+    import tiny
+
+    return tiny.dataset(tmp_path_factory.mktemp("records"))
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from libra_tf.ablation.plan_reader import load_plan
 from libra_tf.commands.main import main
 from libra_tf.experiments.files import config_files
 from libra_tf.experiments.resolve import resolve
-from libra_tf.experiments.saved import get_experiment, load_experiment
+from libra_tf.experiments.saved import get_experiment, load_experiment, override
 from libra_tf.models.maskrcnn import build_roi_sampler
 from libra_tf.models.neck import DecoderWithNeck
 from libra_tf.samplers import RoISampler
@@ -25,12 +25,6 @@ PUBLISHED = [name for name in FILES if name.startswith("libra/")]
 SURVEY = [name for name in FILES if name.startswith("survey/")]
 # Built at 128 pixels instead of 1024: the weights are the same.
 SMALL = [128, 128, 3]
-# A ResNet-50 takes seconds to build: one per experiment, the others with --slow.
-BUILT_ALWAYS = (
-    "libra/table1/libra_fasterrcnn_r50_1x",
-    "libra/switches_off_maskrcnn",
-    "libra/table1/libra_retinanet_r50_1x",
-)
 SWITCHES = (
     "task.model.neck.",
     "task.model.rpn_sampler.",
@@ -484,13 +478,31 @@ def test_bccd_pairs_differ_in_our_switches_only(detector):
             assert getattr(stock.task.losses, field) == getattr(original, field)
 
 
-WITHOUT_WEIGHTS = (
-    "roi_sampler",
-    "rpn_sampler",
-    "roi_generator",
-    "detection_generator",
-    "prior",
+# What tells the layers of two detectors apart, once their widths are equal.
+STRUCTURE = (
+    "neck",
+    "objectness",
+    "include_mask",
+    "min_level",
+    "max_level",
+    "frozen_stages",
 )
+FULL_SIZE = "libra/table1/libra_fasterrcnn_r50_1x"
+
+
+def thin(params):
+    """The same detector with few, narrow layers: depth and width are Model Garden's."""
+    config = params.task.model
+    config.num_classes = 4
+    config.input_size = SMALL
+    narrow = {
+        "backbone": {"resnet": {"model_id": 18, "depth_multiplier": 0.25}},
+        "decoder": {"fpn": {"num_filters": 16}},
+    }
+    if hasattr(config, "detection_head"):
+        narrow["detection_head"] = {"num_convs": 0, "num_fcs": 1, "fc_dims": 32}
+    override(params, {"task": {"model": narrow}}, "test")
+    return params
 
 
 def detectors():
@@ -499,30 +511,26 @@ def detectors():
     for name, path in FILES.items():
         params = load_experiment(None, [path])
         model = params.task.model.as_dict()
-        for part in WITHOUT_WEIGHTS:
-            model.pop(part, None)
-        key = params.experiment + json.dumps(model, sort_keys=True)
-        different.setdefault(key, (name, model["backbone"]["resnet"]["model_id"]))
-    return [
-        pytest.param(
-            name,
-            id=name,
-            marks=[pytest.mark.slow]
-            if depth >= 50 and name not in BUILT_ALWAYS
-            else [],
-        )
-        for name, depth in different.values()
-    ]
+        key = json.dumps([params.experiment, *(model.get(k) for k in STRUCTURE)])
+        different.setdefault(key, name)
+    return list(different.values())
 
 
 @pytest.mark.parametrize("name", detectors())
 def test_builds(name):
+    assert_built(thin(load_experiment(None, [FILES[name]])))
+
+
+@pytest.mark.slow
+def test_builds_in_full_size():
+    params = load_experiment(None, [FILES[FULL_SIZE]])
+    params.task.model.num_classes, params.task.model.input_size = 4, SMALL
+    assert_built(params)
+
+
+def assert_built(params):
     tf_keras.backend.clear_session()
-    params = load_experiment(None, [FILES[name]])
     config = params.task.model
-    config.num_classes = 4
-    if name.startswith(("libra/", "survey/")):
-        config.input_size = SMALL
     model = task_factory.get_task(params.task).build_model()
     assert isinstance(model.decoder, DecoderWithNeck) == (config.neck.type != "none")
     levels = range(config.min_level, config.max_level + 1)

@@ -22,11 +22,6 @@ from libra_tf.experiments.saved import dump_params
 NUM_IMAGES = 6  # two batches of three
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return tiny.dataset(tmp_path_factory.mktemp("measure"))
-
-
 def write_run(folder, records, kind, **sections):
     """A run as training leaves it, with weights of no training."""
     params = tiny.experiment(f"libra_{kind}_resnetfpn_coco", **sections)

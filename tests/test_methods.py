@@ -1,4 +1,15 @@
-"""Every method, on the batches that break losses: finite, compiled, static."""
+"""Every method, on the batches that break losses: finite, compiled, in float32.
+
+A whole training step takes XLA most of a minute to compile, and most of it is the same
+backbone. So each method's loss is compiled alone, on the outputs of a detector that all
+methods of one architecture share, with the gradient down to those outputs; and one
+whole step is compiled for each detector.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -6,8 +17,10 @@ import tensorflow as tf
 import tf_keras
 import tiny
 
+from libra_tf import tasks
 from libra_tf.experiments.files import config_files
 from libra_tf.experiments.resolve import resolve
+from libra_tf.experiments.saved import override
 
 FILES = config_files()
 METHODS = [
@@ -18,11 +31,6 @@ METHODS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return tiny.dataset(tmp_path_factory.mktemp("methods"))
-
-
 def load(name, records):
     params = tiny.from_file(FILES[name])
     params.task.dataset = records
@@ -30,7 +38,59 @@ def load(name, records):
     return params
 
 
-def forward(task, model, images, labels):
+class Built(NamedTuple):
+    """A task, its detector, one batch of its data, and its outputs in training."""
+
+    task: Any
+    model: Any
+    labels: dict
+    outputs: Callable[[dict], dict]
+
+
+CACHE: dict[str, Any] = {}
+BUILDERS = {tasks.maskrcnn: "build_maskrcnn", tasks.retinanet: "build_retinanet"}
+
+
+def once(make, *key):
+    """What `make()` returned for the same key before, else what it returns now."""
+    text = json.dumps([tf_keras.mixed_precision.global_policy().name, *key])
+    if text not in CACHE:
+        CACHE[text] = make()
+    return CACHE[text]
+
+
+def shared(build, config):
+    """A builder that builds each model once."""
+    return lambda *a, **k: once(lambda: build(*a, **k), build.__name__, config)
+
+
+def build(name, records, monkeypatch):
+    """The detector of a file; files of one architecture share model and forward pass.
+
+    Model and batch are made by the task, which goes through all that a run does.
+    """
+    params = load(name, records)
+    config, data = params.task.model.as_dict(), params.task.train_data
+    for module, function in BUILDERS.items():
+        monkeypatch.setattr(module, function, shared(getattr(module, function), config))
+    task, model = tiny.build(params)
+    labelled = [config["anchor"], config.get("rpn_sampler"), data.as_dict()]
+    instances = params.task.losses.isr.enabled  # then labels tell objects apart
+    images, labels = once(
+        lambda: tiny.first_batch(task, data), params.experiment, instances, labelled
+    )
+    task.initialize(model)
+    run = tf.function(functools.partial(forward, model, images))
+    as_is = once(lambda: run(labels), "outputs", config, instances, labelled)
+    depends = hasattr(model, "roi_sampler")  # RetinaNet's outputs know no labels
+
+    def outputs(changed):
+        return run(changed) if depends and changed is not labels else as_is
+
+    return Built(task, model, labels, outputs)
+
+
+def forward(model, images, labels):
     """Outputs of a training step, cast as Model Garden casts them."""
     if hasattr(model, "roi_sampler"):
         outputs = model(
@@ -140,48 +200,84 @@ CASES = {
 }
 
 
+def predictions_of(outputs):
+    """What the model predicts, apart from what it was given or chose."""
+    return {
+        k: v for k, v in outputs.items() if k.endswith(("outputs", "scores", "boxes"))
+    }
+
+
+def loss_and_gradients(task, outputs, labels):
+    """Total loss, and its gradient to every predicted tensor."""
+    predictions = predictions_of(outputs)
+    flat = tf.nest.flatten(predictions)
+    with tf.GradientTape() as tape:
+        tape.watch(flat)
+        loss = total_loss(task, outputs | predictions, labels)
+    return loss, tape.gradient(loss, flat, unconnected_gradients="zero")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
-def test_loss_and_gradient_are_finite(name, records):
-    params = load(name, records)
-    task, model = tiny.build(params)
-    images, labels = tiny.first_batch(task, params.task.train_data)
-    task.initialize(model)
-
-    @tf.function(jit_compile=True)
-    def step(images, labels, scale):
-        with tf.GradientTape() as tape:
-            outputs = forward(task, model, images, labels)
-            # Factor 0 makes all scores and deltas equal: ties everywhere.
-            predictions = {
-                key: tf.nest.map_structure(lambda x: x * scale, value)
-                if key.endswith(("outputs", "scores", "boxes"))
-                else value
-                for key, value in outputs.items()
-            }
-            loss = total_loss(task, predictions, labels)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        flat = [tf.reduce_max(tf.abs(g)) for g in gradients if g is not None]
-        return loss, tf.stack(flat)
-
+def test_loss_and_gradient_are_finite(name, records, monkeypatch):
+    built = build(name, records, monkeypatch)
+    compiled = tf.function(
+        functools.partial(loss_and_gradients, built.task), jit_compile=True
+    )
     for case, change in CASES.items():
-        for scale in (1.0, 0.0):
-            loss, gradients = step(images, change(labels), tf.constant(scale))
+        labels = change(built.labels)
+        outputs = built.outputs(labels)
+        # Factor 0 makes all scores and deltas equal: ties everywhere.
+        ties = tf.nest.map_structure(tf.zeros_like, predictions_of(outputs))
+        for scale, given in ((1, outputs), (0, outputs | ties)):
+            loss, gradients = compiled(given, labels)
             assert np.isfinite(loss), (case, scale, loss)
-            assert np.all(np.isfinite(gradients)), (case, scale)
+            assert all(np.all(np.isfinite(g)) for g in gradients), (case, scale)
             if case == "as_is" and scale:
                 assert loss > 0
-                assert np.max(gradients) > 0
-    if "cls_targets" in labels:
-        # Model Garden computes RetinaNet's losses in validation too, where labels do
-        # not tell objects apart.
-        labels = {k: v for k, v in labels.items() if k != "attribute_targets"}
-        before = [state.read() for state in model.loss_states.values()]
-        outputs = forward(task, model, images, labels)
-        loss = total_loss(task, outputs, {**labels, "groundtruths": {}})
-        assert np.isfinite(loss)
-        for state, value in zip(model.loss_states.values(), before, strict=True):
-            np.testing.assert_array_equal(state.read(), value)
+                assert max(np.abs(g).max() for g in gradients) > 0
+    if "cls_targets" in built.labels:
+        check_validation_loss(built)
+
+
+def check_validation_loss(built):
+    """Model Garden computes RetinaNet's losses in validation too.
+
+    Labels do not tell objects apart there, and no state may move.
+    """
+    labels = {k: v for k, v in built.labels.items() if k != "attribute_targets"}
+    states = built.model.loss_states.values()
+    before = [state.read() for state in states]
+    loss = total_loss(built.task, built.outputs(labels), {**labels, "groundtruths": {}})
+    assert np.isfinite(loss)
+    for state, value in zip(states, before, strict=True):
+        np.testing.assert_array_equal(state.read(), value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["maskrcnn", "retinanet"])
+def test_a_whole_step_is_compiled(kind, records):
+    """Model Garden's own step, with the optimizer, of the three components at once."""
+    params = tiny.experiment(
+        f"libra_{kind}_resnetfpn_coco", runtime={"enable_xla": True}
+    )
+    override(
+        params, {"task": {"dataset": records, "model": {"num_classes": 0}}}, "test"
+    )
+    resolve(params)
+    task, model = tiny.build(params)
+    batch = tiny.first_batch(task, params.task.train_data)
+    optimizer = tf_keras.optimizers.SGD(0.01)
+    before = [v.numpy() for v in model.trainable_variables]
+    step = tf.function(
+        lambda inputs: task.train_step(inputs, model, optimizer), jit_compile=True
+    )
+    losses = step(batch)
+    assert np.isfinite(losses[task.loss])
+    after = [v.numpy() for v in model.trainable_variables]
+    assert all(np.all(np.isfinite(v)) for v in after)
+    moved = [np.any(a != b) for a, b in zip(before, after, strict=True)]
+    assert np.mean(moved) > 0.9
 
 
 @pytest.fixture
@@ -191,23 +287,45 @@ def mixed_precision():
     tf_keras.mixed_precision.set_global_policy("float32")
 
 
+SURVEY = [name for name in METHODS if name.startswith("survey/")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in METHODS if n.startswith("survey/")])
-def test_losses_are_float32_under_mixed_precision(name, records, mixed_precision):
+@pytest.mark.parametrize("name", SURVEY)
+def test_losses_are_computed_in_float32(name, records, monkeypatch):
+    """Outputs in bfloat16 give the loss of the same numbers in float32."""
+    built = build(name, records, monkeypatch)
+    outputs = built.outputs(built.labels)
+    half = tf.nest.map_structure(
+        lambda x: tf.cast(x, tf.bfloat16), predictions_of(outputs)
+    )
+    whole = tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), half)
+    states = {k: v.read() for k, v in getattr(built.model, "loss_states", {}).items()}
+    losses = []
+    for given in (half, whole):
+        for key, value in states.items():
+            built.model.loss_states[key].assign(value)
+        losses.append(total_loss(built.task, outputs | given, built.labels))
+    assert losses[0].dtype == tf.float32
+    assert losses[0] > 0
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["survey/fasterrcnn_isr", "survey/retinanet_residual_objectness"]
+)
+def test_a_step_under_mixed_precision(name, records, mixed_precision):
+    """Gradients of all variables, which stay float32."""
     params = load(name, records)
     task, model = tiny.build(params)
     images, labels = tiny.first_batch(task, params.task.train_data)
     task.initialize(model)
     with tf.GradientTape() as tape:
-        loss = total_loss(task, forward(task, model, images, labels), labels)
-    assert loss.dtype == tf.float32
-    assert np.isfinite(loss)
-    assert loss > 0
-    found = zip(
-        tape.gradient(loss, model.trainable_variables),
-        model.trainable_variables,
-        strict=True,
-    )
-    for gradient, variable in found:
+        loss = total_loss(task, forward(model, images, labels), labels)
+    variables = model.trainable_variables
+    for gradient, variable in zip(
+        tape.gradient(loss, variables), variables, strict=True
+    ):
         assert variable.dtype == tf.float32
         assert gradient is None or np.all(np.isfinite(gradient)), variable.name

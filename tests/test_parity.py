@@ -22,11 +22,6 @@ DETECTIONS = (
 )
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return tiny.dataset(tmp_path_factory.mktemp("parity"))
-
-
 def stock_and_ours(kind, records):
     """Returns Model Garden's experiment and ours with every switch off."""
     stock = tiny.experiment(f"{kind}_resnetfpn_coco")
@@ -122,16 +117,39 @@ def test_all_off_equals_model_garden_exactly(kind, records):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+RPN, HEAD = {"rpn_score_loss", "rpn_box_loss"}, {"frcnn_cls_loss", "frcnn_box_loss"}
+DENSE = {"cls_loss", "box_loss"}
+# A switch, the losses that it must change and those that it must leave as they are, of
+# Faster R-CNN and of RetinaNet.
 SWITCHES = {
-    "neck": {"model": {"neck": {"type": "balanced_feature_pyramid"}}},
-    "box": {"losses": {"box": {"type": "balanced_l1"}}},
-    "normalizer": {"losses": {"normalizer": "reference"}},
-    "negatives": {"model": {"roi_sampler": {"negatives": "iou_balanced"}}},
-    "positives": {"model": {"roi_sampler": {"positives": "instance_balanced"}}},
+    "neck": (
+        {"model": {"neck": {"type": "balanced_feature_pyramid"}}},
+        {"fasterrcnn": (RPN | HEAD, set()), "retinanet": (DENSE, set())},
+    ),
+    "box": (
+        {"losses": {"box": {"type": "balanced_l1"}}},
+        {
+            "fasterrcnn": ({"frcnn_box_loss"}, RPN | {"frcnn_cls_loss"}),
+            "retinanet": ({"box_loss"}, {"cls_loss"}),
+        },
+    ),
+    "normalizer": (
+        {"losses": {"normalizer": "reference"}},
+        {"fasterrcnn": (RPN, set()), "retinanet": (DENSE, set())},
+    ),
+    "negatives": (
+        {"model": {"roi_sampler": {"negatives": "iou_balanced"}}},
+        {"fasterrcnn": ({"frcnn_cls_loss"}, RPN)},
+    ),
+    "positives": (
+        {"model": {"roi_sampler": {"positives": "instance_balanced"}}},
+        {"fasterrcnn": ({"frcnn_cls_loss"}, RPN)},
+    ),
 }
 
 
 def losses_of(params, batch):
+    """Losses by name."""
     task, model = tiny.build(params)
     images, labels = batch
 
@@ -141,22 +159,29 @@ def losses_of(params, batch):
         return task.build_losses(outputs, labels, aux_losses=model.losses)
 
     tf_keras.utils.set_random_seed(11)
-    return np.array(tf.nest.flatten(run()))
+    found = run()
+    if not isinstance(found, dict):
+        found = dict(zip(("total", "cls_loss", "box_loss"), found, strict=False))
+    return {name: float(value) for name, value in found.items()}
 
 
 @pytest.mark.parametrize("kind", ["fasterrcnn", "retinanet"])
-def test_each_switch_changes_the_losses(kind, records):
+def test_each_switch_changes_its_own_losses_only(kind, records):
     stock, _ = stock_and_ours(kind, records)
     batch = batch_of(stock)
     expected = losses_of(stock, batch)
-    for name, switch in SWITCHES.items():
-        if kind == "retinanet" and name in ("negatives", "positives"):
+    for name, (switch, effects) in SWITCHES.items():
+        if kind not in effects:
             continue
         _, ours = stock_and_ours(kind, records)
         ours.override({"task": switch})
         losses = losses_of(ours, batch)
-        assert np.all(np.isfinite(losses)), name
-        assert not np.array_equal(losses, expected), name
+        changed, kept = effects[kind]
+        # Several threads add up in any order, so what is kept is so but for rounding.
+        for loss in changed:
+            assert losses[loss] != pytest.approx(expected[loss], rel=1e-3), (name, loss)
+        for loss in kept:
+            assert losses[loss] == pytest.approx(expected[loss], rel=1e-5), (name, loss)
 
 
 @pytest.mark.parametrize("kind", ["fasterrcnn", "retinanet"])

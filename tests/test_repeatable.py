@@ -14,11 +14,6 @@ from libra_tf.training.trainer import Trainer
 EXPERIMENTS = ("libra_fasterrcnn_resnetfpn_coco", "libra_retinanet_resnetfpn_coco")
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return tiny.dataset(tmp_path_factory.mktemp("data"))
-
-
 def drawn(dataset):
     return np.array([float(x) for x in dataset])
 

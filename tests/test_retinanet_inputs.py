@@ -18,11 +18,6 @@ from libra_tf.ops.boxes import decode_deltas
 SIZE = 128
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return tiny.dataset(tmp_path_factory.mktemp("inputs"))
-
-
 def parsers(**settings):
     """Ours and Model Garden's, without random augmentation."""
     settings = {

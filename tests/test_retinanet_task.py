@@ -14,11 +14,6 @@ GHM = {
 }
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return tiny.dataset(tmp_path_factory.mktemp("task"))
-
-
 def build(records, losses):
     params = tiny.experiment("libra_retinanet_resnetfpn_coco", task={"losses": losses})
     tiny.point_to(params, records)

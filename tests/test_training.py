@@ -22,11 +22,6 @@ from libra_tf.training.runner import run
 from libra_tf.weights.find_checkpoint import find_checkpoint
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return tiny.dataset(tmp_path_factory.mktemp("training"))
-
-
 def libra(kind, records, **sections):
     params = tiny.experiment(f"libra_{kind}_resnetfpn_coco", **sections)
     params.override({"task": {"dataset": records, "model": {"num_classes": 0}}})
