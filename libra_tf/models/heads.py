@@ -12,7 +12,7 @@ from official.vision.modeling.heads import dense_prediction_heads, instance_head
 
 from libra_tf.layers.initial_weights import derived_seed
 from libra_tf.layers.objectness import ResidualObjectness
-from libra_tf.losses.residual_objectness import joint_softmax_logits
+from libra_tf.ops.logits import joint_softmax_logits
 
 # A quarter of the sampled RoIs are objects (Girshick, "Fast R-CNN", ICCV 2015, section
 # 2.3; `foreground_fraction`). Half of the logit for each of the two predictors.
