@@ -24,8 +24,8 @@ def freeze_stages(backbone: tf_keras.Model, num_stages: int) -> None:
     names = [layer.name for layer in backbone.layers]
     if last not in names:
         raise ValueError(
-            f"task.model.frozen_stages is {num_stages}, but the backbone has no layer "
-            f"{last}: frozen_stages is for ResNets and at most 4"
+            f"num_stages is {num_stages}, but the backbone has no layer {last}: "
+            "only the stages of a ResNet can be frozen, of which there are 4"
         )
     for layer in backbone.layers[: names.index(last) + 1]:
         layer.trainable = False
