@@ -108,6 +108,7 @@ class GHMRLoss(gradient_density.GradientHarmonizedLoss):
     def harmonized(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, valid: tf.Tensor
     ) -> GradientHarmonized:
+        """See `ghm_r`."""
         return ghm_r(
             y_true,
             y_pred,
@@ -119,6 +120,7 @@ class GHMRLoss(gradient_density.GradientHarmonizedLoss):
         )
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {**super().get_config(), "mu": self.mu}
 
 

@@ -25,7 +25,7 @@ def guided(
     Its value is `factor` * box_loss; its gradient, that of the classification loss
     times the ratio. None of it reaches the box branch. A constant normaliser of the
     classification loss cancels. It is 0, with zero gradient, where the classification
-    loss is 0, and where the box loss is 0 (a batch without foreground).
+    loss is 0, and where the box loss is 0 (a batch without positives).
 
     Args:
         class_loss: >= 0, any shape; usually the scalar loss of a head.

@@ -35,10 +35,10 @@ def residual_objectness(
     objectness_logits: tf.Tensor,
     class_logits: tf.Tensor,
 ) -> ResidualObjectnessLosses:
-    """Objectness on all anchors, classification on the foreground alone.
+    """Objectness on all anchors, classification on the positives alone.
 
-        objectness_sum = sum over valid anchors of BCE(foreground, objectness)
-        class_sum = sum over foreground anchors, C classes of BCE(one_hot, class)
+        objectness_sum = sum over valid anchors of BCE(positive, objectness)
+        class_sum = sum over positive anchors, C classes of BCE(one_hot, class)
 
     Both are plain sums. The released code divides them by 20 E and 10 E
     (`OBJECTNESS_DIVISOR`, `CLASS_DIVISOR`), with E of `next_expected_positives`.
@@ -46,7 +46,7 @@ def residual_objectness(
     Args:
         foreground: `bool` [...], the positive anchors.
         valid: `bool` [...], the anchors that are not ignored. One that is not valid
-            counts nowhere, foreground or not.
+            counts nowhere, positive or not.
         class_targets_one_hot: [..., C] in [0, 1]; read where `foreground` is true.
         objectness_logits: [..., 1], the sum of the objectness and its residuals: it
             alone is supervised.
@@ -63,10 +63,10 @@ def residual_objectness(
     """
     objectness, logits = objectness_and_classes(objectness_logits, class_logits)
     targets = tf.cast(class_targets_one_hot, tf.float32)
-    foreground, valid = tf.cast(foreground, tf.bool), tf.cast(valid, tf.bool)
+    positive, valid = tf.cast(foreground, tf.bool), tf.cast(valid, tf.bool)
     anchors = logits.shape[:-1]
     for name, value, expected in (
-        ("foreground", foreground, anchors),
+        ("foreground", positive, anchors),
         ("valid", valid, anchors),
         ("class_targets_one_hot", targets, logits.shape),
     ):
@@ -75,10 +75,10 @@ def residual_objectness(
                 f"{name} must have shape {expected} to fit class_logits "
                 f"{logits.shape}, got {value.shape}"
             )
-    foreground, valid = foreground[..., tf.newaxis], valid[..., tf.newaxis]
+    positive, valid = positive[..., tf.newaxis], valid[..., tf.newaxis]
     return ResidualObjectnessLosses(
-        _masked_sum(valid, tf.cast(foreground, tf.float32), objectness),
-        _masked_sum(tf.logical_and(foreground, valid), targets, logits),
+        _masked_sum(valid, tf.cast(positive, tf.float32), objectness),
+        _masked_sum(tf.logical_and(positive, valid), targets, logits),
     )
 
 
@@ -96,7 +96,7 @@ def next_expected_positives(
 
     Args:
         expected: E before the step, a scalar; `INITIAL_EXPECTED_POSITIVES` at first.
-        num_positives: foreground anchors of the step, a scalar.
+        num_positives: positive anchors of the step, a scalar.
         updates: >= 1.
 
     Returns:

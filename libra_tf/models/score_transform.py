@@ -133,6 +133,7 @@ class ScoreTransform(tf_keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ScoreTransform:
+        """Returns the layer of `get_config`."""
         config = dict(config)
         names = ("num_classes", "residual_objectness", "has_class_thresholds", "name")
         ours = {name: config.pop(name) for name in names}

@@ -24,8 +24,8 @@ def optimal_bias(num_foreground: float, num_anchors: float, num_classes: int) ->
         ln(pi / (1 - pi)),  pi = num_foreground / (num_anchors * num_classes)
 
     Args:
-        num_foreground: > 0, foreground anchors, counted (or averaged) over the data.
-        num_anchors: foreground and background anchors over the same data; ignored ones
+        num_foreground: > 0, positive anchors, counted (or averaged) over the data.
+        num_anchors: positive and negative anchors over the same data; ignored ones
             do not count.
         num_classes: C >= 1 foreground classes; 1 for an RPN.
 
@@ -91,7 +91,7 @@ def joint_softmax_logits(objectness: tf.Tensor, class_logits: tf.Tensor) -> tf.T
         class c:     ln sigmoid(objectness) + ln softmax(class_logits)_c
 
     They sum to 1 as probabilities, so a softmax leaves them as they are, and their
-    cross entropy is the BCE of the objectness plus, on foreground, the cross entropy of
+    cross entropy is the BCE of the objectness plus, on positives, the cross entropy of
     the class: an RoI head with a softmax needs no other loss or inference.
 
     Args:
