@@ -10,9 +10,9 @@ import tf_keras
 from official.core import task_factory
 from official.vision.tasks import maskrcnn as tfm_task
 
-from libra_tf.criteria import rcnn as criterion
+from libra_tf.criteria.rcnn import rcnn_losses, rpn_losses
 from libra_tf.experiments import task_config
-from libra_tf.inputs import rcnn as inputs
+from libra_tf.inputs import rcnn as rcnn_inputs
 from libra_tf.inputs.padded_input import image_size
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.maskrcnn import build_maskrcnn
@@ -66,16 +66,16 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
 
     def _measure_prior(self) -> prior.AnchorPrior:
         data = prior.one_pass(self.task_config.train_data)
-        dataset = inputs.labelled(
+        dataset = rcnn_inputs.labelled(
             self.task_config,
-            inputs.with_every_anchor(data),
+            rcnn_inputs.with_every_anchor(data),
             stock=super().build_inputs,
         )
         return prior.prior_of_task(self, dataset, prior.count_rpn, kind="rpn")
 
     def build_inputs(self, params, input_context=None, dataset_fn=None):
         """Returns Model Garden's input pipeline with our choice of anchors."""
-        return inputs.build_inputs(
+        return rcnn_inputs.build_inputs(
             self.task_config,
             params,
             input_context,
@@ -85,11 +85,11 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
 
     def _build_rpn_losses(self, outputs, labels) -> tuple[tf.Tensor, tf.Tensor]:
         stock = super()._build_rpn_losses
-        return criterion.rpn_losses(outputs, labels, self.task_config.losses, stock)
+        return rpn_losses(outputs, labels, self.task_config.losses, stock)
 
     def _build_frcnn_losses(self, outputs, labels) -> tuple[tf.Tensor, tf.Tensor]:
         stock = super()._build_frcnn_losses
-        return criterion.rcnn_losses(outputs, labels, self.task_config.losses, stock)
+        return rcnn_losses(outputs, labels, self.task_config.losses, stock)
 
     def _build_coco_metrics(self) -> None:
         self.coco_metric = build_evaluator(

@@ -12,7 +12,7 @@ from official.vision.tasks import retinanet as tfm_task
 
 from libra_tf.criteria.dense import dense_losses, needed_states
 from libra_tf.experiments import task_config
-from libra_tf.inputs import retinanet as inputs
+from libra_tf.inputs import retinanet as retinanet_inputs
 from libra_tf.inputs.padded_input import has_own_canvas, image_size
 from libra_tf.layers.running_state import RunningState
 from libra_tf.models.class_bias import set_class_bias
@@ -76,7 +76,7 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
 
     def build_inputs(self, params, input_context=None):
         """Returns Model Garden's input pipeline, complete for every replica."""
-        return inputs.build_inputs(
+        return retinanet_inputs.build_inputs(
             self.task_config, params, input_context, stock=super().build_inputs
         )
 
