@@ -43,7 +43,7 @@ class Dense(NamedTuple):
     box_targets: tf.Tensor
     instances: tf.Tensor | None
     level_sizes: list[int]
-    delta_weights: Sequence[float] | None
+    delta_weights: Sequence[float] | None = None
 
     @property
     def foreground_logits(self) -> tf.Tensor:
