@@ -1,4 +1,4 @@
-"""tasks.anchors: which choice of anchors a config means."""
+"""inputs.anchor_choice: which choice of anchors a config means."""
 
 from types import SimpleNamespace
 

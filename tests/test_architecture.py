@@ -27,15 +27,15 @@ BELOW = {
     "data": {"files"},
     "evaluation": {"data", "files", "ops"},
     "experiments": {"data", "files", "layers", "losses", "samplers"},
-    "models": {"ops", "losses", "layers", "samplers", "experiments"},
+    "models": {"ops", "layers", "samplers", "experiments"},
     "weights": {
         "data", "experiments", "files", "layers", "models", "ops", "torch_files"
     },
     "inputs": {"experiments", "models", "ops", "samplers"},
     "criteria": {"experiments", "inputs", "layers", "losses", "ops"},
     "tasks": {
-        "criteria", "evaluation", "experiments", "files", "inputs", "layers", "losses",
-        "models", "ops", "weights",
+        "criteria", "evaluation", "experiments", "files", "inputs", "layers", "models",
+        "ops", "weights",
     },
     "inference": {
         "data", "evaluation", "experiments", "files", "inputs", "models", "tasks",

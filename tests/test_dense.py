@@ -1,4 +1,4 @@
-"""tasks.dense_losses: each choice of a config is the loss that it names."""
+"""criteria.dense: each choice of a config is the loss that it names."""
 
 import dense_batches as batches
 import numpy as np
@@ -8,11 +8,12 @@ from dense_batches import IGNORED, NUM_CLASSES
 from official.vision.tasks.retinanet import RetinaNetTask
 
 from libra_tf.criteria.dense import (
-    EXPECTED_POSITIVES,
-    DenseLosses,
+    batch_losses,
+    dense_losses,
     needed_states,
 )
 from libra_tf.criteria.dense_ghm import BOX_DENSITY, CLASS_DENSITY
+from libra_tf.criteria.dense_objectness import EXPECTED_POSITIVES
 from libra_tf.criteria.dense_ranking import ranking_loss
 from libra_tf.experiments.saved import get_experiment, override
 from libra_tf.layers.running_state import RunningState
@@ -43,7 +44,8 @@ def losses(dense=None, *, states=None, training=True, coder=None, **settings):
     config = batches.settings(**settings)
     dense = batches.dense(CLASSES, instances=INSTANCES) if dense is None else dense
     states = states_of(config) if states is None else states
-    return DenseLosses(config, states, training, coder)(dense)
+    dense = dense._replace(delta_weights=coder)
+    return batch_losses(dense, config, states=states, training=training)
 
 
 def entropies(dense):
@@ -101,11 +103,19 @@ def test_with_model_gardens_settings_it_is_model_gardens_loss():
     stock = RetinaNetTask(params.task)
     theirs = stock.build_losses(outputs, labels)
     _, their_gradients = run(lambda: stock.build_losses(outputs, labels)[3])
-    computed = DenseLosses(params.task.losses, {}, True)
-    ours = computed(batches.dense_batch(outputs, labels, NUM_CLASSES))
-    _, our_gradients = run(
-        lambda: computed(batches.dense_batch(outputs, labels, NUM_CLASSES)).model
-    )
+
+    def computed():
+        return dense_losses(
+            outputs,
+            labels,
+            params.task.losses,
+            num_classes=NUM_CLASSES,
+            states={},
+            training=True,
+        )
+
+    ours = computed()
+    _, our_gradients = run(lambda: computed().model)
     np.testing.assert_allclose(
         [ours.classification, ours.box, ours.model], theirs[1:], rtol=1e-6
     )
@@ -122,7 +132,7 @@ def test_ghm_divides_by_itself():
     )  # fmt: skip
     config = batches.settings(classification={"type": "ghm_c"})
     states = states_of(config)
-    found = DenseLosses(config, states, True)(dense)
+    found = batch_losses(dense, config, states=states, training=True)
     np.testing.assert_allclose(
         found.classification, tf.reduce_sum(values) / count, rtol=1e-5
     )
@@ -175,7 +185,7 @@ def test_residual_objectness_as_released():
     )
     states = states_of(config)
     for divisors in ((1900, 905, 86.45), (1656.1, 795.245, 76.572)):
-        found = DenseLosses(config, states, True)(dense)
+        found = batch_losses(dense, config, states=states, training=True)
         expected = objectness / divisors[0] + entropy / divisors[1]
         np.testing.assert_allclose(found.classification, expected, rtol=1e-5)
         np.testing.assert_allclose(found.box, errors / divisors[2], rtol=1e-5)
@@ -329,10 +339,10 @@ def test_states_move_in_training_only(kind):
     states = states_of(config)
     dense = batches.dense(CLASSES)
     before = [state.read().numpy() for state in states.values()]
-    value = DenseLosses(config, states, False)(dense)
+    value = batch_losses(dense, config, states=states, training=False)
     for state, kept in zip(states.values(), before, strict=True):
         np.testing.assert_array_equal(state.read(), kept)
-    trained = DenseLosses(config, states, True)(dense)
+    trained = batch_losses(dense, config, states=states, training=True)
     np.testing.assert_array_equal(trained.model, value.model)
     for state, kept in zip(states.values(), before, strict=True):
         assert np.any(state.read() != kept)
@@ -347,7 +357,7 @@ def test_gradients_are_finite(kind, row):
     with tf.GradientTape() as tape:
         tape.watch(watched)
         dense = batches.dense_batch(outputs, labels, NUM_CLASSES)
-        loss = DenseLosses(config, states_of(config), True)(dense)
+        loss = batch_losses(dense, config, states=states_of(config), training=True)
     assert np.all(np.isfinite(loss))
     for gradient in tape.gradient(loss.model, watched):
         assert np.all(np.isfinite(gradient))

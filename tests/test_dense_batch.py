@@ -1,4 +1,4 @@
-"""tasks.dense: levels joined, and who is positive, negative, ignored."""
+"""criteria.dense_batch: levels joined, and who is positive, negative, ignored."""
 
 import dense_batches as batches
 import numpy as np

@@ -1,4 +1,4 @@
-"""tasks.harmonized: GHM's published numbers, levels, and the kept histogram."""
+"""criteria.dense_ghm: GHM's published numbers, levels, and the kept histogram."""
 
 import dense_batches as batches
 import numpy as np

@@ -1,4 +1,4 @@
-"""tasks.dense_importance: PISA's published numbers on a batch of anchors."""
+"""criteria.dense_pisa: PISA's published numbers on a batch of anchors."""
 
 import dense_batches as batches
 import numpy as np
@@ -13,7 +13,7 @@ from libra_tf.experiments import loss_config
 from libra_tf.losses import smooth_l1
 from libra_tf.ops.boxes import paired_iou
 
-# As in tasks.rcnn_importance: six positives of three objects in three images.
+# As in test_rcnn_pisa: six positives of three objects in three images.
 PLACES = ([0, 0, 0, 1, 2, 2], [0, 2, 3, 1, 0, 1])
 CLASSES = [[1, -1, 1, 1], [IGNORED, 1, -1, -1], [2, 2, IGNORED, -1]]
 IOU = np.array([0.9, 0.6, 0.8, 0.7, 0.95, 0.3])
@@ -32,7 +32,7 @@ def positives(box_coder_weights=(1.0, 1.0, 1.0, 1.0)):
     outputs["box_outputs"] = {
         k: labels["box_targets"][k] + change[k] * scale for k in change
     }
-    return dense_batch(outputs, labels, NUM_CLASSES)
+    return dense_batch(outputs, labels, NUM_CLASSES, box_coder_weights)
 
 
 def values(fill=5.0):
@@ -41,10 +41,10 @@ def values(fill=5.0):
     return tf.constant(array)
 
 
-def isr(dense, *, old=None, k=2.0, **kwargs):
+def isr(dense, *, old=None, k=2.0):
     config = loss_config.PositiveImportance(enabled=True, k=k)
     old = tf.ones([3, 4]) if old is None else old
-    return isr_weights(dense, values(), old, config, **kwargs).numpy()
+    return isr_weights(dense, values(), old, config).numpy()
 
 
 def test_published_weights():
@@ -58,7 +58,7 @@ def test_published_weights():
 def test_weights_of_box_coders():
     """Deltas that are multiplied are divided before boxes are made of them."""
     coder = (10.0, 10.0, 5.0, 5.0)
-    weights = isr(positives(coder), box_coder_weights=coder)
+    weights = isr(positives(coder))
     np.testing.assert_allclose(weights[PLACES], EXPECTED, atol=2e-6)
 
 
@@ -149,7 +149,7 @@ def test_graph_and_xla(jit_compile):
         weights = isr_weights(dense, values(), tf.ones([3, 4]), settings)
         return weights, carl_sum(dense, errors, config)
 
-    tensors = positives()[:-1]
+    tensors = positives()[:-2]
     found = tf.function(run, jit_compile=jit_compile)(*tensors)
     for a, b in zip(found, run(*tensors), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)

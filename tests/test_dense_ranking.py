@@ -1,4 +1,4 @@
-"""tasks.ranking: AP and DR loss of a batch, with its settings."""
+"""criteria.dense_ranking: AP and DR loss of a batch, with its settings."""
 
 import dense_batches as batches
 import numpy as np

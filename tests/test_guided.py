@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from libra_tf.losses.guided import FACTOR, ROI_FACTOR, guided, optimal_bias
+from libra_tf.losses.guided import FACTOR, ROI_FACTOR, guided
+from libra_tf.ops.logits import optimal_bias
 
 
 def gradients(class_loss, box_loss, **kwargs):

@@ -1,4 +1,4 @@
-"""tasks.labels: seeds for the transformation of labels."""
+"""inputs.labels: seeds for the transformation of labels."""
 
 import pytest
 import tensorflow as tf

@@ -110,19 +110,21 @@ def test_mining_leaves_no_trace(mining, monkeypatch):
     """Weights, losses and gradients as if the answer of the head had been given."""
     task, model = mining
     before = [w.numpy() for w in model.weights]
-    answers, mine = [], type(model).mine
+    answers, mine = [], type(model).score_candidates
 
     def remember(self, *args, **kwargs):
         answers.append(mine(self, *args, **kwargs))
         return answers[-1]
 
-    monkeypatch.setattr(type(model), "mine", remember)
+    monkeypatch.setattr(type(model), "score_candidates", remember)
     outputs, losses, gradients = losses_and_gradients(task, model)
     after = [w.numpy() for w in model.weights]
     reset(model, before)
     (answer,) = answers
     given = MinedRoIs(*(tf.constant(x.numpy()) for x in answer))
-    monkeypatch.setattr(type(model), "mine", lambda self, *args, **kwargs: given)
+    monkeypatch.setattr(
+        type(model), "score_candidates", lambda self, *args, **kwargs: given
+    )
     same_outputs, same_losses, same_gradients = losses_and_gradients(task, model)
     np.testing.assert_array_equal(
         outputs["matched_gt_indices"], same_outputs["matched_gt_indices"]
@@ -158,7 +160,7 @@ def test_the_head_answers_in_inference_mode(mining):
     def run():
         with tf.GradientTape() as tape:
             tape.watch([features, candidates])
-            mined = model.mine(features, candidates)
+            mined = model.score_candidates(features, candidates)
             loss = tf.add_n([tf.reduce_sum(x) for x in mined])
         sources = [features, candidates, model.trainable_variables]
         gradients = tf.nest.flatten(tape.gradient(loss, sources))
@@ -234,7 +236,7 @@ def test_what_is_chosen_is_harder_than_what_is_not(mining, name):
     mined = []
 
     def miner(candidates):
-        mined.append(model.mine(features, candidates))
+        mined.append(model.score_candidates(features, candidates))
         return mined[-1]
 
     selection = sampler.select(

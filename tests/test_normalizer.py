@@ -1,4 +1,4 @@
-"""tasks.normalizer: divisors, and what replicas make of them."""
+"""criteria.normalizer: divisors, and what replicas make of them."""
 
 import pytest
 import tensorflow as tf

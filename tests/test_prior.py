@@ -18,6 +18,7 @@ from libra_tf.data.layout import layout_sources
 from libra_tf.data.synthesize import synthesize
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import override
+from libra_tf.ops.logits import logit
 from libra_tf.tasks import prior
 from libra_tf.tasks.prior import AnchorPrior, cached_prior, count_dense, count_rpn
 
@@ -168,7 +169,7 @@ def test_data_converted_again_is_counted_again(tmp_path):
     assert found[0] != found[1]
     assert len(list((tmp_path / "records").glob("anchor_prior-*.json"))) == 2
     for image in found:
-        assert min(image.foreground[1:]) > 0
+        assert min(image.positives[1:]) > 0
 
 
 def test_a_folder_that_may_not_be_written_to(tmp_path, monkeypatch):
@@ -251,14 +252,14 @@ def test_numbers_of_the_release():
     rpn = AnchorPrior([20.0], 1e5)
     assert (rpn.num_classes, rpn.probability) == (1, pytest.approx(2e-4))
     assert rpn.bias == pytest.approx(-8.516993, abs=1e-6)
-    assert prior.bias_of(0.01) == pytest.approx(-4.59512, abs=1e-5)
-    assert prior.bias_of(0.5) == 0
+    assert logit(0.01) == pytest.approx(-4.59512, abs=1e-5)
+    assert logit(0.5) == 0
 
 
 def test_a_class_without_positives_has_the_prior_of_all():
     counted = AnchorPrior([0.0, 30.0, 0.0, 60.0], 1000.0)
     expected = [0.03, 0.03, 0.03, 0.06]
-    found = counted.class_thresholds()
+    found = counted.thresholds("class_prior")
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 

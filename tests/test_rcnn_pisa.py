@@ -1,4 +1,4 @@
-"""tasks.rcnn_importance: PISA's published numbers through the two-stage path."""
+"""criteria.rcnn_pisa: PISA's published numbers through the two-stage path."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""tasks.rcnn_losses: hand values, divisors, and rows that must not count."""
+"""criteria.rcnn_terms: hand values, divisors, and rows that must not count."""
 
 import math
 
@@ -13,7 +13,7 @@ from libra_tf.criteria.rcnn_terms import (
     rcnn_box_loss,
     rcnn_class_loss,
     rcnn_entropies,
-    rpn_losses,
+    sampled_anchor_losses,
 )
 from libra_tf.losses import balanced_l1, l1, smooth_l1
 from libra_tf.ops.per_class import deltas_of_class
@@ -34,7 +34,7 @@ def rpn(labels, *, logit=0.0, error=0.0, beta=1.0, **kwargs):
     scores = {k: tf.fill(v.shape, logit) for k, v in targets.items()}
     boxes = {k: tf.zeros([*v.shape[:3], 4]) for k, v in targets.items()}
     wanted = {k: v + error for k, v in boxes.items()}
-    class_loss, box_loss = rpn_losses(
+    class_loss, box_loss = sampled_anchor_losses(
         scores, boxes, targets, wanted, beta=beta, **kwargs
     )
     return class_loss.numpy(), box_loss.numpy()
@@ -84,7 +84,7 @@ def test_rpn_of_an_image_without_positives_has_no_box_gradient():
     boxes = {k: tf.ones([*v.shape[:3], 4]) for k, v in targets.items()}
     with tf.GradientTape() as tape:
         tape.watch(boxes)
-        _, loss = rpn_losses(
+        _, loss = sampled_anchor_losses(
             scores, boxes, targets, {k: 0 * v for k, v in boxes.items()}, beta=1.0
         )
     assert loss.numpy() == 0
@@ -227,7 +227,9 @@ def test_bfloat16_scores_of_the_rpn():
     }
     boxes = {k: tf.ones([*v.shape[:3], 4], tf.bfloat16) for k, v in targets.items()}
     zeros = {k: tf.zeros(v.shape) for k, v in boxes.items()}
-    class_loss, box_loss = rpn_losses(scores, boxes, targets, zeros, beta=1.0)
+    class_loss, box_loss = sampled_anchor_losses(
+        scores, boxes, targets, zeros, beta=1.0
+    )
     assert (class_loss.dtype, box_loss.dtype) == (tf.float32, tf.float32)
     expected = (3 * math.log1p(math.exp(-2)) + 2 * 2) / 3
     np.testing.assert_allclose(class_loss, expected, rtol=1e-6)

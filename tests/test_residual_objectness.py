@@ -8,11 +8,10 @@ from libra_tf.losses.residual_objectness import (
     CLASS_DIVISOR,
     INITIAL_EXPECTED_POSITIVES,
     OBJECTNESS_DIVISOR,
-    joint_softmax_logits,
     next_expected_positives,
-    product_logits,
     residual_objectness,
 )
+from libra_tf.ops.logits import joint_softmax_logits, product_logits
 
 # A positive of class 0 and a background anchor, objectness plus residual.
 OBJECTNESS = np.float32([[1.0 + 0.5], [-2.0 + 0.2]])

@@ -1,4 +1,4 @@
-"""tasks.retinanet_inputs: the object of each positive anchor, and nothing else new."""
+"""inputs.retinanet: the object of each positive anchor, and nothing else new."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ Model Garden never uses class 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -14,6 +14,10 @@ from official.vision.losses import loss_utils
 
 from libra_tf.criteria.pisa import unique_over_batch
 from libra_tf.inputs.parsers import INSTANCE
+from libra_tf.layers.running_state import RunningState
+
+# What losses keep from step to step, by name.
+States = Mapping[str, RunningState]
 
 
 class Dense(NamedTuple):
@@ -28,6 +32,7 @@ class Dense(NamedTuple):
         box_targets: `float32` [B, A, 4]; 0 where there is no target.
         instances: `int32` [B, A], the object of each positive; None without that label.
         level_sizes: anchors of each level.
+        delta_weights: by which the deltas are multiplied, see `decode_deltas`.
     """
 
     logits: tf.Tensor
@@ -38,6 +43,7 @@ class Dense(NamedTuple):
     box_targets: tf.Tensor
     instances: tf.Tensor | None
     level_sizes: list[int]
+    delta_weights: Sequence[float] | None = None
 
     @property
     def foreground_logits(self) -> tf.Tensor:
@@ -57,7 +63,10 @@ class Dense(NamedTuple):
 
 
 def dense_batch(
-    outputs: Mapping[str, Any], labels: Mapping[str, Any], num_classes: int
+    outputs: Mapping[str, Any],
+    labels: Mapping[str, Any],
+    num_classes: int,
+    delta_weights: Sequence[float] | None = None,
 ) -> Dense:
     """Joins the levels of what RetinaNet gives and of what it should give."""
     positive = labels["box_weights"] > 0
@@ -83,6 +92,7 @@ def dense_batch(
         box_targets=box_targets,
         instances=_instances(labels),
         level_sizes=_level_sizes(outputs["box_outputs"]),
+        delta_weights=delta_weights,
     )
 
 

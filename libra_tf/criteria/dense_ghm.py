@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import tensorflow as tf
 
-from libra_tf.criteria.dense_batch import Dense
+from libra_tf.criteria.dense_batch import Dense, States
 from libra_tf.criteria.normalizer import replica_sum
 from libra_tf.experiments import loss_config
 from libra_tf.layers.running_state import RunningState
@@ -15,7 +15,6 @@ from libra_tf.losses.ghm_r import ghm_r
 from libra_tf.losses.gradient_density import GradientHarmonized
 
 CLASS_DENSITY, BOX_DENSITY = "class_density", "box_density"
-States = Mapping[str, RunningState]
 
 
 def ghm_class(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 
 from libra_tf.criteria.dense_batch import Dense
@@ -18,7 +16,6 @@ def isr_weights(
     values: tf.Tensor,
     weights: tf.Tensor,
     config: loss_config.PositiveImportance,
-    box_coder_weights: Sequence[float] | None = None,
 ) -> tf.Tensor:
     """Weights [B, A] of the anchors' class losses, the positives' by ISR-P.
 
@@ -27,9 +24,8 @@ def isr_weights(
         values: [B, A], class loss of each anchor.
         weights: [B, A], the weights without ISR-P.
         config: settings.
-        box_coder_weights: by which the deltas are multiplied, see `decode_deltas`.
     """
-    iou = iou_of_deltas(dense.boxes, dense.box_targets, box_coder_weights)
+    iou = iou_of_deltas(dense.boxes, dense.box_targets, dense.delta_weights)
     importance = isr_positive_weights(
         flat(iou),
         flat(dense.classes),

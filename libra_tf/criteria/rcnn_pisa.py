@@ -55,7 +55,7 @@ def carl_loss(
     elementwise: Elementwise,
     normalizer: str,
 ) -> tf.Tensor:
-    """Box loss of the foreground RoIs, weighted by the score of their class.
+    """Box loss of the positive RoIs, weighted by the score of their class.
 
     Args:
         outputs: of the model, in training.

@@ -1,4 +1,4 @@
-"""Losses of the RPN and of the R-CNN head, normalised as the reference does.
+"""The terms of the losses of the RPN and of the R-CNN head, with their divisors.
 
 Shape shorthand in this module: B images, N sampled RoIs per image, C classes with
 background 0, A anchors per cell of a level.
@@ -30,7 +30,7 @@ def flatten_levels(levels: Levels, size: int | None = None) -> tf.Tensor:
     )
 
 
-def rpn_losses(
+def sampled_anchor_losses(
     scores: Levels,
     boxes: Levels,
     score_targets: Levels,
@@ -68,9 +68,9 @@ def rpn_losses(
     )
     sampled = tf.cast(positive | negative, tf.float32)
     # Anchors without a target may hold anything: select, since 0 * inf is not 0.
-    chosen = positive[..., tf.newaxis]
+    mask = positive[..., tf.newaxis]
     targets, predictions = (
-        tf.where(chosen, values, tf.zeros_like(values))
+        tf.where(mask, values, tf.zeros_like(values))
         for values in (flatten_levels(box_targets, 4), flatten_levels(boxes, 4))
     )
     box_sum = tf.reduce_sum(smooth_l1(targets, predictions, beta=beta))
@@ -117,11 +117,11 @@ def rcnn_box_loss(
     elementwise: Elementwise,
     normalizer: str,
 ) -> tf.Tensor:
-    """Sum over the four coordinates of the foreground RoIs, divided by a count.
+    """Sum over the four coordinates of the positive RoIs, divided by a count.
 
     Args:
         box_outputs: [B, N, 4C] or [B, N, 4] predicted deltas.
-        class_targets: [B, N]; foreground is > 0.
+        class_targets: [B, N]; positive is > 0.
         box_targets: [B, N, 4] target deltas.
         elementwise: loss per coordinate.
         normalizer: see `rcnn_box_count`.
@@ -139,14 +139,14 @@ def rcnn_box_errors(
     box_targets: tf.Tensor,
     elementwise: Elementwise,
 ) -> tf.Tensor:
-    """Loss of each coordinate, [B, N, 4], 0 for what is not foreground."""
-    is_foreground = (class_targets > 0)[..., tf.newaxis]
+    """Loss of each coordinate, [B, N, 4], 0 for what is not positive."""
+    positive = (class_targets > 0)[..., tf.newaxis]
     boxes = deltas_of_class(box_outputs, class_targets)
     # Rows without a target may hold anything. Selecting after the loss would keep the
     # value clean, but not the gradient: 0 * NaN is NaN.
     return elementwise(
-        tf.where(is_foreground, box_targets, tf.zeros_like(box_targets)),
-        tf.where(is_foreground, boxes, tf.zeros_like(boxes)),
+        tf.where(positive, box_targets, tf.zeros_like(box_targets)),
+        tf.where(positive, boxes, tf.zeros_like(boxes)),
     )
 
 
@@ -154,7 +154,7 @@ def rcnn_box_count(class_targets: tf.Tensor, normalizer: str) -> tf.Tensor:
     """The divisor of the box loss.
 
     "reference" counts all sampled RoIs; "tfm" and "positives" the coordinates of the
-    foreground RoIs.
+    positive RoIs.
     """
     if normalizer == "reference":
         valid = tf.cast(class_targets >= 0, tf.float32)

@@ -101,7 +101,7 @@ def run_head(model: tf_keras.Model, features: Levels, boxes: tf.Tensor) -> Heads
     """Runs the (first) R-CNN head over boxes [B, N, 4]; padding gives any numbers."""
     has_area = tf.reduce_all(boxes[..., 2:] > boxes[..., :2], axis=-1, keepdims=True)
     boxes = tf.where(has_area, boxes, tf.constant(_SOME_BOX, boxes.dtype))
-    return Heads(*model.look_at(features, boxes))
+    return Heads(*model.run_roi_head(features, boxes))
 
 
 def rcnn_errors(

@@ -1,4 +1,4 @@
-"""Model Garden's parsers with the anchors that the detector decodes with.
+"""Model Garden's parsers with the detector's anchors and the anchors' objects.
 
 Model Garden's labels tell a positive anchor's class and box, not its object, which
 ISR-P ranks within. Its labeler carries attributes of objects along to their anchors:
@@ -30,8 +30,13 @@ class InstanceParser(retinanet_input.Parser):
         return super()._parse_train_data(data, anchor_labeler, input_anchor)
 
 
-class _OwnAnchors:
-    """Gives a parser of RetinaNet the settings `anchors` of `multilevel_anchors`."""
+class DenseParser(retinanet_input.Parser):
+    """Parser of RetinaNet with anchors of its own.
+
+    Args:
+        anchors: settings of `multilevel_anchors`.
+        **kwargs: of Model Garden's parser.
+    """
 
     def __init__(self, *, anchors: Mapping[str, Any], **kwargs: Any):
         super().__init__(**kwargs)
@@ -49,11 +54,7 @@ class _OwnAnchors:
         return multilevel_anchors(image_size, **self._anchors)
 
 
-class DenseParser(_OwnAnchors, retinanet_input.Parser):
-    """Parser of RetinaNet with anchors of its own."""
-
-
-class DenseInstanceParser(_OwnAnchors, InstanceParser):
+class DenseInstanceParser(DenseParser, InstanceParser):
     """Parser of RetinaNet with anchors of its own and `INSTANCE`."""
 
 

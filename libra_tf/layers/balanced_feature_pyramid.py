@@ -67,6 +67,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         self.refinement = None
 
     def build(self, input_shape: dict[str, tf.TensorShape]) -> None:
+        """Creates the refinement."""
         levels = sorted_levels(input_shape)
         if str(self.refine_level) not in levels:
             raise ValueError(
@@ -80,6 +81,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the levels, each with the integrated map added."""
         integrated = self._integrate(features)
         if self.refinement is not None:
             integrated = self.refinement(integrated)
@@ -91,9 +93,11 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
     def compute_output_shape(
         self, input_shape: dict[str, tf.TensorShape]
     ) -> dict[str, tf.TensorShape]:
+        """Returns the shapes of the input, which the layer keeps."""
         return {level: tf.TensorShape(shape) for level, shape in input_shape.items()}
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {
             **super().get_config(),
             "refine": self.refine,

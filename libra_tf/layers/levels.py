@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 
-def sorted_levels(levels: dict) -> list[str]:
+def sorted_levels(levels: Mapping[str, object]) -> list[str]:
     """Keys in order of number: "10" comes after "9"."""
     if not all(isinstance(level, str) and level.isdecimal() for level in levels):
         raise ValueError(
@@ -16,7 +18,7 @@ def sorted_levels(levels: dict) -> list[str]:
     return sorted(levels, key=int)
 
 
-def common_channels(shapes: dict[str, tf.TensorShape]) -> int:
+def common_channels(shapes: Mapping[str, tf.TensorShape]) -> int:
     """The channels that all levels have."""
     channels = {
         level: tf.TensorShape(shapes[level])[-1] for level in sorted_levels(shapes)

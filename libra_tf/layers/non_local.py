@@ -51,6 +51,7 @@ class NonLocalBlock(tf_keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates the four convolutions."""
         channels = tf.TensorShape(input_shape)[-1]
         if channels is None:
             raise ValueError(f"the channels of x must be known, got {input_shape}")
@@ -66,6 +67,7 @@ class NonLocalBlock(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns [B, H, W, C], x with what all positions gave added."""
         # In float32 before the product: a dot product over 256 channels can leave
         # float16, and bfloat16 logits blur the softmax.
         queries = tf.cast(_flatten(self.theta(x)), tf.float32)
@@ -80,9 +82,11 @@ class NonLocalBlock(tf_keras.layers.Layer):
         return x + self.conv_out(gathered)
 
     def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        """Returns the shape of the input, which the layer keeps."""
         return tf.TensorShape(input_shape)
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {
             **super().get_config(),
             "reduction": self.reduction,

@@ -84,6 +84,7 @@ class ResidualObjectness(tf_keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates the layers and the predictors."""
         shape = tf.TensorShape(input_shape)
         width = shape[-1]
         if width is None:
@@ -110,6 +111,7 @@ class ResidualObjectness(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns [B, H, W, num_anchors * num_classes], objectness first."""
         first = self.first(x)
         second = self.second(first)
         objectness = self.first_score(first) + self.second_score(second)
@@ -121,10 +123,12 @@ class ResidualObjectness(tf_keras.layers.Layer):
         return tf.ensure_shape(tf.reshape(joined, shape), [*x.shape[:-1], channels])
 
     def compute_output_shape(self, input_shape: tf.TensorShape) -> tf.TensorShape:
+        """Returns the shape of x with the channels of the predictions."""
         channels = self.num_anchors * self.num_classes
         return tf.TensorShape(input_shape)[:-1].concatenate(channels)
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {
             **super().get_config(),
             "num_classes": self.num_classes,

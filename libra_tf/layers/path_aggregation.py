@@ -57,6 +57,7 @@ class PathAggregation(tf_keras.layers.Layer):
         self.seed = seed
 
     def build(self, input_shape: dict[str, tf.TensorShape]) -> None:
+        """Creates the convolutions of all levels but the finest."""
         channels = common_channels(input_shape)
         coarser = sorted_levels(input_shape)[1:]
         self.downsample = {
@@ -70,6 +71,7 @@ class PathAggregation(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the levels of the bottom-up path."""
         levels = sorted_levels(features)
         _check_sizes(features, levels)
         current = features[levels[0]]
@@ -83,9 +85,11 @@ class PathAggregation(tf_keras.layers.Layer):
     def compute_output_shape(
         self, input_shape: dict[str, tf.TensorShape]
     ) -> dict[str, tf.TensorShape]:
+        """Returns the shapes of the input, which the layer keeps."""
         return {level: tf.TensorShape(shape) for level, shape in input_shape.items()}
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {
             **super().get_config(),
             "kernel_regularizer": tf_keras.regularizers.serialize(

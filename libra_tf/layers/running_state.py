@@ -26,6 +26,7 @@ class RunningState(tf_keras.layers.Layer):
         self.build(None)
 
     def build(self, input_shape: tf.TensorShape | None) -> None:
+        """Creates the vector."""
         self.value = self.add_weight(
             name="value",
             shape=[len(self.initial)],
@@ -46,4 +47,5 @@ class RunningState(tf_keras.layers.Layer):
         self.value.assign(tf.stop_gradient(value))
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {**super().get_config(), "initial": self.initial}

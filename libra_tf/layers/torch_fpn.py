@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.layers.balanced_feature_pyramid import sorted_levels
+from libra_tf.layers.levels import sorted_levels
 from libra_tf.ops.resize import nearest_resize, spatial_size
 
 EXTRA_LEVELS = ("max_pool", "on_input", "on_lateral", "on_output")
@@ -74,13 +74,13 @@ class TorchFPN(tf_keras.Model):
             "kernel_regularizer": kernel_regularizer,
         }
         inputs = {k: tf_keras.Input(shape[1:]) for k, shape in input_specs.items()}
-        outputs = self._pyramid(inputs)
+        outputs = self._pyramid(inputs, min_level, max_level, extra_levels)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self._output_specs = {level: x.shape for level, x in outputs.items()}
 
-    def _pyramid(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        config = self._config_dict
-        first, last = config["min_level"], config["max_level"]
+    def _pyramid(
+        self, inputs: Mapping[str, tf.Tensor], first: int, last: int, extra_levels: str
+    ) -> dict[str, tf.Tensor]:
         levels = [k for k in sorted_levels(inputs) if first <= int(k) <= last]
         lateral = {}
         for level in reversed(levels):
@@ -97,9 +97,10 @@ class TorchFPN(tf_keras.Model):
             "on_lateral": lateral[top],
             "on_output": outputs[top],
         }
-        x = sources.get(config["extra_levels"], outputs[top])
-        for level in range(int(top) + 1, last + 1):
-            outputs[str(level)] = x = self._extra(x, level, level == int(top) + 1)
+        x = sources.get(extra_levels, outputs[top])
+        first_extra = int(top) + 1
+        for extra in range(first_extra, last + 1):
+            outputs[str(extra)] = x = self._extra(x, extra, extra == first_extra)
         return outputs
 
     def _extra(self, x: tf.Tensor, level: int, is_first: bool) -> tf.Tensor:
@@ -128,10 +129,12 @@ class TorchFPN(tf_keras.Model):
         return self._output_specs
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {**self._config_dict, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict, custom_objects=None) -> TorchFPN:
+        """Returns the pyramid of `get_config`."""
         return cls(**config)
 
 
@@ -143,5 +146,6 @@ class NearestLike(tf_keras.layers.Layer):
     """
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        """Returns the first map at the size of the second."""
         x, like = inputs
         return nearest_resize(x, spatial_size(like))

@@ -65,6 +65,7 @@ class GroupedConv2D(tf_keras.layers.Conv2D):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns the convolution with bias, without activation."""
         if self.groups == 1:
             return super().call(inputs)
         outputs = self.convolution_op(inputs, self.kernel)
@@ -137,10 +138,12 @@ class TorchResNet(tf_keras.Model):
         return self._output_specs
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return self._config_dict
 
     @classmethod
     def from_config(cls, config: dict, custom_objects=None) -> TorchResNet:
+        """Returns the backbone of `get_config`."""
         return cls(**config)
 
 

@@ -15,8 +15,9 @@ from libra_tf.losses.ghm_c import GHMCLoss, ghm_c
 from libra_tf.losses.ghm_r import GHMRLoss, ghm_r
 from libra_tf.losses.guided import guided
 from libra_tf.losses.importance import isr_positive_weights
-from libra_tf.losses.residual_objectness import product_logits, residual_objectness
+from libra_tf.losses.residual_objectness import residual_objectness
 from libra_tf.losses.smooth_l1 import l1, smooth_l1
+from libra_tf.ops.logits import product_logits
 
 __all__ = [
     "AveragePrecisionLoss",

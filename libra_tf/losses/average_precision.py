@@ -120,6 +120,7 @@ class AveragePrecisionLoss(tf_keras.losses.Loss):
         self.max_elements = max_elements
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of the batch, a scalar."""
         return average_precision(
             y_true,
             y_pred,
@@ -129,6 +130,7 @@ class AveragePrecisionLoss(tf_keras.losses.Loss):
         )
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {
             **super().get_config(),
             "delta": self.delta,

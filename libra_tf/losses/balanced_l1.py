@@ -97,6 +97,7 @@ class BalancedL1Loss(tf_keras.losses.Loss):
         self.form = form
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Returns [B, A] of boxes [B, A, 4]."""
         loss = balanced_l1(
             y_true,
             y_pred,
@@ -108,6 +109,7 @@ class BalancedL1Loss(tf_keras.losses.Loss):
         return tf.reduce_sum(loss, axis=-1)
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {
             **super().get_config(),
             "alpha": self.alpha,

@@ -1,4 +1,4 @@
-"""DR loss: the worst foreground above the worst background, by a margin."""
+"""DR loss: the worst positives above the worst negatives, by a margin."""
 
 import math
 
@@ -127,9 +127,11 @@ class DistributionalRankingLoss(tf_keras.losses.Loss):
         self.per_image = per_image
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of the batch, a scalar."""
         return distributional_ranking(y_true, y_pred, **self._arguments())
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {**super().get_config(), **self._arguments()}
 
     def _arguments(self) -> dict:

@@ -86,10 +86,12 @@ class FocalLoss(tf_keras.losses.Loss):
         self.gamma = gamma
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Returns [B, A] of labels and logits [B, A, C]."""
         loss = focal(y_true, y_pred, alpha=self.alpha, gamma=self.gamma)
         return tf.reduce_sum(loss, axis=-1)
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}
 
 

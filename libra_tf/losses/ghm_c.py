@@ -104,6 +104,7 @@ class GHMCLoss(gradient_density.GradientHarmonizedLoss):
     def harmonized(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, valid: tf.Tensor
     ) -> GradientHarmonized:
+        """See `ghm_c`."""
         return ghm_c(
             y_true,
             y_pred,

@@ -14,7 +14,7 @@ NUM_BINS = 10
 MOMENTUM = 0.7
 
 _MU_RANGE = (1e-15, 1e9)  # its square has to be a float32
-_FAR = 1e18  # so does that of the distance; beyond, the loss is d - mu
+_FAR = 1e18  # d**2 overflows float32 above this; there the loss is d - mu
 
 
 def ghm_r(
@@ -108,6 +108,7 @@ class GHMRLoss(gradient_density.GradientHarmonizedLoss):
     def harmonized(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, valid: tf.Tensor
     ) -> GradientHarmonized:
+        """See `ghm_r`."""
         return ghm_r(
             y_true,
             y_pred,
@@ -119,6 +120,7 @@ class GHMRLoss(gradient_density.GradientHarmonizedLoss):
         )
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {**super().get_config(), "mu": self.mu}
 
 

@@ -188,6 +188,7 @@ class GradientHarmonizedLoss(tf_keras.losses.Loss):
         y_pred: tf.Tensor,
         sample_weight: tf.Tensor | None = None,
     ) -> tf.Tensor:
+        """Returns the loss, or its parts for the reduction "none"."""
         parts = self.call(y_true, y_pred, sample_weight)
         return parts if self.reduction == "none" else tf.reduce_sum(parts)
 
@@ -197,6 +198,7 @@ class GradientHarmonizedLoss(tf_keras.losses.Loss):
         y_pred: tf.Tensor,
         sample_weight: tf.Tensor | None = None,
     ) -> tf.Tensor:
+        """Returns the parts of the loss, summed over the last axis."""
         y_pred = tf.convert_to_tensor(y_pred)
         valid = tf.convert_to_tensor(1.0 if sample_weight is None else sample_weight)
         for _ in range(y_pred.shape.rank - valid.shape.rank):
@@ -211,6 +213,7 @@ class GradientHarmonizedLoss(tf_keras.losses.Loss):
         raise NotImplementedError
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {
             **super().get_config(),
             "num_bins": self.num_bins,

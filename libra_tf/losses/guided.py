@@ -1,4 +1,4 @@
-"""Guided classification loss and optimal bias: training without sampling."""
+"""Guided classification loss: training without sampling."""
 
 import math
 
@@ -25,7 +25,7 @@ def guided(
     Its value is `factor` * box_loss; its gradient, that of the classification loss
     times the ratio. None of it reaches the box branch. A constant normaliser of the
     classification loss cancels. It is 0, with zero gradient, where the classification
-    loss is 0, and where the box loss is 0 (a batch without foreground).
+    loss is 0, and where the box loss is 0 (a batch without positives).
 
     Args:
         class_loss: >= 0, any shape; usually the scalar loss of a head.
@@ -62,44 +62,6 @@ def guided(
     # Finite, because an infinite ratio times the 0 of a saturated logit is NaN.
     ratio = tf.where(tf.math.is_inf(ratio), ratio.dtype.max, ratio)
     return tf.stop_gradient(ratio) * class_loss
-
-
-def optimal_bias(num_foreground: float, num_anchors: float, num_classes: int) -> float:
-    """Bias of the sigmoid classifier that minimises its initial loss.
-
-        -ln((1 - pi) / pi),  pi = num_foreground / (num_anchors * num_classes)
-
-    Args:
-        num_foreground: > 0, foreground anchors, counted (or averaged) over the data.
-        num_anchors: foreground and background anchors over the same data; ignored ones
-            do not count.
-        num_classes: C >= 1 foreground classes; 1 for an RPN.
-
-    Returns:
-        The bias.
-
-    Raises:
-        ValueError: if `num_classes` < 1 or pi is not in (0, 1).
-
-    Reference: Chen et al. (arXiv 1909.04868), optimal bias initialisation. The released
-    code keeps pi = 1e-5 for RetinaNet and 2e-4 for the RPN on COCO.
-    """
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-    if not num_foreground > 0:
-        raise ValueError(f"num_foreground must be > 0, got {num_foreground}")
-    if not num_foreground <= num_anchors < math.inf:
-        raise ValueError(
-            f"num_anchors must be at least num_foreground {num_foreground}, got "
-            f"{num_anchors}"
-        )
-    num_entries = num_anchors * num_classes
-    if num_foreground == num_entries:
-        raise ValueError(
-            f"num_anchors must exceed num_foreground {num_foreground} for one class, "
-            f"got {num_anchors}"
-        )
-    return -math.log((num_entries - num_foreground) / num_foreground)
 
 
 def _pair(class_loss: tf.Tensor, box_loss: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

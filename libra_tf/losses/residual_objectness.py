@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from libra_tf.ops.logits import objectness_and_classes
+
 # The released code (chenjoya/resobj, `resobj_retinanet.py` and its config). The losses
 # are divided by these times the expected positives, the box loss by those alone.
 OBJECTNESS_DIVISOR = 20.0
@@ -26,34 +28,6 @@ class ResidualObjectnessLosses(NamedTuple):
     class_sum: tf.Tensor
 
 
-def product_logits(objectness: tf.Tensor, class_logits: tf.Tensor) -> tf.Tensor:
-    """Logit of the product of two probabilities: sigmoid of it is the score.
-
-        logit(sigmoid(a) * sigmoid(b)) = -ln(e^-a + e^-b + e^(-a - b))
-
-    Exact where the product itself rounds to 0 or 1.
-
-    Args:
-        objectness: a, [..., 1] logits; the sum of the objectness and its residuals.
-        class_logits: b, [..., C].
-
-    Returns:
-        `float32` [..., C]; computed in float32 for any input type.
-
-    Raises:
-        ValueError: if the shapes do not fit.
-
-    Reference: Chen et al., "Residual Objectness for Imbalance Reduction", Pattern
-    Recognition 2022 (arXiv 1908.09075). The released code multiplies the sigmoids.
-    """
-    a, b = _check_logits(objectness, class_logits)
-    terms = (-a, -b, -a - b)
-    # The largest cancels out of the result, and so out of its gradient.
-    largest = tf.stop_gradient(tf.maximum(tf.maximum(terms[0], terms[1]), terms[2]))
-    total = tf.add_n([tf.exp(term - largest) for term in terms])
-    return -(largest + tf.math.log(total))
-
-
 def residual_objectness(
     foreground: tf.Tensor,
     valid: tf.Tensor,
@@ -61,10 +35,10 @@ def residual_objectness(
     objectness_logits: tf.Tensor,
     class_logits: tf.Tensor,
 ) -> ResidualObjectnessLosses:
-    """Objectness on all anchors, classification on the foreground alone.
+    """Objectness on all anchors, classification on the positives alone.
 
-        objectness_sum = sum over valid anchors of BCE(foreground, objectness)
-        class_sum = sum over foreground anchors, C classes of BCE(one_hot, class)
+        objectness_sum = sum over valid anchors of BCE(positive, objectness)
+        class_sum = sum over positive anchors, C classes of BCE(one_hot, class)
 
     Both are plain sums. The released code divides them by 20 E and 10 E
     (`OBJECTNESS_DIVISOR`, `CLASS_DIVISOR`), with E of `next_expected_positives`.
@@ -72,7 +46,7 @@ def residual_objectness(
     Args:
         foreground: `bool` [...], the positive anchors.
         valid: `bool` [...], the anchors that are not ignored. One that is not valid
-            counts nowhere, foreground or not.
+            counts nowhere, positive or not.
         class_targets_one_hot: [..., C] in [0, 1]; read where `foreground` is true.
         objectness_logits: [..., 1], the sum of the objectness and its residuals: it
             alone is supervised.
@@ -87,12 +61,12 @@ def residual_objectness(
     Reference: Chen et al., "Residual Objectness for Imbalance Reduction", Pattern
     Recognition 2022 (arXiv 1908.09075), and its released code.
     """
-    objectness, logits = _check_logits(objectness_logits, class_logits)
+    objectness, logits = objectness_and_classes(objectness_logits, class_logits)
     targets = tf.cast(class_targets_one_hot, tf.float32)
-    foreground, valid = tf.cast(foreground, tf.bool), tf.cast(valid, tf.bool)
+    positive, valid = tf.cast(foreground, tf.bool), tf.cast(valid, tf.bool)
     anchors = logits.shape[:-1]
     for name, value, expected in (
-        ("foreground", foreground, anchors),
+        ("foreground", positive, anchors),
         ("valid", valid, anchors),
         ("class_targets_one_hot", targets, logits.shape),
     ):
@@ -101,40 +75,11 @@ def residual_objectness(
                 f"{name} must have shape {expected} to fit class_logits "
                 f"{logits.shape}, got {value.shape}"
             )
-    foreground, valid = foreground[..., tf.newaxis], valid[..., tf.newaxis]
+    positive, valid = positive[..., tf.newaxis], valid[..., tf.newaxis]
     return ResidualObjectnessLosses(
-        _masked_sum(valid, tf.cast(foreground, tf.float32), objectness),
-        _masked_sum(tf.logical_and(foreground, valid), targets, logits),
+        _masked_sum(valid, tf.cast(positive, tf.float32), objectness),
+        _masked_sum(tf.logical_and(positive, valid), targets, logits),
     )
-
-
-def joint_softmax_logits(objectness: tf.Tensor, class_logits: tf.Tensor) -> tf.Tensor:
-    """Log-probabilities of background and classes from objectness and a softmax.
-
-        background:  ln(1 - sigmoid(objectness))
-        class c:     ln sigmoid(objectness) + ln softmax(class_logits)_c
-
-    They sum to 1 as probabilities, so a softmax leaves them as they are, and their
-    cross entropy is the BCE of the objectness plus, on foreground, the cross entropy of
-    the class: an RoI head with a softmax needs no other loss or inference.
-
-    Args:
-        objectness: [..., 1] logits; the sum of the objectness and its residuals.
-        class_logits: [..., C], foreground classes only.
-
-    Returns:
-        `float32` [..., 1 + C], background first; computed in float32 for any input
-        type.
-
-    Raises:
-        ValueError: if the shapes do not fit.
-
-    Deviation: Chen et al. (arXiv 1908.09075) report a Faster R-CNN with residual
-    objectness, but the released code is RetinaNet only. This wiring is ours.
-    """
-    objectness, logits = _check_logits(objectness, class_logits)
-    classes = tf.math.log_sigmoid(objectness) + tf.nn.log_softmax(logits)
-    return tf.concat([tf.math.log_sigmoid(-objectness), classes], axis=-1)
 
 
 def next_expected_positives(
@@ -151,7 +96,7 @@ def next_expected_positives(
 
     Args:
         expected: E before the step, a scalar; `INITIAL_EXPECTED_POSITIVES` at first.
-        num_positives: foreground anchors of the step, a scalar.
+        num_positives: positive anchors of the step, a scalar.
         updates: >= 1.
 
     Returns:
@@ -175,19 +120,3 @@ def _masked_sum(mask: tf.Tensor, targets: tf.Tensor, logits: tf.Tensor) -> tf.Te
     """Sum of the binary cross entropy where `mask` is true."""
     loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
     return tf.reduce_sum(tf.where(mask, loss, 0.0))
-
-
-def _check_logits(
-    objectness: tf.Tensor, class_logits: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    objectness = tf.convert_to_tensor(objectness)
-    class_logits = tf.convert_to_tensor(class_logits)
-    expected = class_logits.shape[:-1].concatenate(1)
-    if class_logits.shape.rank == 0 or not objectness.shape.is_compatible_with(
-        expected
-    ):
-        raise ValueError(
-            f"objectness must have shape [..., 1] and class_logits [..., C], got "
-            f"{objectness.shape} and {class_logits.shape}"
-        )
-    return tf.cast(objectness, tf.float32), tf.cast(class_logits, tf.float32)

@@ -42,6 +42,15 @@ def multilevel_anchors(
     return tfm_anchor.Anchor(image_size=image_size, **settings).multilevel_boxes
 
 
+def own_anchors(
+    images: tf.Tensor, config: Mapping[str, Any]
+) -> dict[str, tf.Tensor] | None:
+    """`batch_anchors` of a form of ours; None where Model Garden makes its own."""
+    if config["anchor_form"] == "model_garden":
+        return None
+    return batch_anchors(images, config)
+
+
 def batch_anchors(images: tf.Tensor, config: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     """Returns the anchors of a batch of images [B, H, W, 3]: [B, h, w, 4 A].
 

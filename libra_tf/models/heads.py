@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import tensorflow as tf
 import tf_keras
@@ -12,13 +13,13 @@ from official.vision.modeling.heads import dense_prediction_heads, instance_head
 
 from libra_tf.layers.initial_weights import derived_seed
 from libra_tf.layers.objectness import ResidualObjectness
-from libra_tf.losses.residual_objectness import joint_softmax_logits
+from libra_tf.ops.logits import joint_softmax_logits
 
 # A quarter of the sampled RoIs are objects (Girshick, "Fast R-CNN", ICCV 2015, section
 # 2.3; `foreground_fraction`). Half of the logit for each of the two predictors.
 ROI_OBJECTNESS_BIAS = -math.log(3) / 2
 
-Shapes = tf.TensorShape | Mapping[str, tf.TensorShape]
+Shapes: TypeAlias = tf.TensorShape | Mapping[str, tf.TensorShape]
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -82,7 +83,7 @@ class ResidualObjectnessRetinaNetHead(dense_prediction_heads.RetinaNetHead):
             num_anchors,
             kernel_regularizer=config["kernel_regularizer"],
             bias_regularizer=config["bias_regularizer"],
-            # Levels that share nothing do not share the start either.
+            # Unshared levels get different initial weights.
             seed=derived_seed(config["seed"], name),
             name=name,
         )
@@ -115,6 +116,7 @@ class ResidualObjectnessDetectionHead(instance_heads.DetectionHead):
         self._config_dict["seed"] = seed
 
     def build(self, input_shape) -> None:
+        """Creates the layers of the head, the classifier anew."""
         super().build(input_shape)
         self._classifier = ResidualObjectness(
             self._config_dict["num_classes"],
@@ -128,6 +130,7 @@ class ResidualObjectnessDetectionHead(instance_heads.DetectionHead):
         )
 
     def call(self, inputs, training=None):
+        """Returns class outputs [B, N, num_classes] and deltas of RoI features."""
         logits, boxes = super().call(inputs, training=training)
         return joint_softmax_logits(logits[..., :1], logits[..., 1:]), boxes
 
@@ -141,9 +144,9 @@ def create_roi_heads(model: maskrcnn_model.MaskRCNNModel) -> None:
     if model.decoder is None:
         return
     for head in model.detection_head:
-        head(_symbolic(roi_shape(model, model.roi_aligner)))
+        head(symbolic_inputs(roi_shape(model, model.roi_aligner)))
     if model.mask_head is not None:
-        features = _symbolic(roi_shape(model, model.mask_roi_aligner))
+        features = symbolic_inputs(roi_shape(model, model.mask_roi_aligner))
         model.mask_head([features, tf_keras.Input([1], dtype=tf.int32)])
 
 
@@ -156,7 +159,10 @@ def roi_shape(
     return tf.TensorShape([None, 1, size, size, channels])
 
 
-_HEADS = {
+ResidualHead: TypeAlias = (
+    type[ResidualObjectnessRetinaNetHead] | type[ResidualObjectnessDetectionHead]
+)
+_HEADS: dict[type, ResidualHead] = {
     dense_prediction_heads.RetinaNetHead: ResidualObjectnessRetinaNetHead,
     instance_heads.DetectionHead: ResidualObjectnessDetectionHead,
 }
@@ -179,14 +185,16 @@ def use_residual_objectness(
     Raises:
         ValueError: `head` is of another kind, or has separable convolutions.
     """
-    # A head of ours names its own.
-    kind = getattr(head, "residual_form", None) or _HEADS.get(type(head))
+    # Reference*Head names its residual variant in `residual_form`.
+    kind: ResidualHead | None = getattr(head, "residual_form", None) or _HEADS.get(
+        type(head)
+    )
     if kind is None:
         raise ValueError(
             f"head must be a {' or '.join(kind.__name__ for kind in _HEADS)}, got "
             f"{type(head).__name__}"
         )
-    inputs = _symbolic(input_shape)
+    inputs = symbolic_inputs(input_shape)
     head(inputs)  # creates weights that are not there yet, in Model Garden's order
     ours = kind(**head.get_config(), name=head.name, seed=seed)
     ours.build(input_shape)
@@ -197,7 +205,10 @@ def use_residual_objectness(
     return ours
 
 
-def _symbolic(shape: Shapes) -> tf.Tensor | dict[str, tf.Tensor]:
+def symbolic_inputs(shape: Shapes) -> tf.Tensor | dict[str, tf.Tensor]:
+    """Keras inputs of a shape with batch, or of such a shape for each level."""
     if isinstance(shape, Mapping):
-        return {level: _symbolic(level_shape) for level, level_shape in shape.items()}
+        return {
+            level: symbolic_inputs(level_shape) for level, level_shape in shape.items()
+        }
     return tf_keras.Input(tf.TensorShape(shape)[1:])

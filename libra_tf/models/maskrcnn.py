@@ -14,7 +14,7 @@ from official.vision.ops import box_ops
 
 from libra_tf.experiments import model_config
 from libra_tf.experiments.sampling_rule import sampling_rule
-from libra_tf.models.anchors import batch_anchors
+from libra_tf.models.anchors import own_anchors
 from libra_tf.models.backbone import freeze_stages
 from libra_tf.models.heads import (
     create_roi_heads,
@@ -22,7 +22,7 @@ from libra_tf.models.heads import (
     use_residual_objectness,
 )
 from libra_tf.models.neck import add_neck, checkpoint_parts
-from libra_tf.models.reference_parts import use_reference_parts
+from libra_tf.models.reference_parts import reference_rcnn_parts
 from libra_tf.models.reference_proposals import ROIGenerator
 from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS, decode_deltas
 from libra_tf.ops.per_class import deltas_of_class
@@ -50,9 +50,8 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
         self._config_dict["anchor_form"] = anchor_form
 
     def _call_box_outputs(self, images: tf.Tensor, *args: Any, **kwargs: Any):
-        config = self._config_dict
-        if kwargs.get("anchor_boxes") is None and config["anchor_form"] == "reference":
-            kwargs["anchor_boxes"] = batch_anchors(images, config)
+        if kwargs.get("anchor_boxes") is None:
+            kwargs["anchor_boxes"] = own_anchors(images, self._config_dict)
         return super()._call_box_outputs(images, *args, **kwargs)
 
     def _run_frcnn_head(self, **kwargs: Any):
@@ -65,23 +64,26 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
         return super()._run_frcnn_head(**kwargs)
 
     def _run_sampled_head(self, **kwargs: Any):
-        """Chooses RoIs, with a look at all candidates if the sampler wants one."""
+        """Chooses RoIs; scores all candidates first if the sampler ranks them."""
         stage, weights = kwargs["cascade_num"], kwargs["regression_weights"]
         sampled = self.roi_sampler[stage].sample(
             tf.stop_gradient(kwargs["rois"]),
             kwargs["gt_boxes"],
             kwargs["gt_classes"],
             miner=functools.partial(
-                self.mine, kwargs["features"], stage=stage, regression_weights=weights
+                self.score_candidates,
+                kwargs["features"],
+                stage=stage,
+                regression_weights=weights,
             ),
         )
         targets = box_ops.encode_boxes(sampled.gt_boxes, sampled.rois, weights=weights)
-        foreground = (sampled.gt_classes > 0)[..., tf.newaxis]
+        positive = (sampled.gt_classes > 0)[..., tf.newaxis]
         # Without ground truth to sample from, the base class takes the RoIs as given.
         kwargs |= {"rois": sampled.rois, "gt_boxes": None, "gt_classes": None}
         kwargs["model_outputs"] |= {
             "class_targets": sampled.gt_classes,
-            "box_targets": tf.where(foreground, targets, tf.zeros_like(targets)),
+            "box_targets": tf.where(positive, targets, tf.zeros_like(targets)),
             "matched_gt_indices": sampled.gt_indices,
             "class_weights": sampled.class_weights,
         }
@@ -89,7 +91,7 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
         matched = sampled.gt_boxes, sampled.gt_classes, sampled.gt_indices
         return classes, boxes, outputs, *matched, rois
 
-    def mine(
+    def score_candidates(
         self,
         features: Mapping[str, tf.Tensor],
         candidates: tf.Tensor,
@@ -111,15 +113,15 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
             `MinedRoIs`.
         """
         candidates = tf.stop_gradient(candidates)
-        logits, deltas = self.look_at(features, candidates, stage=stage)
+        logits, deltas = self.run_roi_head(features, candidates, stage=stage)
         best = deltas_of_class(deltas, best_foreground(logits)[0])
         boxes = decode_deltas(best, candidates, weights=regression_weights)
         return MinedRoIs(logits, boxes)
 
-    def look_at(
+    def run_roi_head(
         self, features: Mapping[str, tf.Tensor], boxes: tf.Tensor, *, stage: int = 0
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns a head's class logits and deltas of boxes; see `mine`.
+        """Returns a head's class logits and deltas of boxes; see `score_candidates`.
 
         Args:
             features: {level: [B, H, W, channels]}, of the decoder.
@@ -191,13 +193,13 @@ def build_maskrcnn(
     create_roi_heads(base)
     parts = dict(base.get_config())
     parts["roi_generator"] = ROIGenerator.from_config(base.roi_generator.get_config())
-    parts |= use_reference_parts(base, config)
+    parts |= reference_rcnn_parts(base, config)
     parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer, seed)
     if config.objectness.type == "residual":
         shape = roi_shape(base, base.roi_aligner)
+        heads = tf.nest.flatten(parts["detection_head"])
         parts["detection_head"] = [
-            use_residual_objectness(head, shape, seed=seed)
-            for head in tf.nest.flatten(parts["detection_head"])
+            use_residual_objectness(head, shape, seed=seed) for head in heads
         ]
     sampler = build_roi_sampler(config.roi_sampler)
     if sampler is not None:

@@ -27,6 +27,7 @@ class DecoderWithNeck(tf_keras.Model):
         self.neck = neck
 
     def call(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the levels of the neck, of the backbone's features."""
         return self.neck(self.decoder(features))
 
     @property
@@ -35,10 +36,12 @@ class DecoderWithNeck(tf_keras.Model):
         return self.decoder.output_specs
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {"decoder": self.decoder, "neck": self.neck}
 
     @classmethod
     def from_config(cls, config: dict) -> DecoderWithNeck:
+        """Returns the model of `get_config`."""
         return cls(**config)
 
 
@@ -54,17 +57,20 @@ class NeckChain(tf_keras.layers.Layer):
         super().__init__(**kwargs)
         self.necks = list(necks)
 
-    def call(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def call(self, features: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        """Returns the levels of the last neck."""
         for neck in self.necks:
             features = neck(features)
         return features
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         necks = [tf_keras.layers.serialize(neck) for neck in self.necks]
         return {**super().get_config(), "necks": necks}
 
     @classmethod
     def from_config(cls, config: dict) -> NeckChain:
+        """Returns the layer of `get_config`."""
         necks = [tf_keras.layers.deserialize(neck) for neck in config["necks"]]
         return cls(**{**config, "necks": necks})
 

@@ -49,6 +49,7 @@ class ReferenceROIAligner(tf_keras.layers.Layer):
         boxes: tf.Tensor,
         training: bool | None = None,
     ) -> tf.Tensor:
+        """Returns the RoIs' features [B, N, crop, crop, C]."""
         config = self._config_dict
         levels = range(config["min_level"], config["max_level"] + 1)
         return roi_align(
@@ -63,4 +64,5 @@ class ReferenceROIAligner(tf_keras.layers.Layer):
         )
 
     def get_config(self) -> dict:
+        """Returns the arguments by name."""
         return {**super().get_config(), **self._config_dict}

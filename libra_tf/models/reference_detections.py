@@ -1,7 +1,7 @@
 """Detections as mmdetection makes them: all pairs compete within their class.
 
 Shape shorthand in this module: B images, N RoIs, K detections, C classes with the
-background 0, of which the results never speak.
+background 0, which is never detected.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class ReferenceDenseDetectionGenerator(
         config = self._config_dict
         if raw_attributes or not config["apply_nms"] or config["return_decoded"]:
             raise ValueError(
-                'task.model.detection_generator.form "reference" has no attributes, '
-                "return_decoded, or detections without suppression"
+                "there are no attributes, return_decoded, or detections without "
+                "suppression"
             )
         parts = [
             self._best_of_level(
@@ -162,10 +162,10 @@ class ReferenceDenseDetectionGenerator(
 
 
 def _results(kept: Kept) -> dict[str, tf.Tensor]:
-    there = tf.range(tf.shape(kept.groups)[1]) < kept.count[:, tf.newaxis]
+    is_kept = tf.range(tf.shape(kept.groups)[1]) < kept.count[:, tf.newaxis]
     return {
         "detection_boxes": kept.boxes,
         "detection_scores": kept.scores,
-        "detection_classes": tf.where(there, kept.groups + 1, 0),
+        "detection_classes": tf.where(is_kept, kept.groups + 1, 0),
         "num_detections": kept.count,
     }

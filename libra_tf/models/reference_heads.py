@@ -1,4 +1,4 @@
-"""Model Garden's heads without BatchNorm, as the published detectors have them."""
+"""The heads of form "reference": Model Garden's without BatchNorm."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from official.vision.modeling.heads import dense_prediction_heads, instance_head
 from libra_tf.models.heads import (
     ResidualObjectnessDetectionHead,
     ResidualObjectnessRetinaNetHead,
+    Shapes,
+    symbolic_inputs,
 )
 
 
-class _WithoutNorm:
+class _WithoutNorm(tf_keras.layers.Layer):
     """Puts layers that do nothing in the place of the norms of a head."""
 
     norms: tuple[str, ...]
 
     def build(self, input_shape) -> None:
+        """Creates the layers of the head, then replaces its norms."""
         super().build(input_shape)
         for name in self.norms:
             # Norms that were never called have no weights.
             setattr(self, name, _nothing(getattr(self, name)))
 
 
-def _nothing(norms: list) -> list:
+def _nothing(norms: list | tuple) -> list:
     return [
         _nothing(norm)
         if isinstance(norm, list | tuple)
@@ -33,53 +36,63 @@ def _nothing(norms: list) -> list:
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
-class PlainRPNHead(_WithoutNorm, dense_prediction_heads.RPNHead):
+class ReferenceRPNHead(_WithoutNorm, dense_prediction_heads.RPNHead):
     """RPN head: 3x3 convolutions with ReLU, shared by the levels, and two 1x1."""
 
     norms = ("_norms",)
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
-class PlainResidualObjectnessRetinaNetHead(
+class ReferenceResidualObjectnessRetinaNetHead(
     _WithoutNorm, ResidualObjectnessRetinaNetHead
 ):
-    """`PlainRetinaNetHead` with residual objectness."""
+    """`ReferenceRetinaNetHead` with residual objectness."""
 
     norms = ("_cls_norms", "_box_norms")
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
-class PlainRetinaNetHead(_WithoutNorm, dense_prediction_heads.RetinaNetHead):
+class ReferenceRetinaNetHead(_WithoutNorm, dense_prediction_heads.RetinaNetHead):
     """RetinaNet head: two towers of 3x3 convolutions with ReLU, and two outputs."""
 
-    norms = PlainResidualObjectnessRetinaNetHead.norms
-    residual_form = PlainResidualObjectnessRetinaNetHead
+    norms = ReferenceResidualObjectnessRetinaNetHead.norms
+    residual_form = ReferenceResidualObjectnessRetinaNetHead
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
-class PlainResidualObjectnessDetectionHead(
+class ReferenceResidualObjectnessDetectionHead(
     _WithoutNorm, ResidualObjectnessDetectionHead
 ):
-    """`PlainDetectionHead` with residual objectness."""
+    """`ReferenceDetectionHead` with residual objectness."""
 
     norms = ("_conv_norms", "_fc_norms")
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
-class PlainDetectionHead(_WithoutNorm, instance_heads.DetectionHead):
+class ReferenceDetectionHead(_WithoutNorm, instance_heads.DetectionHead):
     """R-CNN head: convolutions and fully connected layers with ReLU, two outputs."""
 
-    norms = PlainResidualObjectnessDetectionHead.norms
-    residual_form = PlainResidualObjectnessDetectionHead
+    norms = ReferenceResidualObjectnessDetectionHead.norms
+    residual_form = ReferenceResidualObjectnessDetectionHead
 
 
-_PLAIN = {
-    dense_prediction_heads.RPNHead: PlainRPNHead,
-    dense_prediction_heads.RetinaNetHead: PlainRetinaNetHead,
-    instance_heads.DetectionHead: PlainDetectionHead,
+_REFERENCE = {
+    dense_prediction_heads.RPNHead: ReferenceRPNHead,
+    dense_prediction_heads.RetinaNetHead: ReferenceRetinaNetHead,
+    instance_heads.DetectionHead: ReferenceDetectionHead,
 }
 
 
-def without_norm(head: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
-    """Returns a head of the same settings without norm, with weights of its own."""
-    return _PLAIN[type(head)](**head.get_config(), name=head.name)
+def without_norm(
+    head: tf_keras.layers.Layer, input_shape: Shapes
+) -> tf_keras.layers.Layer:
+    """Returns a head of the same settings without norm, with weights of its own.
+
+    Args:
+        head: Model Garden's.
+        input_shape: see `use_residual_objectness`.
+    """
+    ours = _REFERENCE[type(head)](**head.get_config(), name=head.name)
+    # A first call on symbolic inputs creates the weights.
+    ours(symbolic_inputs(input_shape))
+    return ours

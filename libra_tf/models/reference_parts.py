@@ -1,25 +1,31 @@
-"""The parts of an R-CNN whose form is "reference"."""
+"""The parts of both detectors whose form is "reference", which is mmdetection's.
+
+Each function returns the parts to swap, by the names of the model's arguments. They
+are made after Model Garden's, and before any other part of ours.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-import tf_keras
-from official.vision.modeling import maskrcnn_model
+from official.vision.modeling import maskrcnn_model, retinanet_model
 
-import libra_tf.models.torch_parts  # noqa: F401  (registration)
+import libra_tf.models.reference_builders  # noqa: F401  (registration)
 from libra_tf.experiments import reference_config
 from libra_tf.models.heads import roi_shape
 from libra_tf.models.reference_aligner import ReferenceROIAligner
-from libra_tf.models.reference_detections import ReferenceDetectionGenerator
+from libra_tf.models.reference_detections import (
+    ReferenceDenseDetectionGenerator,
+    ReferenceDetectionGenerator,
+)
 from libra_tf.models.reference_heads import without_norm
 from libra_tf.models.reference_proposals import ReferenceROIGenerator
 
 
-def use_reference_parts(
+def reference_rcnn_parts(
     base: maskrcnn_model.MaskRCNNModel, config: reference_config.MaskRCNNParts
 ) -> dict[str, Any]:
-    """Returns the parts to swap, by the names of the model's arguments.
+    """Parts of an R-CNN.
 
     Args:
         base: what Model Garden built from `config`.
@@ -27,9 +33,8 @@ def use_reference_parts(
     """
     parts: dict[str, Any] = {"anchor_form": config.anchor.form}
     if config.rpn_head.form == "reference":
-        parts["rpn_head"] = head = without_norm(base.rpn_head)
         specs = base.decoder.output_specs
-        head({level: tf_keras.Input(shape[1:]) for level, shape in specs.items()})
+        parts["rpn_head"] = without_norm(base.rpn_head, specs)
     if config.roi_aligner.form == "reference":
         parts["roi_aligner"] = ReferenceROIAligner(
             min_level=config.min_level,
@@ -41,9 +46,8 @@ def use_reference_parts(
         )
     if config.detection_head.form == "reference":
         shape = roi_shape(base, base.roi_aligner)
-        parts["detection_head"] = [without_norm(head) for head in base.detection_head]
-        for head in parts["detection_head"]:
-            head(tf_keras.Input(shape[1:]))
+        heads = base.detection_head
+        parts["detection_head"] = [without_norm(head, shape) for head in heads]
     if config.roi_generator.form == "reference":
         settings = base.roi_generator.get_config()
         parts["roi_generator"] = ReferenceROIGenerator(
@@ -52,4 +56,17 @@ def use_reference_parts(
     if config.detection_generator.form == "reference":
         settings = base.detection_generator.get_config()
         parts["detection_generator"] = ReferenceDetectionGenerator(**settings)
+    return parts
+
+
+def reference_retinanet_parts(
+    base: retinanet_model.RetinaNetModel, config: reference_config.RetinaNetParts
+) -> dict[str, Any]:
+    """Parts of a RetinaNet; see `reference_rcnn_parts`."""
+    parts: dict[str, Any] = {"anchor_form": config.anchor.form}
+    if config.head.form == "reference":
+        parts["head"] = without_norm(base.head, base.decoder.output_specs)
+    if config.detection_generator.form == "reference":
+        settings = base.detection_generator.get_config()
+        parts["detection_generator"] = ReferenceDenseDetectionGenerator(**settings)
     return parts

@@ -9,15 +9,13 @@ import tensorflow as tf
 import tf_keras
 from official.vision.modeling import factory, retinanet_model
 
-import libra_tf.models.torch_parts  # noqa: F401  (registration)
 from libra_tf.experiments import model_config
 from libra_tf.layers.running_state import RunningState
-from libra_tf.models.anchors import batch_anchors
+from libra_tf.models.anchors import own_anchors
 from libra_tf.models.backbone import freeze_stages
 from libra_tf.models.heads import use_residual_objectness
 from libra_tf.models.neck import add_neck, checkpoint_parts
-from libra_tf.models.reference_detections import ReferenceDenseDetectionGenerator
-from libra_tf.models.reference_heads import without_norm
+from libra_tf.models.reference_parts import reference_retinanet_parts
 from libra_tf.models.score_transform import ScoreTransform
 
 
@@ -44,10 +42,8 @@ class LibraRetinaNet(retinanet_model.RetinaNetModel):
         training: bool | None = None,
     ) -> Mapping[str, Any]:
         """Runs the detector; see the base class."""
-        config = self._config_dict
-        makes_anchors = not training and anchor_boxes is None
-        if makes_anchors and config["anchor_form"] == "reference":
-            anchor_boxes = batch_anchors(images, config)
+        if not training and anchor_boxes is None:
+            anchor_boxes = own_anchors(images, self._config_dict)
         return super().call(
             images,
             image_shape=image_shape,
@@ -89,20 +85,12 @@ def build_retinanet(
     base = factory.build_retinanet(
         input_specs=input_specs, model_config=config, l2_regularizer=l2_regularizer
     )
-    parts = dict(base.get_config())
-    parts["anchor_form"] = config.anchor.form
-    specs = base.decoder.output_specs
-    if config.head.form == "reference":
-        parts["head"] = without_norm(base.head)
-        parts["head"]({k: tf_keras.Input(shape[1:]) for k, shape in specs.items()})
+    parts = {**base.get_config(), **reference_retinanet_parts(base, config)}
     parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer, seed)
     residual = config.objectness.type == "residual"
     if residual:
+        specs = base.decoder.output_specs
         parts["head"] = use_residual_objectness(parts["head"], specs, seed=seed)
-    if config.detection_generator.form == "reference":
-        parts["detection_generator"] = ReferenceDenseDetectionGenerator(
-            **base.detection_generator.get_config()
-        )
     has_thresholds = config.prior.score_threshold != "fixed"
     if residual or has_thresholds:
         parts["detection_generator"] = ScoreTransform(

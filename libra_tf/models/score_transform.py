@@ -9,11 +9,8 @@ import tensorflow as tf
 import tf_keras
 from official.vision.modeling.layers import detection_generator
 
-from libra_tf.losses.residual_objectness import product_logits
 from libra_tf.models.reference_detections import ReferenceDenseDetectionGenerator
-
-# Its sigmoid is 0 in every float type, which no score threshold lets pass.
-_NEVER = -1e4
+from libra_tf.ops.logits import NEVER, product_logits
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -117,8 +114,8 @@ class ScoreTransform(tf_keras.layers.Layer):
             logits = product_logits(objectness, logits)
         if self.class_thresholds is not None:
             too_low = tf.sigmoid(logits) < self.class_thresholds[1:]
-            logits = tf.where(too_low, _NEVER, logits)
-        logits = tf.concat([tf.fill(tf.shape(objectness), _NEVER), logits], axis=-1)
+            logits = tf.where(too_low, NEVER, logits)
+        logits = tf.concat([tf.fill(tf.shape(objectness), NEVER), logits], axis=-1)
         return tf.ensure_shape(tf.reshape(logits, shape), raw_scores.shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -136,6 +133,7 @@ class ScoreTransform(tf_keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ScoreTransform:
+        """Returns the layer of `get_config`."""
         config = dict(config)
         names = ("num_classes", "residual_objectness", "has_class_thresholds", "name")
         ours = {name: config.pop(name) for name in names}

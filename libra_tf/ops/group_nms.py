@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 # Below every score, but not the lowest float: there, the GPU's kernel does not compare.
-_NOT_THERE = -1e30
+_LOWEST_SCORE = -1e30
 
 
 class Kept(NamedTuple):
@@ -44,7 +44,7 @@ def group_nms(
         boxes: `float32` [B, N, 4], yxyx in pixels, coordinates >= 0.
         scores: `float32` [B, N], above -1e30.
         groups: `int32` [B, N], >= 0; a box is suppressed by one of its own group only.
-        valid: `bool` [B, N]; what is not valid is not there.
+        valid: `bool` [B, N]; what is not valid is never kept.
         iou_threshold: a box is suppressed if its IoU is larger.
         max_kept: K.
 
@@ -66,7 +66,7 @@ def group_nms(
             scores=image[1],
             max_output_size=max_kept,
             iou_threshold=float(iou_threshold),
-            score_threshold=_NOT_THERE,
+            score_threshold=_LOWEST_SCORE,
             pad_to_max_output_size=True,
         )
         return rows, count
@@ -79,14 +79,14 @@ def group_nms(
             tf.TensorSpec([], tf.int32),
         ),
     )
-    there = tf.range(max_kept) < count[:, tf.newaxis]
-    rows = tf.where(there, rows, 0)
+    is_kept = tf.range(max_kept) < count[:, tf.newaxis]
+    rows = tf.where(is_kept, rows, 0)
 
     def take(values: tf.Tensor) -> tf.Tensor:
-        # Without any box there is no row 0.
+        # Pad one row so that the gather is valid for N = 0.
         padded = tf.pad(values, [[0, 0], [0, 1], *[[0, 0]] * (len(values.shape) - 2)])
         taken = tf.gather(padded, rows, batch_dims=1)
-        mask = there if taken.shape.rank == 2 else there[..., tf.newaxis]
+        mask = is_kept if taken.shape.rank == 2 else is_kept[..., tf.newaxis]
         return tf.where(mask, taken, tf.zeros_like(taken))
 
     return Kept(take(boxes), take(scores), take(tf.cast(groups, tf.int32)), count)

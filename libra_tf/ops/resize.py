@@ -88,10 +88,10 @@ def _max_windows(
         return x
     if known:
         index = np.arange(windows)
-        start = index * cells // windows
-        stop = -(-(index + 1) * cells // windows)
+        start: np.ndarray = index * cells // windows
+        stop: np.ndarray = -(-(index + 1) * cells // windows)
         # Shorter windows repeat their last cell, which leaves the maximum as it is.
-        longest = np.max(stop - start)
+        longest: int = np.max(stop - start)
         gathered = np.minimum(start[:, None] + np.arange(longest), stop[:, None] - 1)
     else:
         index = tf.range(windows)

@@ -132,7 +132,7 @@ def _crop(cells: tf.Tensor, rois: windows.RoIs, crop_size: int) -> tf.Tensor:
             infer_shape=False,
             element_shape=[None, crop_size, crop_size, channels],
         )
-        # Nothing cannot be concatenated; there may be no RoIs.
+        # tf.concat needs one chunk, also for 0 RoIs.
         crops = crops.write(0, tf.zeros([0, crop_size, crop_size, channels]))
         _, crops = tf.while_loop(
             lambda start, _: start < total, step, (0, crops), parallel_iterations=1

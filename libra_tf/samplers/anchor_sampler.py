@@ -21,23 +21,23 @@ def limit_negatives(
     most: int | None = None,
     seed: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
-    """Keeps at most `ratio` background anchors per foreground anchor of an image.
+    """Keeps at most `ratio` negative anchors per positive anchor of an image.
 
         kept = min(n_neg, floor(ratio * max(1, n_pos)))
 
     counted over all levels; the kept ones are drawn uniformly, the others become -1
-    (ignored). An image without foreground keeps `ratio` background anchors.
+    (ignored). An image without positives keeps `ratio` negative anchors.
 
     Args:
-        score_targets: dict of level -> [B, H, W, A], any number type: 1 foreground,
-            0 background, -1 ignored, as the RPN labels of Model Garden.
+        score_targets: dict of level -> [B, H, W, A], any number type: 1 positive,
+            0 negative, -1 ignored, as the RPN labels of Model Garden.
         ratio: > 0.
-        most: no image has more background anchors than this; a small number saves
+        most: no image has more negative anchors than this; a small number saves
             sorting all anchors. None: any number.
         seed: integer tensor [2], as for `tf.random.stateless_uniform`.
 
     Returns:
-        The same dict with the surplus background set to -1.
+        The same dict with the surplus negatives set to -1.
 
     Raises:
         ValueError: if `ratio` <= 0 or a level has not the shape [B, H, W, A].
@@ -50,11 +50,11 @@ def limit_negatives(
                 f"level {level} must have shape [B, H, W, A], got {target.shape}"
             )
     joined = tf.concat([_flatten(t) for t in score_targets.values()], axis=1)
-    negatives = tf.equal(joined, 0)
+    negative = tf.equal(joined, 0)
     num_positives = tf.reduce_sum(tf.cast(tf.equal(joined, 1), tf.int32), axis=1)
     limit = ratio * tf.cast(tf.maximum(num_positives, 1), tf.float32)
-    kept = _draw(negatives, tf.cast(tf.floor(limit), tf.int32), most, seed)
-    surplus = tf.logical_and(negatives, tf.logical_not(kept))
+    kept = _draw(negative, tf.cast(tf.floor(limit), tf.int32), most, seed)
+    surplus = tf.logical_and(negative, tf.logical_not(kept))
     joined = tf.where(surplus, tf.cast(-1, joined.dtype), joined)
     return _split(joined, score_targets)
 
@@ -71,28 +71,28 @@ def sample_anchors(
     ratio: float = 0.0,
     seed: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
-    """Draws foreground anchors uniformly and background anchors balanced by IoU.
+    """Draws positive anchors uniformly and negative anchors balanced by IoU.
 
         n_pos = min(#positive, int(num_samples * foreground_fraction))
         n_neg = min(#negative, num_samples - n_pos, ratio * max(1, n_pos))
 
     Args:
         score_targets: dict of level -> [B, H, W, A], every anchor labelled: 1
-            foreground, 0 background, -1 ignored.
+            positive, 0 negative, -1 ignored.
         anchor_boxes: dict of level -> [B, H, W, 4A], yxyx in pixels.
         gt_boxes: [B, M, 4], padded with -1.
         num_samples: anchors per image.
-        foreground_fraction: highest share of foreground, in [0, 1].
-        upper: IoU below which an anchor is background; end of the IoU bins.
+        foreground_fraction: highest share of positives, in [0, 1].
+        upper: IoU below which an anchor is negative; end of the IoU bins.
         num_bins: see `ops.sampling.iou_balanced`.
-        ratio: bound on background per foreground; 0 is none.
+        ratio: bound on negatives per positive; 0 is none.
         seed: integer tensor [2].
 
     Returns:
         `score_targets` with what was not drawn set to -1.
 
     Reference: Libra R-CNN, section 4.3 and Table 3 ("Libra RPN") names the sampler in
-    the RPN; its settings there were not released. Bins up to the RPN's own background
+    the RPN; its settings there were not released. Bins up to the RPN's own negative
     threshold are this library's reading.
     """
     labels = tf.concat([_flatten(t) for t in score_targets.values()], axis=1)

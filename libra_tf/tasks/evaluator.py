@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from libra_tf.evaluation.evaluator import CocoEvaluator
+from libra_tf.evaluation.proposals import PAPER_NUMBERS
 from libra_tf.experiments.task_config import names_by_id
 
 # Always logged, since a best checkpoint may be chosen by them; -1 where there is no
 # object, as pycocotools has it.
 ALWAYS = ("AP", "AP50", "AP75")
-PROPOSAL_NUMBERS = (100, 300, 1000)  # paper, Table 3
 
 
 def with_undefined(logs: dict, include_mask: bool = False) -> dict:
@@ -22,7 +22,7 @@ def with_undefined(logs: dict, include_mask: bool = False) -> dict:
 
 def proposal_numbers(num_proposals: int) -> tuple[int, ...]:
     """Returns how many proposals to compute recall for, of those there are."""
-    numbers = tuple(n for n in PROPOSAL_NUMBERS if n <= num_proposals)
+    numbers = tuple(n for n in PAPER_NUMBERS if n <= num_proposals)
     return numbers or (num_proposals,)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,7 +20,7 @@ import tensorflow as tf
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
 from libra_tf.files.progress_line import Progress
-from libra_tf.losses.guided import optimal_bias
+from libra_tf.ops.logits import optimal_bias
 
 # Counts of one batch of labels: positives of each class [C], and labelled anchors.
 CountFn = Callable[[dict], tuple[tf.Tensor, tf.Tensor]]
@@ -31,37 +30,41 @@ class AnchorPrior(NamedTuple):
     """What one pass over the training data counted.
 
     Attributes:
-        foreground: positives of each class id.
+        positives: of each class id.
         num_anchors: positives and negatives; ignored anchors do not count.
     """
 
-    foreground: list[float]
+    positives: list[float]
     num_anchors: float
 
     @property
     def num_classes(self) -> int:
         """Classes besides the background; 1 for an RPN."""
-        return max(len(self.foreground) - 1, 1)
+        return max(len(self.positives) - 1, 1)
 
     @property
     def probability(self) -> float:
         """Share of positives among the (anchor, class) entries."""
-        return sum(self.foreground) / (self.num_anchors * self.num_classes)
+        return sum(self.positives) / (self.num_anchors * self.num_classes)
 
     @property
     def bias(self) -> float:
         """Logit of `probability`."""
-        return optimal_bias(sum(self.foreground), self.num_anchors, self.num_classes)
+        return optimal_bias(sum(self.positives), self.num_anchors, self.num_classes)
 
-    def class_thresholds(self) -> np.ndarray:
-        """Prior of each class; of a class without positives, that of all together."""
-        each = np.asarray(self.foreground, np.float64) / self.num_anchors
+    def thresholds(self, kind: str) -> np.ndarray:
+        """Lowest score of each class id that is a detection.
+
+        Args:
+            kind: "global_prior", the prior times the classes with the background, as
+                released; or "class_prior", that of each class, and for one without
+                positives that of all together.
+        """
+        if kind == "global_prior":
+            value = self.probability * (self.num_classes + 1)
+            return np.full(len(self.positives), value, np.float32)
+        each = np.asarray(self.positives, np.float64) / self.num_anchors
         return np.where(each > 0, each, self.probability).astype(np.float32)
-
-
-def bias_of(probability: float) -> float:
-    """Returns ln(p / (1 - p))."""
-    return math.log(probability / (1.0 - probability))
 
 
 def count_dense(labels: dict, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -77,17 +80,17 @@ def count_dense(labels: dict, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def count_rpn(labels: dict) -> tuple[tf.Tensor, tf.Tensor]:
-    """The same of the labels of an RPN, which knows one class."""
+    """As `count_dense`, for RPN labels (one class)."""
     targets = _joined(labels["rpn_score_targets"])
     positive = tf.math.count_nonzero(targets == 1)
     return positive[tf.newaxis], tf.math.count_nonzero(targets >= 0)
 
 
 def one_pass(params: Any) -> Any:
-    """Settings of training data whose first images are all images, once each.
+    """Reads in order, so that `take(n)` yields each of the n records exactly once.
 
     As set for training, a data set in a few files is read from several copies of each
-    file at a time, so that as many images as it holds are some of them, repeated.
+    file at a time, and its first n images hold some twice and others not at all.
     """
     return params.replace(
         global_batch_size=1, cycle_length=1, shuffle_buffer_size=1, cache=False
@@ -108,21 +111,21 @@ def measure_prior(dataset: tf.data.Dataset, params: Any, count: CountFn) -> Anch
     records = tf.data.TFRecordDataset(_files(params.input_path))
     num_records = int(records.reduce(0, lambda n, _: n + 1))
     # Added up in float64: the anchors of a large data set are more than 2**24.
-    foreground, total = 0.0, 0.0
+    positives, total = 0.0, 0.0
     progress = Progress("prior of objects, counted once", num_records)
     for _, labels in dataset.take(num_records):
         of_batch, valid = count(labels)
-        foreground = foreground + of_batch.numpy().astype(np.float64)
+        positives = positives + of_batch.numpy().astype(np.float64)
         total += float(valid)
         progress.step()
     progress.finish()
-    if not np.sum(foreground):
+    if not np.sum(positives):
         raise UserError(
             f"task.model.prior.from_data: no anchor of {params.input_path} is an "
             "object; look at the boxes with `libra data info`, or give "
             "task.model.prior.value"
         )
-    return AnchorPrior(foreground.tolist(), total)
+    return AnchorPrior(positives.tolist(), total)
 
 
 def cached_prior(
@@ -144,7 +147,14 @@ def cached_prior(
         if path.is_file():
             return _read(path)
     prior = measure()
-    content = json.dumps({**prior._asdict(), "settings": json.loads(text)}, indent=1)
+    content = json.dumps(
+        {
+            "foreground": prior.positives,
+            "num_anchors": prior.num_anchors,
+            "settings": json.loads(text),
+        },
+        indent=1,
+    )
     for path in paths:
         try:
             write_text(path, [content])
@@ -188,10 +198,10 @@ def prior_of_task(
 def _read(path: Path) -> AnchorPrior:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        foreground = [float(count) for count in values["foreground"]]
-        prior = AnchorPrior(foreground, float(values["num_anchors"]))
+        positives = [float(count) for count in values["foreground"]]
+        prior = AnchorPrior(positives, float(values["num_anchors"]))
         if not 0 < prior.probability < 1:
-            raise ValueError(f"{sum(foreground)} of {prior.num_anchors} anchors")
+            raise ValueError(f"{sum(positives)} of {prior.num_anchors} anchors")
         return prior
     except (OSError, ArithmeticError, LookupError, ValueError, TypeError) as error:
         raise UserError(

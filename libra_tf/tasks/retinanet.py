@@ -10,20 +10,14 @@ import tf_keras
 from official.core import task_factory
 from official.vision.tasks import retinanet as tfm_task
 
-from libra_tf.criteria.dense import DenseLosses, needed_states
-from libra_tf.criteria.dense_batch import dense_batch
+from libra_tf.criteria.dense import dense_losses, needed_states
 from libra_tf.experiments import task_config
 from libra_tf.inputs import retinanet as retinanet_inputs
-from libra_tf.inputs.labels import fill_replicas
-from libra_tf.inputs.padded_input import (
-    build_canvas_inputs,
-    has_own_canvas,
-    image_size,
-    require_canvas,
-)
+from libra_tf.inputs.padded_input import has_own_canvas, image_size
 from libra_tf.layers.running_state import RunningState
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.retinanet import build_retinanet
+from libra_tf.ops.logits import logit
 from libra_tf.tasks import prior
 from libra_tf.tasks.evaluator import build_evaluator, with_undefined
 from libra_tf.tasks.initialization import initialize_model, l2_regularizer
@@ -63,58 +57,44 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
     def _set_prior(self, model: tf_keras.Model) -> None:
         config = self.task_config.model.prior
         if config.from_data:
-            num_classes = self.task_config.model.num_classes
-            measured = prior.prior_of_task(
-                self,
-                self.build_inputs(prior.one_pass(self.task_config.train_data)),
-                functools.partial(prior.count_dense, num_classes=num_classes),
-                kind="retinanet",
-            )
+            measured = self._measure_prior()
             set_class_bias(model.head, measured.bias)
-            self._set_thresholds(model, measured)
+            if config.score_threshold != "fixed":
+                thresholds = measured.thresholds(config.score_threshold)
+                model.detection_generator.class_thresholds.assign(thresholds)
         elif config.value is not None:
-            set_class_bias(model.head, prior.bias_of(config.value))
+            set_class_bias(model.head, logit(config.value))
 
-    def _set_thresholds(
-        self, model: tf_keras.Model, measured: prior.AnchorPrior
-    ) -> None:
-        kind = self.task_config.model.prior.score_threshold
-        if kind == "fixed":
-            return
-        variable = model.detection_generator.class_thresholds
-        if kind == "class_prior":
-            variable.assign(measured.class_thresholds())
-        else:
-            # As released: the prior times the classes with the background.
-            value = measured.probability * (measured.num_classes + 1)
-            variable.assign(tf.fill(variable.shape, tf.cast(value, tf.float32)))
+    def _measure_prior(self) -> prior.AnchorPrior:
+        num_classes = self.task_config.model.num_classes
+        return prior.prior_of_task(
+            self,
+            self.build_inputs(prior.one_pass(self.task_config.train_data)),
+            functools.partial(prior.count_dense, num_classes=num_classes),
+            kind="retinanet",
+        )
 
     def build_inputs(self, params, input_context=None):
         """Returns Model Garden's input pipeline, complete for every replica."""
-        config = self.task_config
-        if not params.is_training and has_own_canvas(config.model):
-            dataset = build_canvas_inputs(config, params, input_context)
-            return fill_replicas(dataset, input_context)
-        require_canvas(config.model)
-        isr = config.losses.isr.enabled and params.is_training
-        if isr or config.model.anchor.form == "reference":
-            dataset = retinanet_inputs.build_inputs(config, params, input_context)
-        else:
-            dataset = super().build_inputs(params, input_context)
-        if not params.is_training:
-            dataset = fill_replicas(dataset, input_context)
-        return dataset
+        return retinanet_inputs.build_inputs(
+            self.task_config, params, input_context, stock=super().build_inputs
+        )
 
     def build_losses(self, outputs, labels, aux_losses=None):
         """Returns the total, class, box and model loss, as Model Garden's task."""
-        config = self.task_config.losses
+        config, model = self.task_config.losses, self.task_config.model
         if config.is_stock:
             return super().build_losses(outputs, labels, aux_losses)
-        # Model Garden's validation computes losses too; only its labels hold these.
-        training = "groundtruths" not in labels
-        dense = dense_batch(outputs, labels, self.task_config.model.num_classes)
-        weights = self.task_config.model.detection_generator.box_coder_weights
-        loss = DenseLosses(config, self._states, training, weights)(dense)
+        loss = dense_losses(
+            outputs,
+            labels,
+            config,
+            num_classes=model.num_classes,
+            box_coder_weights=model.detection_generator.box_coder_weights,
+            states=self._states,
+            # Model Garden's validation computes losses too; only its labels hold these.
+            training="groundtruths" not in labels,
+        )
         total = loss.model + (tf.reduce_sum(aux_losses) if aux_losses else 0.0)
         return config.loss_weight * total, loss.classification, loss.box, loss.model
 

@@ -16,6 +16,7 @@ import numpy as np
 from libra_tf.data.coco import read_categories
 from libra_tf.errors import UserError
 from libra_tf.files.json_files import read_json
+from libra_tf.ops.logits import NEVER
 
 # The 80 classes of COCO, in the order of the outputs of published detectors. Their
 # ids go up to 90: ten of the 91 categories that were planned have no boxes.
@@ -41,8 +42,6 @@ COCO_CLASSES = {
     for first, names in _COCO_NAMES.items()
     for k, name in enumerate(names.split(", "))
 }
-# A logit whose probability is 0 in every float type.
-NEVER = -1e4
 _ROI_CLASSES, _ROI_DELTAS = "roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg."
 _DENSE_CLASSES = "bbox_head.retina_cls."
 

@@ -18,7 +18,7 @@ import tf_keras
 from libra_tf.layers import BalancedFeaturePyramid
 from libra_tf.models.maskrcnn import LibraMaskRCNN
 from libra_tf.models.neck import checkpoint_parts
-from libra_tf.models.reference_heads import PlainDetectionHead, PlainRPNHead
+from libra_tf.models.reference_heads import ReferenceDetectionHead, ReferenceRPNHead
 from libra_tf.models.retinanet import LibraRetinaNet
 
 # Bias of RetinaNet's class 0, of which no published detector knows: probability 0.
@@ -112,7 +112,7 @@ def _neck_slots(decoder: tf_keras.Model, neck: tf_keras.layers.Layer | None) -> 
     return slots
 
 
-def _rpn_slots(head: PlainRPNHead) -> dict:
+def _rpn_slots(head: ReferenceRPNHead) -> dict:
     convs, slots = head._convs, {}
     for i, conv in enumerate(convs):
         # mmdetection nests several convolutions, and one not.
@@ -145,7 +145,7 @@ def _retinanet_slots(head: tf_keras.layers.Layer) -> dict:
     )
 
 
-def _rcnn_slots(head: PlainDetectionHead, crop_size: int) -> dict:
+def _rcnn_slots(head: ReferenceDetectionHead, crop_size: int) -> dict:
     slots, config, prefix = {}, head.get_config(), "roi_head.bbox_head."
     for i, conv in enumerate(head._convs):
         slots |= _conv_slots(conv, f"{prefix}shared_convs.{i}.conv")

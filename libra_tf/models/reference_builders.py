@@ -1,4 +1,7 @@
-"""`torch_resnet` and `torch_fpn` for Model Garden's factories."""
+"""Backbone and decoder of form "reference" for Model Garden's factories.
+
+Configs name them by type: `torch_resnet` and `torch_fpn`.
+"""
 
 from __future__ import annotations
 
