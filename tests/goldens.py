@@ -14,8 +14,8 @@ from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.torch_files.state_dict import read_state_dict
 from libra_tf.weights.experiment import experiment_for
-from libra_tf.weights.layout import assign, published_layout
-from libra_tf.weights.published import read_architecture
+from libra_tf.weights.published_detector import read_architecture
+from libra_tf.weights.slots import assign, published_layout
 
 FOLDER = Path(__file__).parent / "golden"
 FILES = {

@@ -125,7 +125,7 @@ def _picture_names(files: list[Path]) -> dict[Path, str]:
 
 
 def _results(image_id: int, path: Path, found: Any, class_names: dict) -> list[dict]:
-    from libra_tf.evaluation.results import to_coco_results
+    from libra_tf.evaluation.coco_results import to_coco_results
 
     results = to_coco_results(
         image_id, found.boxes, found.classes, found.scores, found.masks

@@ -27,7 +27,7 @@ from libra_tf.data.workers import map_in_order
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
 from libra_tf.files.lock import locked
-from libra_tf.files.progress_line import Progress
+from libra_tf.files.progress_line import ProgressLine
 
 SHARD_BYTES = 256 << 20
 SHARD_IMAGES = 1000
@@ -95,7 +95,7 @@ def convert(
         random.Random(shuffle_seed).shuffle(images)
     names = {category.id: category.name for category in dataset.categories}
     encode = functools.partial(_encode, _Job(str(image_dir), names, masks, max_pixels))
-    progress = None if quiet else Progress(split, len(images))
+    progress = None if quiet else ProgressLine(split, len(images))
     with (
         ShardWriter(out, split, num_shards, len(images)) as writer,
         contextlib.closing(map_in_order(encode, images, workers)) as records,

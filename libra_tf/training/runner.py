@@ -19,12 +19,12 @@ from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.lock import locked_run
 from libra_tf.training.prepare import prepare
 from libra_tf.training.progress import Progress, last_evaluation
-from libra_tf.training.report import describe_run
 from libra_tf.training.resume import (
     check_complete,
     check_settings,
     step_to_resume,
 )
+from libra_tf.training.run_report import describe_run
 from libra_tf.training.stop import StopOnSignal, StopTraining
 from libra_tf.training.trainer import Trainer
 

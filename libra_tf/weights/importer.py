@@ -19,9 +19,9 @@ from libra_tf.experiments.saved import dump_params
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
-from libra_tf.weights.layout import published_layout
-from libra_tf.weights.matching import Match, assign_weights, match_weights
-from libra_tf.weights.published import PublishedDetector
+from libra_tf.weights.published_detector import PublishedDetector
+from libra_tf.weights.slots import published_layout
+from libra_tf.weights.weight_matching import Match, assign_weights, match_weights
 
 RECORD, PARAMS, CHECKPOINT = "import.json", "params.yaml", "ckpt"
 _STATE_FILE = "checkpoint"

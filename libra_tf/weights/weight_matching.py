@@ -10,7 +10,7 @@ import numpy as np
 from libra_tf.errors import UserError
 from libra_tf.torch_files.state_dict import StateDict
 from libra_tf.weights.class_names import place_classes, shape_in_file
-from libra_tf.weights.layout import Slot
+from libra_tf.weights.slots import Slot
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _SHOWN = 3

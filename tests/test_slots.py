@@ -6,7 +6,7 @@ import goldens
 import numpy as np
 import pytest
 
-from libra_tf.weights.layout import (
+from libra_tf.weights.slots import (
     UNKNOWN_CLASS,
     assign,
     backbone_slots,
