@@ -11,9 +11,11 @@ from libra_tf.ablation.statistics import Difference, Summary, summarize
 NONE = "-"
 
 
-def group(results: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, Any]]]:
+def group(
+    results: Sequence[Mapping[str, Any]],
+) -> dict[str, dict[int, Mapping[str, Any]]]:
     """Returns row to seed to result."""
-    by_row: dict[str, dict[int, dict[str, Any]]] = {}
+    by_row: dict[str, dict[int, Mapping[str, Any]]] = {}
     for result in results:
         by_row.setdefault(result["row"], {})[result["seed"]] = result
     return by_row
@@ -56,9 +58,9 @@ def format_published(plan: Plan, row: Row, name: str) -> tuple[str, str]:
     published, published_base = row.published.get(name), plan.published_base(row, name)
     if published is None:
         return NONE, NONE
-    known = published_base is not None
-    difference = f"{published - published_base:+.1f}" if known else NONE
-    return f"{published:.1f}", difference
+    if published_base is None:
+        return f"{published:.1f}", NONE
+    return f"{published:.1f}", f"{published - published_base:+.1f}"
 
 
 def format_ratio(row: Row, timing: Mapping[str, Mapping[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from libra_tf.commands.verbs import add_verb
@@ -142,5 +143,5 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _size(shape: list[int]) -> str:
+def _size(shape: Iterable[object]) -> str:
     return "x".join(map(str, shape)) or "scalar"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import numpy as np
 
 # Areas in square pixels.
 AREA_RANGES = {
@@ -12,14 +12,16 @@ AREA_RANGES = {
     "large": (96.0**2, 1e10),
 }
 
-Area = TypeVar("Area")  # a number, or an array of them
 
-
-def in_range(area: Area, size: str) -> Area:
-    """Whether objects are of a size, one of `AREA_RANGES`.
+def in_range(areas: np.ndarray, size: str) -> np.ndarray:
+    """Returns which objects [N] are of a size, one of `AREA_RANGES`.
 
     Both ends belong to a range, as COCO's evaluation has it: an object of 32x32 is
     small and medium.
+
+    Args:
+        areas: [N], in square pixels.
+        size: "small", "medium", "large" or "all".
     """
     low, high = AREA_RANGES[size]
-    return (area >= low) & (area <= high)
+    return (areas >= low) & (areas <= high)

@@ -45,6 +45,7 @@ class Storage:
 
     @property
     def type_name(self) -> str:
+        """Type of the elements; PyTorch's class for one that cannot be read."""
         return STORAGES[self.kind][0] if self.kind in STORAGES else self.kind
 
     @property
@@ -54,6 +55,7 @@ class Storage:
 
     @property
     def num_bytes(self) -> int:
+        """Bytes in the file; KeyError for a type that cannot be read."""
         return self.size * self.item_type.itemsize
 
 

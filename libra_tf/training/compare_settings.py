@@ -29,7 +29,9 @@ def find_difference(
         # The shared ones first: of two kinds of one part, `type` tells best.
         for key in sorted(before.keys() & now.keys()) + sorted(before.keys() ^ now):
             found = find_difference(
-                *(_child(x, key) for x in (before, now, defaults)),
+                _child(before, key),
+                _child(now, key),
+                _child(defaults, key),
                 f"{path}.{key}".lstrip("."),
             )
             if found:
@@ -54,7 +56,7 @@ def find_difference_at(
         defaults: of `now`.
         key: dotted name.
     """
-    return find_difference(*(_at(x, key) for x in (before, now, defaults)), key)
+    return find_difference(_at(before, key), _at(now, key), _at(defaults, key), key)
 
 
 def setting_at(settings: dict[str, Any], key: str) -> Any:

@@ -94,7 +94,7 @@ def assign_weights(
     """
     lines = []
     for match in matches:
-        array = state.array(match.name).astype(np.float32, copy=False)
+        array: np.ndarray = state.array(match.name).astype(np.float32, copy=False)
         if not np.isfinite(array).all():
             lines.append(f"not finite: {match.name}")
         elif match.ours.endswith(_VARIANCE) and (array < 0).any():
