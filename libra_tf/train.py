@@ -33,8 +33,8 @@ def parse_flags():
     """Returns the experiment that the flags describe."""
     gin.parse_config_files_and_bindings(FLAGS.gin_file, FLAGS.gin_params)
     FLAGS.config_file = [find_config(name) for name in FLAGS.config_file or ()]
-    # Read twice: here for clear errors. What counts is what Model Garden reads: numbers
-    # such as 1e-4, which are text in plain YAML, and settings that its other flags give.
+    # Read twice: here for clear errors; what counts is what Model Garden reads, also
+    # numbers such as 1e-4, which are text in plain YAML, and its flags for devices.
     load_experiment(FLAGS.experiment, FLAGS.config_file)
     try:
         return train_utils.parse_configuration(

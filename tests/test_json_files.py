@@ -55,5 +55,5 @@ def test_a_file_that_cannot_be_read_or_written_is_named(tmp_path):
 
 def test_text_is_parsed_under_the_name_of_its_file():
     assert parse_json("[1]", "gs://b/a.json") == [1]
-    with pytest.raises(UserError, match="gs://b/a.json: is not valid JSON"):
+    with pytest.raises(UserError, match=r"gs://b/a\.json: is not valid JSON"):
         parse_json("[1", "gs://b/a.json")

@@ -20,7 +20,8 @@ import numpy as np
 
 from libra_tf.errors import UserError
 from libra_tf.torch_files.archive import Archive, ArchiveError
-from libra_tf.torch_files.inert_pickle import PickleError, read_pickle
+from libra_tf.torch_files.inert_pickle import read_pickle
+from libra_tf.torch_files.inert_values import PickleError
 from libra_tf.torch_files.tensor import (
     CONSTRUCTORS,
     Storage,

@@ -11,7 +11,7 @@ import numpy as np
 
 from libra_tf.errors import UserError
 from libra_tf.torch_files.file import TorchFile, open_torch_file
-from libra_tf.torch_files.inert_pickle import Inert
+from libra_tf.torch_files.inert_values import Inert
 from libra_tf.torch_files.tensor import StoredTensor
 
 # Under which key training programs keep the weights, in order of preference.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from libra_tf.torch_files.inert_pickle import Global, Inert, PickleError
+from libra_tf.torch_files.inert_values import Global, Inert, PickleError
 
 # Storage class of PyTorch: the type's name, and that of the bytes in the file. numpy
 # knows no bfloat16: its bits are the upper half of a float32.
