@@ -1,4 +1,4 @@
-"""tasks.restore: what a checkpoint gives, and what it does not."""
+"""weights.restore: what a checkpoint gives, and what it does not."""
 
 import numpy as np
 import pytest

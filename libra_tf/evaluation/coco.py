@@ -24,7 +24,7 @@ from libra_tf.evaluation.backends import (
     IouType,
     match,
 )
-from libra_tf.evaluation.coco_checks import GroundTruth
+from libra_tf.evaluation.coco_checks import GroundTruth, Records
 from libra_tf.files.json_files import read_json
 
 # COCO reports recall at these numbers of detections per image, and at the limit.
@@ -89,11 +89,8 @@ def evaluate_detections(
     if max_detections < 1:
         raise UserError(f"max_detections is {max_detections}; it must be at least 1")
     truth = load_ground_truth(ground_truth)
-    name, found = load(detections, "detections")
-    all_ids = [image["id"] for image in truth.images]
-    category_ids = {category["id"] for category in truth.categories}
-    coco_checks.check_detections(found, name, set(all_ids), category_ids)
-    kept = choose_images(truth, image_ids)
+    name, found = _load_detections(detections, truth)
+    kept, num_images = choose_images(truth, image_ids), len(truth.images)
     truth = truth.on_images(kept)
     found = [d for d in found if d["image_id"] in kept]
     if iou_type == "segm":
@@ -111,7 +108,7 @@ def evaluate_detections(
             round(float(t), 2): _mean(curves.precision[i, ..., 0, -1])
             for i, t in enumerate(IOU_THRESHOLDS)
         },
-        num_images=len(all_ids),
+        num_images=num_images,
         num_images_evaluated=len(kept),
         num_detections=len(found),
         iou_type=iou_type,
@@ -153,6 +150,14 @@ def load_ground_truth(
         return source
     name, data = load(source, "ground truth")
     return coco_checks.check_ground_truth(data, name)
+
+
+def _load_detections(source: Any, truth: GroundTruth) -> tuple[str, Records]:
+    name, found = load(source, "detections")
+    image_ids = {image["id"] for image in truth.images}
+    category_ids = {category["id"] for category in truth.categories}
+    coco_checks.check_detections(found, name, image_ids, category_ids)
+    return name, found
 
 
 def load(source: Any, kind: str) -> tuple[str, Any]:

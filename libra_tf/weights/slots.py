@@ -57,7 +57,7 @@ def published_layout(model: LibraMaskRCNN | LibraRetinaNet) -> dict[str, Slot]:
     Class i of the published detector, from 0, is our class i + 1.
 
     Args:
-        model: a built detector whose parts have the form "reference".
+        model: a built detector whose parts have mmdetection's form, `form: reference`.
 
     Returns:
         Slots by the names of mmdetection 3, without `num_batches_tracked`. All
