@@ -1,4 +1,4 @@
-"""ablation.execute, results, reuse and tables: with a training that takes no time."""
+"""ablation.execute, run_results, reuse and tables: a training that takes no time."""
 
 import csv
 import io
@@ -210,6 +210,22 @@ def test_results_of_something_else_are_not_mixed_in(out):
     go(four(out), out)
     with pytest.raises(UserError, match="results of plan mine, scale coco; give ano"):
         publish(PLAN, "two_core", out)
+
+
+def test_results_of_the_time_when_scale_was_called_form(out, tmp_path):
+    runs = four(out)
+    go(runs, out)
+    for run in runs:
+        result = run.result
+        result["form"] = result.pop("scale")
+        write_json(os.path.join(run.folder, "result.json"), result)
+    assert {r["scale"] for r in collect(PLAN, "coco", out)} == {"coco"}
+    with pytest.raises(UserError, match="results of plan mine, scale coco; give ano"):
+        publish(PLAN, "two_core", out)
+    copy = fake(str(tmp_path / "other"), "base", 1, 0.5)
+    assert reuse(PLAN, "two_core", [copy], [out]) == [copy]
+    assert copy.result["scale"] == "two_core"
+    assert "form" not in copy.result
 
 
 def test_columns_have_one_order(tmp_path):

@@ -47,6 +47,10 @@ def test_a_setting_that_is_gone_is_a_difference():
     before, now = {"a": {"b": 1}, "old": 2}, {"a": {"b": 1}}
     text = "old = 2, which this version does not know"
     assert find_difference(before, now, DEFAULTS) == text
+    before["old"] = {"deep": 2}
+    assert find_difference(before, now, DEFAULTS) == text.replace("old", "old.deep")
+    before["old"] = {}  # no setting
+    assert find_difference(before, now, DEFAULTS) is None
 
 
 def test_one_setting_and_all_below_it():
@@ -63,6 +67,10 @@ def test_defaults_are_those_of_nothing_set():
     model = {"backbone": {"type": "torch_resnet", "torch_resnet": {"model_id": 101}}}
     override(params, {"task": {"model": model}}, "test")
     found, own = default_settings(params), params.as_dict()
+    for name in ("task", "trainer", "runtime"):
+        section = type(getattr(params, name))().as_dict()
+        scalars = {k: v for k, v in section.items() if not isinstance(v, dict)}
+        assert {k: found[name][k] for k in scalars} == scalars
     # The choice made has defaults too, though it is not the default choice.
     backbone = found["task"]["model"]["backbone"]
     assert backbone.keys() == own["task"]["model"]["backbone"].keys()

@@ -24,8 +24,8 @@ def find_difference(
         defaults: of `now`, see `default_settings`.
         path: dotted name of what is compared, for the message.
     """
-    if isinstance(now, dict) and (before is _ABSENT or isinstance(before, dict)):
-        before = {} if before is _ABSENT else before
+    if all(x is _ABSENT or isinstance(x, dict) for x in (before, now)):
+        before, now = ({} if x is _ABSENT else x for x in (before, now))
         # The shared ones first: of two kinds of one part, `type` tells best.
         for key in sorted(before.keys() & now.keys()) + sorted(before.keys() ^ now):
             found = find_difference(
@@ -72,7 +72,8 @@ def default_settings(config: hyperparams.Config, default: Any = None) -> dict[st
         config: an experiment, or a part of one.
         default: the part as its owner makes it; None: as its own class does.
     """
-    default = type(config)() if default is None else default
+    # An experiment's default task is Model Garden's empty one.
+    default = default if isinstance(default, type(config)) else type(config)()
     found, known = {}, default.as_dict()
     for name in config.as_dict():
         # Of a choice such as `backbone`, as_dict holds the chosen one only.
