@@ -125,11 +125,9 @@ def _train(plan: Any, runs: list[Any], args: Any, stream: TextIO) -> list[dict]:
 
     for one in reuse(plan, args.scale, runs, args.reuse):
         print(f"{one.name}: reused, settings and seed are equal", file=stream)
-    failed = execute(plan, args.scale, runs, args.out, jobs=args.jobs, stream=stream)
-    return [
-        {"row": one.row, "seed": one.seed, "error": reason, "log": one.folder}
-        for one, reason in failed
-    ]
+    return _entries(
+        execute(plan, args.scale, runs, args.out, jobs=args.jobs, stream=stream)
+    )
 
 
 def _time(
@@ -147,7 +145,12 @@ def _time(
 def _measure(runs: list[Any], args: Any, stream: TextIO) -> list[dict]:
     from libra_tf.ablation import mechanism
 
-    failed = mechanism.measure(runs, images=args.images, jobs=args.jobs, stream=stream)
+    return _entries(
+        mechanism.measure(runs, images=args.images, jobs=args.jobs, stream=stream)
+    )
+
+
+def _entries(failed: list[tuple[Any, str]]) -> list[dict]:
     return [
         {"row": one.row, "seed": one.seed, "error": reason, "log": one.folder}
         for one, reason in failed
