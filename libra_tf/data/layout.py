@@ -95,8 +95,8 @@ def layout_sources(
     sources = find_splits(folder)
     chosen = [source for source in sources if split in (None, source.name)]
     if not chosen:
-        there = ", ".join(source.name for source in sources)
-        raise UserError(f"{folder}: no split {split!r}; there are: {there}")
+        known = ", ".join(source.name for source in sources)
+        raise UserError(f"{folder}: no split {split!r}; there are: {known}")
     for source in chosen:
         dataset = read_coco(source.annotation_file)
         yield source.name, dataset, pick_image_dir(source, dataset)

@@ -109,10 +109,10 @@ def check_folder(out: Path, force: bool) -> None:
         return
     if not out.is_dir():
         raise UserError(f"{out}: is a file; name a folder")
-    there = {path.name for path in out.iterdir()}
-    if not there:
+    names = {path.name for path in out.iterdir()}
+    if not names:
         return
-    is_import = RECORD in there and all(_is_ours(name) for name in there)
+    is_import = RECORD in names and all(map(_is_ours, names))
     if not is_import:
         raise UserError(f"{out}: is not empty; name another folder")
     if not force:
