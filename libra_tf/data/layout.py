@@ -13,20 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libra_tf.data.coco import read_coco
-from libra_tf.data.manifest import Manifest, SplitFiles, load_manifest
 from libra_tf.data.records import Dataset
 from libra_tf.errors import UserError
-
-__all__ = [
-    "Manifest",
-    "SplitFiles",
-    "SplitSource",
-    "find_splits",
-    "layout_sources",
-    "load_manifest",
-    "pick_image_dir",
-    "split_name",
-]
 
 PREFIX, SUFFIX = "instances_", ".json"
 USUAL_SPLITS = ("train", "val", "test")
