@@ -1,7 +1,7 @@
-"""Model Garden's export binary for the detectors of this package.
+r"""Model Garden's export binary for the detectors of this package.
 
-    python -m libra_tf.export --experiment=libra_fasterrcnn_resnetfpn_coco \\
-        --config_file=runs/first/params.yaml --checkpoint_path=runs/first \\
+    python -m libra_tf.export --experiment=libra_fasterrcnn_resnetfpn_coco \
+        --config_file=runs/first/params.yaml --checkpoint_path=runs/first \
         --export_dir=exported --input_type=image_bytes --input_image_size=128,128
 
 All flags are Model Garden's. `libra export` needs fewer.
@@ -79,6 +79,7 @@ def _input_size(params) -> list[int] | None:
 
 
 def main(_) -> None:
+    """Exports; a `UserError` is one line on standard error, and exit code 2."""
     try:
         export()
     except UserError as error:

@@ -1,7 +1,7 @@
-"""The Model Garden train binary with the experiments of this package.
+r"""The Model Garden train binary with the experiments of this package.
 
-    python -m libra_tf.train --experiment=libra_fasterrcnn_resnetfpn_coco \\
-        --mode=train_and_eval --model_dir=runs/first \\
+    python -m libra_tf.train --experiment=libra_fasterrcnn_resnetfpn_coco \
+        --mode=train_and_eval --model_dir=runs/first \
         --params_override=task.dataset=tfrecords
 
 All flags are Model Garden's.
@@ -33,7 +33,9 @@ def parse_flags():
     """Returns the experiment that the flags describe."""
     gin.parse_config_files_and_bindings(FLAGS.gin_file, FLAGS.gin_params)
     FLAGS.config_file = [find_config(name) for name in FLAGS.config_file or ()]
-    load_experiment(FLAGS.experiment, FLAGS.config_file)  # its errors are clear
+    # Read twice: here for clear errors; what counts is what Model Garden reads, also
+    # numbers such as 1e-4, which are text in plain YAML, and its flags for devices.
+    load_experiment(FLAGS.experiment, FLAGS.config_file)
     try:
         return train_utils.parse_configuration(
             FLAGS, lock_return=False, print_return=False
@@ -45,6 +47,7 @@ def parse_flags():
 
 
 def main(_) -> None:
+    """Trains; a `UserError` is one line on standard error, and exit code 2."""
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     try:

@@ -44,6 +44,7 @@ _HEADS = {
 
 
 def main() -> int:
+    """See the module."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

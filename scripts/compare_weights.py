@@ -28,6 +28,7 @@ from mmdet_peer import CONFIGS, PEER, run_process
 
 
 def main() -> int:
+    """See the module."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -18,7 +18,7 @@ from libra_tf.ablation.readme import (
     tables,
     without_paths,
 )
-from libra_tf.ablation.results import CSV_FILE
+from libra_tf.ablation.run_results import CSV_FILE
 from libra_tf.ablation.tables import format_table
 from libra_tf.ablation.timing import TIMING_FILE, read_timing_file
 from libra_tf.errors import UserError
@@ -51,7 +51,7 @@ def render() -> dict[Path, str]:
         plan, results = load_plan(path.stem), read_results(path)
         timing = read_timing_file(RESULTS / "timing" / path.name)
         texts[path.with_suffix(".md")] = format_table(
-            plan, results[0]["form"], results, timing
+            plan, results[0]["scale"], results, timing
         )
         for name, table in tables(plan, results, timing).items():
             for page in PAGES:

@@ -14,8 +14,8 @@ from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.torch_files.state_dict import read_state_dict
 from libra_tf.weights.experiment import experiment_for
-from libra_tf.weights.layout import assign, published_layout
-from libra_tf.weights.published import read_architecture
+from libra_tf.weights.published_detector import read_architecture
+from libra_tf.weights.slots import published_layout
 
 FOLDER = Path(__file__).parent / "golden"
 FILES = {
@@ -61,7 +61,9 @@ def build_random(detector: str, size=(None, None), **changes) -> tf_keras.Model:
 def build(detector: str, size=(None, None), **changes) -> tf_keras.Model:
     """The golden's detector with its weights."""
     model = build_random(detector, size, **changes)
-    assign(published_layout(model), tensors(detector))
+    weights = tensors(detector)
+    for name, slot in published_layout(model).items():
+        slot.variable.assign(slot.transform(weights[name]))
     return model
 
 

@@ -81,7 +81,7 @@ def test_list(capsys):
 
 def test_dry_run_runs_nothing(capsys, plan, data, tmp_path):
     out = tmp_path / "out"
-    words = [plan, "--data", data, "--out", out, "--form", "two_core", "--seeds", "2"]
+    words = [plan, "--data", data, "--out", out, "--scale", "two_core", "--seeds", "2"]
     code, text, _ = ablate(capsys, *words, "--dry-run")
     assert code == 0
     titles = [x for x in text.splitlines() if x.startswith("#")]
@@ -93,6 +93,20 @@ def test_dry_run_runs_nothing(capsys, plan, data, tmp_path):
     assert code == 0
     assert [entry["row"] for entry in json.loads(text)] == ["plain", "plain"]
     assert json.loads(text)[0]["state"] == "to run"
+
+
+def test_the_former_name_of_a_flag(capsys, plan, data, tmp_path):
+    words = [plan, "--data", data, "--out", tmp_path / "out", "--dry-run"]
+    for scale in ("coco", "two_core"):
+        texts = [
+            ablate(capsys, *words, flag, scale)[:2] for flag in ("--scale", "--form")
+        ]
+        assert texts[0] == texts[1]
+        assert texts[0][0] == 0
+    assert ablate(capsys, *words, "--scale", "coco")[1] == ablate(capsys, *words)[1]
+    with pytest.raises(SystemExit):
+        main(["ablate", "--help"])
+    assert "--form" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -121,7 +135,7 @@ def test_mistakes_are_one_line(capsys, tmp_path, monkeypatch, words, message):
 def test_an_ablation(capsys, plan, data, tmp_path, monkeypatch):
     """Two rows at a time; stopped by Ctrl-C; gone on with; refused; made again."""
     out = tmp_path / "out"
-    words = [plan, "--data", data, "--out", out, "--form", "two_core", "--jobs", "2"]
+    words = [plan, "--data", data, "--out", out, "--scale", "two_core", "--jobs", "2"]
     words += ["--set", "trainer.train_steps=4"]
 
     def interrupt(*args):
@@ -162,7 +176,7 @@ def test_one_seed_gives_one_result(capsys, plan, data, tmp_path):
     found = []
     for name in ("first", "second"):
         out = tmp_path / name
-        words = [plan, "--data", data, "--out", out, "--form", "two_core"]
+        words = [plan, "--data", data, "--out", out, "--scale", "two_core"]
         words += ["--rows", "libra", "--set", "trainer.train_steps=4"]
         words += ["--set", "trainer.steps_per_loop=1"]
         assert ablate(capsys, *words)[0] == 0

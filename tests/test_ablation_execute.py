@@ -1,4 +1,4 @@
-"""ablation.execute, results, reuse and tables: with a training that takes no time."""
+"""ablation.execute, run_results, reuse and tables: a training that takes no time."""
 
 import csv
 import io
@@ -11,8 +11,8 @@ import pytest
 from libra_tf.ablation import execute as module
 from libra_tf.ablation.execute import execute, publish
 from libra_tf.ablation.plan import Plan, Row
-from libra_tf.ablation.results import collect, read_metrics, write_csv
 from libra_tf.ablation.reuse import reuse
+from libra_tf.ablation.run_results import collect, read_metrics, write_csv
 from libra_tf.ablation.runs import Run
 from libra_tf.ablation.tables import format_table
 from libra_tf.errors import UserError
@@ -102,7 +102,7 @@ def test_all_runs(out, jobs):
         ("better", "2"),
     ]
     first = lines[0]
-    assert (first["plan"], first["form"], first["AP"]) == ("mine", "coco", "0.5")
+    assert (first["plan"], first["scale"], first["AP"]) == ("mine", "coco", "0.5")
     assert (first["AP55"], first["AR@100"]) == ("0.8", "0.7")
     assert (first["steps"], first["train_seconds"]) == ("20", "40.0")
     assert first["command"] == "libra train 0.5"
@@ -159,7 +159,7 @@ def test_a_run_that_went_back_to_its_checkpoint_counts_its_steps_twice(out):
             entry = {"kind": "train", "step": step, "examples_per_second": rate}
             file.write(json.dumps(entry) + "\n")
         file.write('{"kind": "trai')
-    from libra_tf.ablation.results import _train_seconds
+    from libra_tf.ablation.run_results import _train_seconds
 
     assert _train_seconds(run) == pytest.approx(10 + 10)
 
@@ -169,7 +169,7 @@ def test_the_table(out):
     with open(os.path.join(out, "table.md"), encoding="utf-8") as file:
         text = file.read()
     assert text.startswith(
-        "# My table\n\nPlan `mine`, form `coco`. Published: Somebody"
+        "# My table\n\nPlan `mine`, scale `coco`. Published: Somebody"
     )
     assert "4 runs of 20 steps on " in text
     assert "| base | 2 | 52.0 ± 2.8 | 90.0 ± 0.0 | - |" in text
@@ -208,8 +208,24 @@ def test_an_undefined_figure_is_left_out(out):
 
 def test_results_of_something_else_are_not_mixed_in(out):
     go(four(out), out)
-    with pytest.raises(UserError, match="results of plan mine, form coco; give ano"):
+    with pytest.raises(UserError, match="results of plan mine, scale coco; give ano"):
         publish(PLAN, "two_core", out)
+
+
+def test_results_of_the_time_when_scale_was_called_form(out, tmp_path):
+    runs = four(out)
+    go(runs, out)
+    for run in runs:
+        result = run.result
+        result["form"] = result.pop("scale")
+        write_json(os.path.join(run.folder, "result.json"), result)
+    assert {r["scale"] for r in collect(PLAN, "coco", out)} == {"coco"}
+    with pytest.raises(UserError, match="results of plan mine, scale coco; give ano"):
+        publish(PLAN, "two_core", out)
+    copy = fake(str(tmp_path / "other"), "base", 1, 0.5)
+    assert reuse(PLAN, "two_core", [copy], [out]) == [copy]
+    assert copy.result["scale"] == "two_core"
+    assert "form" not in copy.result
 
 
 def test_columns_have_one_order(tmp_path):
@@ -217,7 +233,7 @@ def test_columns_have_one_order(tmp_path):
     path = write_csv([line, {**line, "metrics": {"AP/RBC": 0.3}}], str(tmp_path))
     first, second = lines_of(path)
     head = list(first)
-    assert head[:8] == ["plan", "form", "row", "seed", "AP", "AP75", "AP/RBC", "zoo"]
+    assert head[:8] == ["plan", "scale", "row", "seed", "AP", "AP75", "AP/RBC", "zoo"]
     assert (second["AP"], second["AP/RBC"]) == ("", "0.3")
 
 
@@ -263,16 +279,16 @@ def test_a_begun_run_is_not_replaced(out, tmp_path):
 
 def test_a_result_is_there_whole_or_not(out, monkeypatch):
     """Whatever stops the writing, the run counts as not finished."""
-    from libra_tf.ablation import results
+    from libra_tf.ablation import run_results
 
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
     run = fake(out, "base", 1, 0.5)
-    monkeypatch.setattr(results, "write_json", stop)
+    monkeypatch.setattr(run_results, "write_json", stop)
     with pytest.raises(KeyboardInterrupt):
         go([run], out)
     assert run.result is None
-    monkeypatch.setattr(results, "write_json", write_json)
+    monkeypatch.setattr(run_results, "write_json", write_json)
     assert go([run], out)[0] == []
     assert run.result["metrics"]["AP"] == 0.5

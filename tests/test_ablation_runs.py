@@ -1,4 +1,4 @@
-"""ablation.forms and runs: order, command lines, forms, and what may not change."""
+"""ablation.scales and runs: order, command lines, scales, and what may not change."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ import pytest
 
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.plan_reader import load_plan
-from libra_tf.ablation.runs import begin, build_runs, check_settings, find_difference
+from libra_tf.ablation.runs import begin, build_runs, check_settings
 from libra_tf.ablation.scales import OVERLAYS, layers, load
 from libra_tf.commands.main import main
 from libra_tf.errors import UserError
@@ -61,7 +61,7 @@ def difference(one, other):
 def test_all_rows_of_a_seed_come_first(data, tmp_path):
     rows = TABLE2.choose(["1_baseline", "4_balanced_l1"])
     runs = build_runs(
-        TABLE2, rows, [1, 5], form="two_core", data=data, out=str(tmp_path)
+        TABLE2, rows, [1, 5], scale="two_core", data=data, out=str(tmp_path)
     )
     found = [(run.row, run.seed) for run in runs]
     names = ["1_baseline", "4_balanced_l1"]
@@ -87,7 +87,7 @@ def test_layers_go_in_order(data):
     settings, defaults = load(files, texts, data)
     assert settings["task"]["model"]["input_size"][0] == 1024
     assert defaults["task"]["model"]["neck"]["type"] == "none"
-    assert defaults.keys() < settings.keys()
+    assert defaults.keys() == settings.keys()
     files, texts = layers(plan, row, "two_core", ["task.losses.box.beta=0.5"])
     assert files == ["libra/table2/1_baseline", "two_core/fasterrcnn"]
     settings, _ = load(files, texts, data)
@@ -134,7 +134,7 @@ def test_a_mistake_in_a_row_names_plan_and_row(changes, message):
     assert message in str(caught.value)
 
 
-def test_an_experiment_without_a_small_form(tmp_path):
+def test_an_experiment_without_a_small_scale(tmp_path):
     path = tmp_path / "mask.yaml"
     path.write_text("experiment: libra_maskrcnn_resnetfpn_coco\n")
     plan, row = one_row(configs=(str(path),))
@@ -143,7 +143,7 @@ def test_an_experiment_without_a_small_form(tmp_path):
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_the_small_form_sets_no_method(name):
+def test_the_small_scale_sets_no_method(name):
     settings = dict(leaves(read_yaml(find_config(OVERLAYS[name]))))
     methods = ("neck", "positives", "negatives", "rpn_sampler", "num_bins", "box",
                "normalizer", "focal", "threshold", "ignore", "fraction")  # fmt: skip
@@ -166,16 +166,16 @@ PAIRS = [
 
 @pytest.mark.parametrize(("name", "row_name"), PAIRS)
 def test_a_row_differs_from_its_baseline_as_in_the_paper(name, row_name, data):
-    """Small or not, the same settings differ, but for those of the small form."""
+    """Small or not, the same settings differ, but for those of the small scale."""
     plan = load_plan(name)
     row = next(r for r in plan.rows if r.name == row_name)
     if row.two_core:
-        pytest.skip("the row has settings of its own in the small form")
+        pytest.skip("the row has settings of its own in the small scale")
     base = next(r for r in plan.rows if r.name == row.baseline)
     found = {}
-    for form in ("coco", "two_core"):
-        both = [load(*layers(plan, r, form, []), data)[0] for r in (base, row)]
-        found[form] = difference(*both)
+    for scale in ("coco", "two_core"):
+        both = [load(*layers(plan, r, scale, []), data)[0] for r in (base, row)]
+        found[scale] = difference(*both)
     files, _ = layers(plan, row, "two_core", [])
     replaced = dict(leaves(read_yaml(find_config(files[-1])))).keys()
     known = dict(leaves(both[1])).keys()  # it has another schedule
@@ -188,7 +188,7 @@ def small_run(data, out, **keys):
     plan, row = one_row()
     texts = [f"{key}={value}" for key, value in keys.items()]
     return build_runs(
-        plan, [row], [1], form="two_core", data=data, out=str(out), overrides=texts
+        plan, [row], [1], scale="two_core", data=data, out=str(out), overrides=texts
     )
 
 
@@ -215,10 +215,3 @@ def test_a_folder_of_something_else_is_left_alone(data, tmp_path):
         with pytest.raises(UserError, match="holds files, but no run of `libra abl"):
             check_settings([run], force)
     assert os.path.isfile(os.path.join(run.folder, "thesis.txt"))
-
-
-def test_a_new_setting_of_the_code_is_no_difference():
-    before, now = {"a": {"b": 1}, "old": 2}, {"a": {"b": 1, "c": 3}}
-    assert find_difference(before, now) is None
-    assert find_difference({"a": {"b": [1]}}, {"a": {"b": [2]}}) == "a.b = [1], not [2]"
-    assert find_difference({"a": None}, {"a": {"b": 1}}) == "a = None, not {'b': 1}"

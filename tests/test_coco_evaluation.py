@@ -10,9 +10,9 @@ import pytest
 
 from libra_tf.errors import UserError
 from libra_tf.evaluation.coco import evaluate_detections
+from libra_tf.evaluation.coco_results import to_coco_results
+from libra_tf.evaluation.metrics_table import format_table, to_json_dict
 from libra_tf.evaluation.proposals import evaluate_proposals
-from libra_tf.evaluation.report import format_table, to_json_dict
-from libra_tf.evaluation.results import to_coco_results
 from libra_tf.files.json_files import read_json, write_json
 
 BACKENDS = ["pycocotools", "faster"]

@@ -13,7 +13,7 @@ from official.core import task_factory
 
 from libra_tf.commands.main import main
 from libra_tf.diagnostics import run
-from libra_tf.diagnostics.measure import measure, measure_run
+from libra_tf.diagnostics.measure import measure
 from libra_tf.diagnostics.report import columns
 from libra_tf.errors import UserError
 from libra_tf.experiments.resolve import resolve
@@ -139,7 +139,7 @@ def test_a_one_stage_detector_by_the_command(one_stage, tmp_path, capsys):
     assert main(words) == 0
     values = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == values
-    again = measure_run(one_stage, images=3, stream=io.StringIO())
+    again = columns(measure(one_stage, images=3, stream=io.StringIO()))
     assert again == pytest.approx(columns(values), rel=1e-4)
     assert values["images"] == 3
     assert values["sample"] is None
@@ -176,7 +176,7 @@ def test_a_bad_number_of_images_is_refused(one_stage, capsys, number):
     err = error_of(capsys, one_stage, "--images", number)
     assert f"--images is {number}; give 1 or more" in err
     with pytest.raises(UserError, match="give 1 or more"):
-        measure_run(one_stage, images=int(number))
+        measure(one_stage, images=int(number))
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path, capsys):

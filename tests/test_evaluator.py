@@ -11,6 +11,7 @@ from official.vision.evaluation import coco_evaluator
 from PIL import Image
 
 from libra_tf.errors import UserError
+from libra_tf.evaluation import coco_checks
 from libra_tf.evaluation.coco import evaluate_detections
 from libra_tf.evaluation.evaluator import CocoEvaluator
 from libra_tf.files.json_files import write_json
@@ -370,3 +371,25 @@ def test_class_names_replace_those_of_the_file(tmp_path):
     path = data.write(tmp_path / "val.json")
     result = run(CocoEvaluator(path, class_names={2: "red"}), data.batches)
     assert {"AP/Platelets", "AP/red", "AP/WBC"} <= set(result)
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_ground_truth_is_checked_once(tmp_path, monkeypatch, from_file):
+    """Not again for boxes, masks and proposals, nor at the next evaluation."""
+    calls, check = [], coco_checks.check_ground_truth
+
+    def counted(data, name):
+        calls.append(name)
+        return check(data, name)
+
+    monkeypatch.setattr(coco_checks, "check_ground_truth", counted)
+    data = Data(masks=True)
+    path = data.write(tmp_path / "val.json") if from_file else None
+    evaluator = CocoEvaluator(path, include_mask=True, proposal_numbers=(10,))
+    batches = [
+        (truth, {**found, "proposals": found["detection_boxes"]})
+        for truth, found in data.batches
+    ]
+    values = run(evaluator, batches)
+    assert {"AP", "mask_AP", "AR@10"} <= values.keys()
+    assert len(calls) == 1

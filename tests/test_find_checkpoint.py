@@ -1,4 +1,4 @@
-"""inference.checkpoint: which checkpoint a path means."""
+"""weights.find_checkpoint: which checkpoint a path means."""
 
 import pytest
 import tensorflow as tf

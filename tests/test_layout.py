@@ -7,11 +7,10 @@ import pytest
 from libra_tf.data.layout import (
     find_splits,
     layout_sources,
-    load_manifest,
     pick_image_dir,
     split_name,
 )
-from libra_tf.data.manifest import add_split
+from libra_tf.data.manifest import add_split, load_manifest
 from libra_tf.data.records import Category
 from libra_tf.errors import UserError
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import tf_keras
-from published import COUNTER, random_weights, resnet_shapes
+from published_state_dicts import COUNTER, random_weights, resnet_shapes
 from torch_files import ordered, write_stream, write_zip
 
 from libra_tf.errors import UserError
 from libra_tf.layers.torch_resnet import TorchResNet
 from libra_tf.weights.backbone import load_backbone
-from libra_tf.weights.matching import MismatchError
 from libra_tf.weights.restore import restore_weights
+from libra_tf.weights.weight_matching import MismatchError
 
 SHAPES = resnet_shapes(base=4)
 CLASSIFIER = {"fc.weight": (10, 128), "fc.bias": (10,)}

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tiny
 from detections import Detections, assert_detections_close
 from PIL import Image
-from published import COUNTER, detector_shapes, random_weights
+from published_state_dicts import COUNTER, detector_shapes, random_weights
 from torch_files import ordered, write_stream, write_zip
 
 from libra_tf.commands.main import main
@@ -23,7 +23,7 @@ from libra_tf.inference.serving import build_module
 from libra_tf.ops.keep_ratio import normalize_bytes, pad_to_multiple, resize_bytes
 from libra_tf.weights.class_names import COCO_CLASSES
 from libra_tf.weights.find_checkpoint import find_checkpoint
-from libra_tf.weights.published import read_published
+from libra_tf.weights.published_detector import read_published
 from libra_tf.weights.restore import inspect_checkpoint, restore_all
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"

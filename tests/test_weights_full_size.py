@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from published import COUNTER, count, detector_shapes, random_weights
+from published_state_dicts import COUNTER, count, detector_shapes, random_weights
 from torch_files import ordered, write_stream
 
 from libra_tf.weights.class_names import COCO_CLASSES

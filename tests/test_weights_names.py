@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from published import COUNTER, detector_shapes, resnet_shapes
+from published_state_dicts import COUNTER, detector_shapes, resnet_shapes
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import get_experiment

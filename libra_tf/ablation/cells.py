@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from libra_tf.ablation.plan import Row
+from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.statistics import Difference, Summary, summarize
 
 NONE = "-"
 
 
-def group(results: Sequence[dict[str, Any]]) -> dict[str, dict[int, dict[str, Any]]]:
+def group(
+    results: Sequence[Mapping[str, Any]],
+) -> dict[str, dict[int, Mapping[str, Any]]]:
     """Returns row to seed to result."""
-    by_row: dict[str, dict[int, dict[str, Any]]] = {}
+    by_row: dict[str, dict[int, Mapping[str, Any]]] = {}
     for result in results:
         by_row.setdefault(result["row"], {})[result["seed"]] = result
     return by_row
@@ -49,6 +51,16 @@ def format_difference(value: Difference) -> tuple[str, str]:
         return f"{value.mean:+.2f}", NONE
     p = "<.001" if value.p < 0.001 else f"{value.p:.3f}".lstrip("0")
     return f"{value.mean:+.2f} ± {value.error:.2f}", p
+
+
+def format_published(plan: Plan, row: Row, name: str) -> tuple[str, str]:
+    """Returns a metric in the paper, and its difference to the paper's baseline."""
+    published, published_base = row.published.get(name), plan.published_base(row, name)
+    if published is None:
+        return NONE, NONE
+    if published_base is None:
+        return f"{published:.1f}", NONE
+    return f"{published:.1f}", f"{published - published_base:+.1f}"
 
 
 def format_ratio(row: Row, timing: Mapping[str, Mapping[str, Any]]) -> str:

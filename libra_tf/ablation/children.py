@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Outcome:
 
 def run_all(
     tasks: Iterable[Task], jobs: int, threads: int | None
-) -> Iterator[tuple[Task, Outcome]]:
+) -> Generator[tuple[Task, Outcome], None, None]:
     """Runs commands in their order, `jobs` at a time; yields each as it ends.
 
     However the iteration ends, no child is left: each gets SIGTERM, and SIGKILL if it
@@ -74,7 +74,8 @@ def run_all(
         jobs: how many run at a time.
         threads: bound on the threads of each; None for none.
     """
-    waiting, running = iter(tasks), []
+    waiting = iter(tasks)
+    running: list[_Child] = []
     try:
         while True:
             for task in itertools.islice(waiting, jobs - len(running)):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
-from libra_tf.ablation import children, machine, results
+from libra_tf.ablation import children, machine, run_results
 from libra_tf.ablation.plan import Plan
 from libra_tf.ablation.runs import LOG_FILE, Run, begin
 from libra_tf.ablation.tables import write_table
@@ -20,7 +20,7 @@ _PROMPT = "$ "  # opens an attempt in a log
 
 def execute(
     plan: Plan,
-    form: str,
+    scale: str,
     runs: Sequence[Run],
     out: str,
     *,
@@ -33,7 +33,7 @@ def execute(
 
     Args:
         plan: for the table.
-        form: one of `forms.FORMS`.
+        scale: one of `plan.SCALES`.
         runs: in their order; checked against what was begun before.
         out: folder of the ablation.
         jobs: how many run at a time; each gets its share of the cores.
@@ -48,7 +48,7 @@ def execute(
     with contextlib.closing(ended):
         for number, (task, outcome) in enumerate(ended, start=1):
             run, commit = task.key
-            error, text = _settle(plan, form, run, outcome, threads, commit)
+            error, text = _settle(plan, scale, run, outcome, threads, commit)
             left = (time.monotonic() - start) / number * (len(todo) - number)
             print(
                 f"{done + number} of {len(runs)}: {run.name}: {text}, "
@@ -59,15 +59,15 @@ def execute(
             if error:
                 failed.append((run, error))
                 print(_tail(task.log), file=stream, flush=True)
-            publish(plan, form, out)
+            publish(plan, scale, out)
     return failed
 
 
-def publish(plan: Plan, form: str, out: str) -> list[dict[str, Any]]:
+def publish(plan: Plan, scale: str, out: str) -> list[dict[str, Any]]:
     """Writes results.csv and table.md from what is finished; returns the results."""
-    found = results.collect(plan, form, out)
-    results.write_csv(found, out)
-    write_table(plan, form, found, out, read_timing(out))
+    found = run_results.collect(plan, scale, out)
+    run_results.write_csv(found, out)
+    write_table(plan, scale, found, out, read_timing(out))
     return found
 
 
@@ -84,18 +84,18 @@ def _tasks(runs: Sequence[Run]) -> Iterator[children.Task]:
 
 def _settle(
     plan: Plan,
-    form: str,
+    scale: str,
     run: Run,
     outcome: children.Outcome,
     threads: int,
     commit: str,
 ) -> tuple[str | None, str]:
     """Writes the result of a run; returns what went wrong, if so, and a word on it."""
-    attempts = results.note_attempt(run, outcome)
-    metrics = results.read_metrics(run) if outcome.code == 0 else None
+    attempts = run_results.note_attempt(run, outcome)
+    metrics = run_results.read_metrics(run) if outcome.code == 0 else None
     if metrics is not None:
-        results.write_result(
-            run, plan, form, metrics, attempts, threads=threads, commit=commit
+        run_results.write_result(
+            run, plan, scale, metrics, attempts, threads=threads, commit=commit
         )
         return None, f"AP {metrics['AP']:.3f}"
     reason = outcome.reason

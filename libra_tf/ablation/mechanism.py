@@ -56,8 +56,8 @@ def measure(
             if outcome.code:
                 failed.append((run, outcome.reason))
                 text = f"FAILED ({outcome.reason}), see {task.log}"
-            print(f"{number} of {len(todo)}: {run.name}: {text}",
-                  file=stream, flush=True)  # fmt: skip
+            line = f"{number} of {len(todo)}: {run.name}: {text}"
+            print(line, file=stream, flush=True)
     return failed
 
 
@@ -99,7 +99,7 @@ def _cell(mean: float | None, column: tuple[str, str, int]) -> str:
 
 
 def _is_measured(run: Run, images: int) -> bool:
-    """Whether it was, on as many images; other numbers would not compare."""
+    """Whether the run was already measured on `images` images."""
     path = _path(run)
     return os.path.isfile(path) and read_json(path).get("images") == images
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from libra_tf.errors import UserError
 
+# As the rows are written, or small, for two cores.
+SCALES = ("coco", "two_core")
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -16,8 +19,8 @@ class Row:
     Attributes:
         name: unique in the plan; also the name of a folder.
         configs: experiment files, each over the former.
-        settings: dotted setting to value, in every form.
-        two_core: the same, in the two-core form only.
+        settings: dotted setting to value, in every scale.
+        two_core: the same, in the two-core scale only.
         published: name of a metric to the number in the paper.
         baseline: name of the row to compare with; None for a baseline.
         group: title of the group; "" in a plan without groups.
@@ -54,6 +57,13 @@ class Plan:
     title: str
     paper: str
     rows: tuple[Row, ...]
+
+    def published_base(self, row: Row, metric: str) -> float | None:
+        """Returns the number in the paper that the row's own is compared with."""
+        if metric in row.published_over:
+            return row.published_over[metric]
+        base = next((r for r in self.rows if r.name == row.baseline), None)
+        return None if base is None else base.published.get(metric)
 
     def choose(self, names: list[str] | None) -> tuple[Row, ...]:
         """Returns the rows of these names, in the plan's order; None: all.

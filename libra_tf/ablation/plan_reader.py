@@ -9,7 +9,7 @@ A plan is a YAML file:
         baseline: true                  # or the name of another row
         config: libra/table2/1_baseline # or a list; later files go over former ones
         set: {task.losses.box.beta: 1}  # optional, over the files
-        two_core: {...}                 # optional, in the two-core form only, last
+        two_core: {...}                 # optional, in the two-core scale only, last
         published: {AP: 35.9}           # optional, on COCO
         published_over: {AP: 35.0}      # optional, the paper's own baseline
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from libra_tf.ablation.cells import (
     format_difference,
+    format_published,
     format_ratio,
     group,
     markdown,
@@ -19,21 +20,23 @@ from libra_tf.ablation.cells import (
     metric,
 )
 from libra_tf.ablation.plan import Plan, Row
+from libra_tf.ablation.runs import with_scale
 from libra_tf.ablation.statistics import paired_difference
 from libra_tf.errors import UserError
 
-_TEXTS = ("plan", "form", "row", "commit", "date", "command", "cpu", "cores")
+_TEXTS = ("plan", "scale", "row", "commit", "date", "command", "cpu", "cores")
 _RUNS = "RUNS"
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """Returns the runs of a results.csv as `results.collect` has them."""
+    """Returns the runs of a results.csv as `run_results.collect` has them."""
     with open(path, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     results = []
     for line in lines:
-        numbers = {k: float(v) for k, v in line.items() if v and k not in _TEXTS}
-        result = {**line, "seed": int(line["seed"]), "steps": int(line["steps"])}
+        named = with_scale(line)
+        numbers = {k: float(v) for k, v in named.items() if v and k not in _TEXTS}
+        result = {**named, "seed": int(line["seed"]), "steps": int(line["steps"])}
         result["peak_memory_mb"] = numbers["peak_memory_mb"]
         results.append({**result, "metrics": numbers, "mechanism": numbers})
     return results
@@ -87,7 +90,6 @@ def readme_table(
         timing: row to its line of timing.csv.
     """
     by_row = group(results)
-    published = {row.name: row.published for row in plan.rows}
     lines = [["row", "seeds", "AP", "AP75", "AP difference", "published difference",
               "AP75 difference", "step time"]]  # fmt: skip
     for row in rows:
@@ -100,12 +102,7 @@ def readme_table(
             format_difference(paired_difference(metric(runs, n), metric(base, n)))
             for n in ("AP", "AP75")
         ]
-        there = row.published.get("AP")
-        base_there = row.published_over.get(
-            "AP", published.get(row.baseline or "", {}).get("AP")
-        )
-        known = there is not None and base_there is not None
-        gap = f"{there - base_there:+.1f}" if known else "-"
+        _, gap = format_published(plan, row, "AP")
         lines.append([row.name, str(len(runs)), *means, _with_p(gains[0]), gap,
                       _with_p(gains[1]), format_ratio(row, timing)])  # fmt: skip
     return markdown(lines)

@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from libra_tf.ablation.plan import Plan
-from libra_tf.ablation.runs import RESULT_FILE, SETTINGS_FILE, Run
+from libra_tf.ablation.runs import RESULT_FILE, SETTINGS_FILE, Run, read_result
 from libra_tf.errors import UserError
 from libra_tf.files.json_files import read_json, write_json
+from libra_tf.training.compare_settings import find_difference
 
 
 def reuse(
-    plan: Plan, form: str, runs: Sequence[Run], folders: Sequence[str]
+    plan: Plan, scale: str, runs: Sequence[Run], folders: Sequence[str]
 ) -> list[Run]:
     """Copies results of equal settings, the seed included; returns the runs they fit.
 
     The tables of a paper share their baseline. A copied result keeps its numbers,
-    date, commit and command, and says in `reused_from` where it was made. A setting
-    that the version which made it did not have yet is equal if it is at its default.
+    date, commit and command, and says in `reused_from` where it was made. For settings
+    that one version only knows, see `libra_tf.training.compare_settings`.
 
     Args:
         plan: that the runs belong to.
-        form: one of `forms.FORMS`.
+        scale: one of `plan.SCALES`.
         runs: those without a result are looked for.
         folders: below which finished runs are.
 
@@ -37,8 +38,8 @@ def reuse(
         source = None if run.started else _find(run, found)
         if source is None:
             continue
-        result = read_json(source / RESULT_FILE)
-        changed = {"plan": plan.name, "form": form, "row": run.row}
+        result = read_result(source / RESULT_FILE)
+        changed = {"plan": plan.name, "scale": scale, "row": run.row}
         origin = result.get("reused_from") or str(source)
         write_json(os.path.join(run.folder, SETTINGS_FILE), run.settings, indent=1)
         write_json(
@@ -63,21 +64,7 @@ def _finished(folders: Sequence[str]) -> dict[Path, dict[str, Any]]:
 
 
 def _find(run: Run, found: dict[Path, dict[str, Any]]) -> Path | None:
-    wanted = _set(run.settings, run.defaults)
     for folder, settings in found.items():
-        if _set(settings, run.defaults) == wanted:
+        if find_difference(settings, run.settings, run.defaults) is None:
             return folder
     return None
-
-
-def _set(settings: dict[str, Any], defaults: Any) -> dict[str, Any]:
-    """Returns what is not at its default."""
-    known = defaults if isinstance(defaults, dict) else {}
-    changed = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            if inner := _set(value, known.get(key)):
-                changed[key] = inner
-        elif key not in known or value != known[key]:
-            changed[key] = value
-    return changed

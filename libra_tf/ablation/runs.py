@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from libra_tf.ablation import scales as forms
+from libra_tf.ablation import scales
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.errors import UserError
 from libra_tf.files.json_files import read_json, write_json
+from libra_tf.training.compare_settings import find_difference
 
 RESULT_FILE = "result.json"
 SETTINGS_FILE = "settings.json"
@@ -60,7 +61,7 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """What the finished run gave; None if it has not finished."""
         path = os.path.join(self.folder, RESULT_FILE)
-        return read_json(path) if os.path.isfile(path) else None
+        return read_result(path) if os.path.isfile(path) else None
 
     @property
     def started(self) -> bool:
@@ -68,12 +69,22 @@ class Run:
         return os.path.isfile(os.path.join(self.folder, SETTINGS_FILE))
 
 
+def read_result(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads what a finished run gave."""
+    return with_scale(read_json(path))
+
+
+def with_scale(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns a result under today's names; `scale` was called `form` at first."""
+    return {("scale" if key == "form" else key): v for key, v in result.items()}
+
+
 def build_runs(
     plan: Plan,
     rows: Sequence[Row],
     seeds: Sequence[int],
     *,
-    form: str,
+    scale: str,
     data: str,
     out: str,
     overrides: Sequence[str] = (),
@@ -87,9 +98,9 @@ def build_runs(
     """
     made: dict[str, tuple[list[str], list[str], dict[str, Any], dict[str, Any]]] = {}
     for row in rows:
-        files, texts = forms.layers(plan, row, form, overrides)
+        files, texts = scales.layers(plan, row, scale, overrides)
         try:
-            made[row.name] = files, texts, *forms.load(files, texts, data)
+            made[row.name] = files, texts, *scales.load(files, texts, data)
         except UserError as error:
             raise UserError(f"{plan.path}: row {row.name}: {error}") from error
     return [
@@ -150,7 +161,7 @@ def check_settings(runs: Sequence[Run], force: bool) -> None:
                 )
             continue
         before = read_json(os.path.join(run.folder, SETTINGS_FILE))
-        difference = find_difference(before, run.settings)
+        difference = find_difference(before, run.settings, run.defaults)
         if difference is None:
             continue
         if not force:
@@ -159,17 +170,3 @@ def check_settings(runs: Sequence[Run], force: bool) -> None:
                 "same settings, or --force to make such runs again"
             )
         shutil.rmtree(run.folder)
-
-
-def find_difference(before: Any, now: Any, path: str = "") -> str | None:
-    """Returns "key = old, not new" of the first setting that changed, if one did.
-
-    A setting that only one version of the code knows is no difference.
-    """
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() & now.keys()):
-            found = find_difference(before[key], now[key], f"{path}.{key}".lstrip("."))
-            if found:
-                return found
-        return None
-    return None if before == now else f"{path} = {before!r}, not {now!r}"

@@ -1,4 +1,4 @@
-"""Forms of a plan: as the rows are written, or made small for two cores."""
+"""Scales of a plan: as the rows are written, or made small for two cores."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.files import find_config
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import load_experiment, override, parse_override
+from libra_tf.training.compare_settings import default_settings, setting_at
 
-FORMS = ("coco", "two_core")
 # The file that makes the detector of an experiment small.
 OVERLAYS = {
     "libra_fasterrcnn_resnetfpn_coco": "two_core/fasterrcnn",
@@ -28,14 +28,14 @@ _LENGTHS = (
 
 
 def layers(
-    plan: Plan, row: Row, form: str, overrides: Sequence[str]
+    plan: Plan, row: Row, scale: str, overrides: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """Returns a row's config files and `a.b=value` overrides, in their order.
 
     Args:
         plan: for messages.
         row: one of its rows.
-        form: one of `FORMS`.
+        scale: one of `plan.SCALES`.
         overrides: of the command line; they go last.
 
     Raises:
@@ -44,7 +44,7 @@ def layers(
     where = f"{plan.path}: row {row.name}"
     files, own = list(row.configs), dict(row.settings)
     try:
-        if form == "two_core":
+        if scale == "two_core":
             files.append(_overlay(files))
             own |= row.two_core
         texts = [f"{key}={_yaml(value)}" for key, value in own.items()]
@@ -65,25 +65,21 @@ def load(
     params = load_experiment(None, [find_config(f) for f in files], overrides)
     override(params, {"task": {"dataset": data}}, "--data")
     resolve(params)
-    defaults = {
-        name: type(getattr(params, name))().as_dict()
-        for name in ("task", "trainer", "runtime")
-    }
-    return params.as_dict(), defaults
+    return params.as_dict(), default_settings(params)
 
 
 def _overlay(files: Sequence[str]) -> str:
     experiment = load_experiment(None, [find_config(f) for f in files]).experiment
     if experiment not in OVERLAYS:
         raise UserError(
-            f"experiment {experiment} has no two_core form; there is one of "
+            f"experiment {experiment} has no two_core scale; there is one of "
             f"{', '.join(OVERLAYS)}"
         )
     return OVERLAYS[experiment]
 
 
 def _lengths(before: Any, overrides: Sequence[str]) -> list[str]:
-    """A schedule as long as the training stays so when --set changes the steps."""
+    """Settings equal to train_steps follow --set trainer.train_steps."""
     values: dict[str, Any] = {}
     for text in overrides:
         key, _, value = text.partition("=")
@@ -95,14 +91,8 @@ def _lengths(before: Any, overrides: Sequence[str]) -> list[str]:
     return [
         f"{key}={values[_STEPS]}"
         for key in _LENGTHS
-        if key not in values and _at(settings, key) == steps
+        if key not in values and setting_at(settings, key) == steps
     ]
-
-
-def _at(settings: Any, key: str) -> Any:
-    for part in key.split("."):
-        settings = settings.get(part) if isinstance(settings, dict) else None
-    return settings
 
 
 def _yaml(value: Any) -> str:

@@ -66,7 +66,7 @@ def paired_difference(
     """
     seeds = sorted(values.keys() & baseline.keys())
     found = summarize([values[seed] - baseline[seed] for seed in seeds])
-    if found.deviation is None:
+    if found.mean is None or found.deviation is None:
         return Difference(found.n, found.mean, None, None)
     error = found.deviation / math.sqrt(found.n)
     return Difference(found.n, found.mean, error, _p_value(found.mean, error, found.n))

@@ -106,8 +106,8 @@ def main(argv: Sequence[str]) -> None:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     pair = read_json(path)
     load = os.getloadavg()[0]
-    functions = [build_steps(settings, int(steps)) for settings in pair]
-    figures = compare(*functions, int(rounds), int(steps))
+    first, second = (build_steps(settings, int(steps)) for settings in pair)
+    figures = compare(first, second, int(rounds), int(steps))
     batch_size = pair[1]["task"]["train_data"]["global_batch_size"]
     extra = {"batch_size": batch_size, "load_average": round(load, 2)}
     write_json(result, {**figures, **extra}, indent=1)

@@ -10,6 +10,7 @@ from typing import Any
 from libra_tf.ablation.cells import (
     NONE,
     format_difference,
+    format_published,
     format_ratio,
     group,
     markdown,
@@ -40,7 +41,7 @@ Values = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 def write_table(
     plan: Plan,
-    form: str,
+    scale: str,
     results: Sequence[dict[str, Any]],
     out: str,
     timing: Mapping[str, Mapping[str, Any]] | None = None,
@@ -49,26 +50,26 @@ def write_table(
 
     Args:
         plan: gives rows and published numbers.
-        form: one of `forms.FORMS`, for the caption.
+        scale: one of `plan.SCALES`, for the caption.
         results: of the finished runs.
         out: folder.
         timing: row to its line of timing.csv.
     """
     path = os.path.join(out, TABLE_FILE)
-    text = format_table(plan, form, results, timing or {})
+    text = format_table(plan, scale, results, timing or {})
     write_file(path, text.encode())
     return path
 
 
 def format_table(
     plan: Plan,
-    form: str,
+    scale: str,
     results: Sequence[dict[str, Any]],
     timing: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """Returns the table as Markdown; see `write_table`."""
     by_row = group(results)
-    parts = [f"# {plan.title}", _caption(plan, form, results)]
+    parts = [f"# {plan.title}", _caption(plan, scale, results)]
     for title in dict.fromkeys(row.group for row in plan.rows):
         rows = [row for row in plan.rows if row.group == title]
         parts += [f"## {title}"] if title else []
@@ -78,12 +79,12 @@ def format_table(
     return "\n\n".join(parts) + "\n"
 
 
-def _caption(plan: Plan, form: str, results: Sequence[dict[str, Any]]) -> str:
+def _caption(plan: Plan, scale: str, results: Sequence[dict[str, Any]]) -> str:
     hardware = sorted({f"{r['cores']} cores, {r['cpu']}" for r in results})
     steps = sorted({r["steps"] for r in results})
     commits = sorted({r["commit"] for r in results})
     lines = [
-        f"Plan `{plan.name}`, form `{form}`. Published: {plan.paper or 'nothing'}.",
+        f"Plan `{plan.name}`, scale `{scale}`. Published: {plan.paper or 'nothing'}.",
         f"{len(results)} runs of {_join(steps)} steps on {_join(hardware)}; code "
         f"{_join(commits)}.",
         *_common_settings(results),
@@ -103,14 +104,13 @@ def _figures(rows: Sequence[Row], by_row: Values) -> str:
     lines = [["row", "n", *_FIGURES]]
     for row in rows:
         runs = by_row.get(row.name, {})
-        cells = [mean_cell(runs, m)
-                 for m in _FIGURES.values()]  # fmt: skip
+        cells = [mean_cell(runs, name) for name in _FIGURES.values()]
         lines.append([row.name, str(len(runs)), *cells])
     return markdown(lines)
 
 
 def _thresholds(rows: Sequence[Row], by_row: Values) -> str:
-    """AP at each IoU threshold, of the others the difference to their baseline."""
+    """AP per IoU threshold; rows with a baseline show the difference."""
     names = [f"AP{percent}" for percent in range(50, 100, 5)]
     lines = [["AP by IoU", *names]]
     for row in rows:
@@ -146,7 +146,6 @@ def _differences(
     by_row: Values,
     timing: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    published = {row.name: row.published for row in plan.rows}
     head = ["row", "against", "pairs"]
     for name in _COMPARED:
         head += [f"{name} difference", "p", f"published {name}", "published difference"]
@@ -156,19 +155,9 @@ def _differences(
         base = by_row.get(row.baseline or "", {})
         cells, pairs = [], 0
         for name in _COMPARED:
-            there = row.published.get(name)
-            base_there = row.published_over.get(name)
-            if base_there is None:
-                base_there = published.get(row.baseline or "", {}).get(name)
             found = paired_difference(metric(runs, name), metric(base, name))
             pairs = max(pairs, found.n)
-            cells += [
-                *format_difference(found),
-                NONE if there is None else f"{there:.1f}",
-                NONE
-                if there is None or base_there is None
-                else f"{there - base_there:+.1f}",
-            ]
+            cells += [*format_difference(found), *format_published(plan, row, name)]
         count = str(pairs) if row.baseline else NONE
         line = [row.name, row.baseline or "(baseline)", count, *cells]
         lines.append([*line, format_ratio(row, timing), _memory(runs)])

@@ -9,12 +9,13 @@ import os
 import sys
 from typing import Any, TextIO
 
+from libra_tf.ablation.plan import SCALES
 from libra_tf.errors import UserError
 
 EPILOG = """\
 examples:
   libra ablate --list
-  libra ablate libra_table2 --data bccd_tfr --form two_core --seeds 5 --jobs 2 \\
+  libra ablate libra_table2 --data bccd_tfr --scale two_core --seeds 5 --jobs 2 \\
       --out ablations/table2
   libra ablate libra_table2 --data coco_tfr --seeds 1 --out ablations/coco \\
       --set runtime.num_gpus=8
@@ -43,8 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", default="1", metavar="N",
         help="seeds 1 to N, or a list as 1,2,5 (default 1)")  # fmt: skip
     add("--out", metavar="DIR", help="runs, results.csv and table.md")
-    add("--form", choices=("coco", "two_core"), default="coco",
+    add("--scale", choices=SCALES, default="coco",
         help="rows as they are, or small, for two cores (default coco)")  # fmt: skip
+    # The former name of --scale.
+    add("--form", dest="scale", choices=SCALES, default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS)  # fmt: skip
     add("--rows", metavar="A,B", help="only these rows")
     add("--jobs", type=int, default=1, metavar="J",
         help="runs at a time, which share the cores (default 1)")  # fmt: skip
@@ -80,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     build = functools.partial(
         build_runs,
         plan,
-        form=args.form,
+        scale=args.scale,
         data=os.path.abspath(args.data),
         out=args.out,
         overrides=args.set,
@@ -119,13 +123,11 @@ def _train(plan: Any, runs: list[Any], args: Any, stream: TextIO) -> list[dict]:
     from libra_tf.ablation.execute import execute
     from libra_tf.ablation.reuse import reuse
 
-    for one in reuse(plan, args.form, runs, args.reuse):
+    for one in reuse(plan, args.scale, runs, args.reuse):
         print(f"{one.name}: reused, settings and seed are equal", file=stream)
-    failed = execute(plan, args.form, runs, args.out, jobs=args.jobs, stream=stream)
-    return [
-        {"row": one.row, "seed": one.seed, "error": reason, "log": one.folder}
-        for one, reason in failed
-    ]
+    return _entries(
+        execute(plan, args.scale, runs, args.out, jobs=args.jobs, stream=stream)
+    )
 
 
 def _time(
@@ -143,7 +145,12 @@ def _time(
 def _measure(runs: list[Any], args: Any, stream: TextIO) -> list[dict]:
     from libra_tf.ablation import mechanism
 
-    failed = mechanism.measure(runs, images=args.images, jobs=args.jobs, stream=stream)
+    return _entries(
+        mechanism.measure(runs, images=args.images, jobs=args.jobs, stream=stream)
+    )
+
+
+def _entries(failed: list[tuple[Any, str]]) -> list[dict]:
     return [
         {"row": one.row, "seed": one.seed, "error": reason, "log": one.folder}
         for one, reason in failed
@@ -154,7 +161,7 @@ def _tell(plan: Any, failed: list[dict], args: argparse.Namespace) -> int:
     from libra_tf.ablation.execute import publish
     from libra_tf.ablation.timing import read_timing
 
-    found = publish(plan, args.form, args.out)
+    found = publish(plan, args.scale, args.out)
     if args.json:
         content = {"results": found, "timing": read_timing(args.out), "failed": failed}
         print(json.dumps(content, indent=1))

@@ -38,7 +38,8 @@ example:
 """
 INFO = """\
 Counts images and boxes of a converted folder. Small, medium and large are COCO's:
-areas below 32x32, below 96x96, and above.
+areas up to 32x32, from there to 96x96, and from there on; both ends belong to a range,
+as in the evaluation.
 
 example:
   libra data info shapes_tfr

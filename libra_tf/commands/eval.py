@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluate_file(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     from libra_tf.evaluation.coco import evaluate_detections
-    from libra_tf.evaluation.report import format_table, to_json_dict
+    from libra_tf.evaluation.metrics_table import format_table, to_json_dict
     from libra_tf.files.json_files import write_json
-    from libra_tf.training.report import write_scalars
+    from libra_tf.training.run_report import write_scalars
 
     if not args.annotations:
         raise UserError("--detections needs --annotations, the COCO ground truth")
@@ -89,11 +89,11 @@ def _refuse_foreign_flags(args: argparse.Namespace) -> None:
 
 
 def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    from libra_tf.evaluation.report import format_table, to_json_dict
+    from libra_tf.evaluation.metrics_table import format_table, to_json_dict
     from libra_tf.experiments.saved import override, parse_override
     from libra_tf.files.json_files import write_json
     from libra_tf.training.evaluate import evaluate_checkpoint
-    from libra_tf.training.report import write_scalars
+    from libra_tf.training.run_report import write_scalars
     from libra_tf.weights.find_checkpoint import find_checkpoint
     from libra_tf.weights.restore import checkpoint_step
 

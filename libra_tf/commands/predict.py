@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from libra_tf.files.atomic import make_folder
     from libra_tf.files.json_files import write_json
     from libra_tf.inference.detector import load_detector
-    from libra_tf.inference.images import list_images, read_rgb
+    from libra_tf.inference.images import list_images
 
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is {args.threshold}; give a score from 0 to 1")
@@ -57,31 +57,41 @@ def run(args: argparse.Namespace) -> int:
     make_folder(args.out)
     ids = _image_ids(files, args.annotations)
     detector = load_detector(args.model, newest=args.newest)
-    results, failures = [], []
-    names = _picture_names(files)
-    for path in files:
-        try:
-            image = read_rgb(path, args.max_pixels)
-        except UserError as error:
-            failures.append(str(error))
-            print(f"libra: error: {error}", file=sys.stderr)
-            continue
-        found = detector.detect(image)
-        results += _results(ids[path], path, found, detector.class_names)
-        if not args.no_pictures:
-            _draw(Path(args.out, names[path]), image, found, detector, args.threshold)
+    results, failed = _detect_all(files, ids, detector, args)
     write_json(os.path.join(args.out, "detections.json"), results)
     if args.json:
         print(json.dumps(results))
     else:
         strong = sum(r["score"] >= args.threshold for r in results)
         print(
-            f"{len(files) - len(failures)} images, {strong} detections with score >= "
+            f"{len(files) - failed} images, {strong} detections with score >= "
             f"{args.threshold} ({len(results)} in all), written to {args.out}"
         )
-    if failures:
-        print(f"libra: {len(failures)} of {len(files)} images failed", file=sys.stderr)
-    return 2 if failures else 0
+    if failed:
+        print(f"libra: {failed} of {len(files)} images failed", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _detect_all(
+    files: list[Path], ids: dict[Path, int], detector: Any, args: argparse.Namespace
+) -> tuple[list[dict], int]:
+    """Returns the detections, and how many images could not be read; draws."""
+    from libra_tf.inference.images import read_rgb
+
+    results: list[dict] = []
+    failed, names = 0, _picture_names(files)
+    for path in files:
+        try:
+            image = read_rgb(path, args.max_pixels)
+        except UserError as error:
+            failed += 1
+            print(f"libra: error: {error}", file=sys.stderr)
+            continue
+        found = detector.detect(image)
+        results += _results(ids[path], path, found, detector.class_names)
+        if not args.no_pictures:
+            _draw(Path(args.out, names[path]), image, found, detector, args.threshold)
+    return results, failed
 
 
 def _refuse_folder_of_inputs(out: str, files: list[Path]) -> None:
@@ -125,7 +135,7 @@ def _picture_names(files: list[Path]) -> dict[Path, str]:
 
 
 def _results(image_id: int, path: Path, found: Any, class_names: dict) -> list[dict]:
-    from libra_tf.evaluation.results import to_coco_results
+    from libra_tf.evaluation.coco_results import to_coco_results
 
     results = to_coco_results(
         image_id, found.boxes, found.classes, found.scores, found.masks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from libra_tf.commands.verbs import add_verb
@@ -60,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace) -> int:
     if bool(args.out) == args.dry_run:
         raise UserError("give either --out DIR or --dry-run")
-    from libra_tf.weights.matching import MismatchError
-    from libra_tf.weights.published import read_published
+    from libra_tf.weights.published_detector import read_published
+    from libra_tf.weights.weight_matching import MismatchError
 
     published = read_published(args.file, args.class_names, args.set)
     try:
@@ -117,7 +118,7 @@ def _show(args: argparse.Namespace) -> int:
     import dataclasses
 
     from libra_tf.torch_files.state_dict import read_state_dict
-    from libra_tf.weights.published import read_architecture
+    from libra_tf.weights.published_detector import read_architecture
 
     state = read_state_dict(args.file)
     try:
@@ -142,5 +143,5 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _size(shape: list[int]) -> str:
+def _size(shape: Iterable[object]) -> str:
     return "x".join(map(str, shape)) or "scalar"

@@ -28,6 +28,7 @@ class Finding:
     first_ids: list[int] = field(default_factory=list)
 
     def add(self, annotation: Annotation) -> None:
+        """Counts one more."""
         self.count += 1
         if len(self.first_ids) < NUM_NAMED:
             self.first_ids.append(annotation.id)

@@ -138,7 +138,8 @@ def _bbox(raw: dict, where: str) -> Bbox:
             f"{where}: bbox {bbox!r} must be four finite numbers [x, y, width, "
             "height]; mend or remove it"
         )
-    return tuple(map(float, bbox))
+    x, y, width, height = map(float, bbox)
+    return x, y, width, height
 
 
 def _is_finite(value: Any) -> bool:

@@ -27,7 +27,7 @@ from libra_tf.data.workers import map_in_order
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
 from libra_tf.files.lock import locked
-from libra_tf.files.progress_line import Progress
+from libra_tf.files.progress_line import ProgressLine
 
 SHARD_BYTES = 256 << 20
 SHARD_IMAGES = 1000
@@ -90,12 +90,11 @@ def convert(
     dataset, findings = clean_dataset(dataset, masks, strict)
     num_shards = num_shards or _default_shards(dataset, image_dir)
     num_shards = min(max(num_shards, 1), len(dataset.images), MAX_SHARDS)
-    images = list(dataset.images)
-    if split.startswith("train") if shuffle is None else shuffle:
-        random.Random(shuffle_seed).shuffle(images)
+    shuffle = split.startswith("train") if shuffle is None else shuffle
+    images = _in_order(dataset, shuffle, shuffle_seed)
     names = {category.id: category.name for category in dataset.categories}
     encode = functools.partial(_encode, _Job(str(image_dir), names, masks, max_pixels))
-    progress = None if quiet else Progress(split, len(images))
+    progress = None if quiet else ProgressLine(split, len(images))
     with (
         ShardWriter(out, split, num_shards, len(images)) as writer,
         contextlib.closing(map_in_order(encode, images, workers)) as records,
@@ -133,6 +132,13 @@ def _default_shards(dataset: Dataset, image_dir: str | Path) -> int:
         for image in dataset.images
     )
     return max(num_bytes // SHARD_BYTES, len(dataset.images) // SHARD_IMAGES) + 1
+
+
+def _in_order(dataset: Dataset, shuffle: bool, seed: int) -> list[ImageRecord]:
+    images = list(dataset.images)
+    if shuffle:
+        random.Random(seed).shuffle(images)
+    return images
 
 
 def _encode(job: _Job, image: ImageRecord) -> bytes:

@@ -6,12 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from libra_tf.data.coco import read_coco
 from libra_tf.data.manifest import Manifest, load_manifest
+from libra_tf.data.object_sizes import in_range
 from libra_tf.data.records import Dataset
 
-# COCO's borders between small, medium and large, in square pixels.
-SMALL, LARGE = 32**2, 96**2
+_SIZES = ("small", "medium", "large")
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
 def _describe_split(dataset: Dataset, manifest: Manifest) -> dict[str, Any]:
     objects = [a for image in dataset.images for a in image.annotations]
     classes = Counter(a.category_id for a in objects)
-    sizes = Counter(_size(a.area) for a in objects)
+    areas = np.array([a.area for a in objects])
     return {
         "num_images": len(dataset.images),
         "num_annotations": len(objects),
@@ -38,10 +40,6 @@ def _describe_split(dataset: Dataset, manifest: Manifest) -> dict[str, Any]:
         "images_without_boxes": sum(not i.annotations for i in dataset.images),
         "max_boxes_per_image": max(len(i.annotations) for i in dataset.images),
         "per_class": {name: classes[key] for key, name in manifest.class_names.items()},
-        "per_size": {name: sizes[name] for name in ("small", "medium", "large")},
+        "per_size": {size: int(in_range(areas, size).sum()) for size in _SIZES},
         "masks": dataset.has_masks,
     }
-
-
-def _size(area: float) -> str:
-    return "small" if area < SMALL else "medium" if area < LARGE else "large"

@@ -13,20 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libra_tf.data.coco import read_coco
-from libra_tf.data.manifest import Manifest, SplitFiles, load_manifest
 from libra_tf.data.records import Dataset
 from libra_tf.errors import UserError
-
-__all__ = [
-    "Manifest",
-    "SplitFiles",
-    "SplitSource",
-    "find_splits",
-    "layout_sources",
-    "load_manifest",
-    "pick_image_dir",
-    "split_name",
-]
 
 PREFIX, SUFFIX = "instances_", ".json"
 USUAL_SPLITS = ("train", "val", "test")
@@ -95,8 +83,8 @@ def layout_sources(
     sources = find_splits(folder)
     chosen = [source for source in sources if split in (None, source.name)]
     if not chosen:
-        there = ", ".join(source.name for source in sources)
-        raise UserError(f"{folder}: no split {split!r}; there are: {there}")
+        known = ", ".join(source.name for source in sources)
+        raise UserError(f"{folder}: no split {split!r}; there are: {known}")
     for source in chosen:
         dataset = read_coco(source.annotation_file)
         yield source.name, dataset, pick_image_dir(source, dataset)

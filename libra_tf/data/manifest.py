@@ -56,9 +56,9 @@ class Manifest:
     def split(self, name: str) -> SplitFiles:
         """Returns a split; the error for an unknown one lists those there are."""
         if name not in self.splits:
-            there = ", ".join(sorted(self.splits)) or "none"
+            known = ", ".join(sorted(self.splits)) or "none"
             raise UserError(
-                f"{self.folder}: no split {name!r}; there are: {there}. Convert it "
+                f"{self.folder}: no split {name!r}; there are: {known}. Convert it "
                 "into this folder too, or name another with task.train_split and "
                 "task.validation_split"
             )

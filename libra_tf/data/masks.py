@@ -88,6 +88,8 @@ def mask_png(image: ImageRecord, annotation: Annotation) -> bytes:
     from PIL import Image
 
     where = f"{image}: annotation {annotation.id}"
+    if annotation.segmentation is None:
+        raise ValueError(f"{where}: has no segmentation")
     mask = draw_mask(annotation.segmentation, image.height, image.width, where)
     buffer = io.BytesIO()
     # Run lengths suit masks: half the time of the default, and smaller.
@@ -123,7 +125,7 @@ def _draw_runs(counts: Any, height: int, width: int, where: str) -> np.ndarray:
             f"{where}: the run lengths in segmentation do not add up to the "
             f"{height}x{width} pixels of the image; mend or remove it"
         )
-    values = np.arange(len(counts), dtype=np.uint8) % 2
+    values: np.ndarray = np.arange(len(counts), dtype=np.uint8) % 2
     # COCO runs down the columns.
     return np.ascontiguousarray(np.repeat(values, counts).reshape(width, height).T)
 

@@ -96,8 +96,8 @@ def _names(folder: Path, split: str) -> list[str]:
     else:
         file = sets / f"{split}.txt"
         if not file.is_file():
-            there = ", ".join(sorted(path.stem for path in sets.glob("*.txt")))
-            raise UserError(f"{file}: no such split; there are: {there or 'none'}")
+            known = ", ".join(sorted(path.stem for path in sets.glob("*.txt")))
+            raise UserError(f"{file}: no such split; there are: {known or 'none'}")
         lines = file.read_text(encoding="utf-8").splitlines()
         names = [line.split()[0] for line in lines if line.strip()]
     for name in names:

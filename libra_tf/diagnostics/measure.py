@@ -15,26 +15,10 @@ from libra_tf.diagnostics.batch import batch_sums
 from libra_tf.diagnostics.gradients import summarize_gradients
 from libra_tf.diagnostics.levels import summarize_levels
 from libra_tf.diagnostics.objective import BoxLosses, box_losses
-from libra_tf.diagnostics.report import columns
 from libra_tf.diagnostics.run import LoadedRun, open_run
 from libra_tf.errors import UserError
 
 SEED = 0
-
-
-def measure_run(run_dir: str, **options: Any) -> dict[str, float]:
-    """Returns the measures of a run as flat columns.
-
-    What the run has not, or what is not defined (a share of nothing), is left out.
-
-    Args:
-        run_dir: folder of a run.
-        **options: those of `measure`.
-
-    Returns:
-        See `columns`.
-    """
-    return columns(measure(run_dir, **options))
 
 
 def measure(

@@ -31,7 +31,7 @@ def box_losses(settings: MaskRCNNLosses | RetinaNetLosses) -> BoxLosses:
     box = settings.box
     huber = box.type == "huber"
     threshold = _huber_delta(settings) if huber else box.beta
-    losses = {
+    losses: dict[str, Elementwise] = {
         "smooth_l1": functools.partial(smooth_l1, beta=threshold),
         "balanced_l1": functools.partial(
             balanced_l1,

@@ -8,26 +8,21 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from libra_tf.data.object_sizes import AREA_RANGES
 from libra_tf.errors import UserError
+from libra_tf.evaluation.coco_checks import GroundTruth
 
 Backend = Literal["auto", "pycocotools", "faster"]
 IouType = Literal["bbox", "segm"]
 
-# COCO's definition: thresholds .50:.05:.95 and areas in square pixels (both ends
-# belong to a range).
+# COCO's definition: .50:.05:.95.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-AREA_RANGES = {
-    "all": (0.0, 1e10),
-    "small": (0.0, 32.0**2),
-    "medium": (32.0**2, 96.0**2),
-    "large": (96.0**2, 1e10),
-}
 
 
 @dataclass(frozen=True)
@@ -45,9 +40,9 @@ class Curves:
 
 
 def match(
-    ground_truth: dict[str, list[dict[str, Any]]],
+    ground_truth: GroundTruth,
     detections: list[dict[str, Any]],
-    image_ids: Sequence[int],
+    image_ids: Iterable[int],
     *,
     iou_type: IouType = "bbox",
     limits: Sequence[int] = (1, 10, 100),
@@ -56,7 +51,7 @@ def match(
     """Matches detections to ground truth as COCO does.
 
     Args:
-        ground_truth: as `checks.check_ground_truth` returns it.
+        ground_truth: annotations that have been checked.
         detections: COCO results on the images of `ground_truth`.
         image_ids: the images that count, with and without detections.
         iou_type: overlap of boxes or of masks; it also says which area puts a
@@ -70,11 +65,11 @@ def match(
     coco_class, eval_class = _classes(backend)
     # pycocotools reports its progress on standard output.
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _index(coco_class, ground_truth, ground_truth["annotations"])
+        truth = _index(coco_class, ground_truth, ground_truth.annotations)
         found = _index(coco_class, ground_truth, _with_areas(detections, iou_type))
         evaluation = eval_class(truth, found, iouType=iou_type)
         evaluation.params.imgIds = sorted(image_ids)
-        evaluation.params.catIds = sorted(c["id"] for c in ground_truth["categories"])
+        evaluation.params.catIds = sorted(c["id"] for c in ground_truth.categories)
         evaluation.params.maxDets = list(limits)
         evaluation.params.areaRng = [list(r) for r in AREA_RANGES.values()]
         evaluation.params.areaRngLbl = list(AREA_RANGES)
@@ -103,13 +98,13 @@ def _classes(backend: Backend) -> tuple[type, type]:
 
 
 def _index(
-    coco_class: type, ground_truth: dict[str, Any], annotations: list[dict[str, Any]]
+    coco_class: type, ground_truth: GroundTruth, annotations: list[dict[str, Any]]
 ) -> Any:
     """Returns a COCO object over copies, because matching writes into the records."""
     coco = coco_class()
     coco.dataset = {
-        "images": ground_truth["images"],
-        "categories": ground_truth["categories"],
+        "images": ground_truth.images,
+        "categories": ground_truth.categories,
         "annotations": [dict(annotation) for annotation in annotations],
     }
     coco.createIndex()

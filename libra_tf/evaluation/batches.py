@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from libra_tf.errors import UserError
-from libra_tf.evaluation.results import encode_masks
+from libra_tf.evaluation.coco_results import encode_masks
 
 PREDICTION_FIELDS = (
     "source_id",
@@ -106,21 +106,23 @@ def _detections(image: dict[str, np.ndarray]) -> ImageDetections:
     number = int(image["num_detections"].reshape(-1)[0])
     scale = np.tile(image["image_info"][SCALE], 2).astype(np.float32)
     boxes = image["detection_boxes"][:number].astype(np.float32) / scale
-    scores = image["detection_scores"][:number].astype(np.float32)
+    scores: np.ndarray = image["detection_scores"][:number].astype(np.float32)
     # A model with NaN weights must not stop the training loop from here.
     good = np.isfinite(boxes).all(axis=-1) & np.isfinite(scores)
-    masks = proposals = None
+    masks: list[dict[str, Any]] | None = None
+    proposals: np.ndarray | None = None
     if "detection_masks" in image:
         outer = image.get("detection_outer_boxes", image["detection_boxes"])
+        height, width = (int(n) for n in image["image_info"][ORIGINAL_SIZE])
         masks = paste_masks(
             image["detection_masks"][:number][good],
             outer[:number][good].astype(np.float32) / scale,
-            tuple(int(n) for n in image["image_info"][ORIGINAL_SIZE]),
+            (height, width),
         )
     if "proposals" in image:
         proposals = image["proposals"].astype(np.float32) / scale
         proposals = proposals[(proposals[:, 2:] > proposals[:, :2]).all(axis=-1)]
-    classes = image["detection_classes"][:number].astype(int)
+    classes: np.ndarray = image["detection_classes"][:number].astype(int)
     return ImageDetections(
         boxes[good],
         classes[good],

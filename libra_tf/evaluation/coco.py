@@ -8,22 +8,23 @@ for any other number.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from libra_tf.data.object_sizes import AREA_RANGES
 from libra_tf.errors import UserError
-from libra_tf.evaluation import checks
+from libra_tf.evaluation import coco_checks
 from libra_tf.evaluation.backends import (
-    AREA_RANGES,
     IOU_THRESHOLDS,
     Backend,
     Curves,
     IouType,
     match,
 )
+from libra_tf.evaluation.coco_checks import GroundTruth, Records
 from libra_tf.files.json_files import read_json
 
 # COCO reports recall at these numbers of detections per image, and at the limit.
@@ -58,7 +59,7 @@ class DetectionMetrics:
 
 
 def evaluate_detections(
-    ground_truth: dict[str, Any] | str | os.PathLike,
+    ground_truth: GroundTruth | dict[str, Any] | str | os.PathLike,
     detections: list[dict[str, Any]] | str | os.PathLike,
     *,
     iou_type: IouType = "bbox",
@@ -71,7 +72,7 @@ def evaluate_detections(
     An image without detections counts: its objects are missed.
 
     Args:
-        ground_truth: COCO annotations, or their JSON file.
+        ground_truth: COCO annotations, checked or not, or their JSON file.
         detections: COCO results, or their JSON file.
         iou_type: "bbox", or "segm" for masks. Small, medium and large are told apart
             by the annotated area; of unmatched detections by box or mask area.
@@ -87,31 +88,27 @@ def evaluate_detections(
         raise UserError(f"iou_type {iou_type!r}: choose bbox or segm")
     if max_detections < 1:
         raise UserError(f"max_detections is {max_detections}; it must be at least 1")
-    truth_name, truth = load(ground_truth, "ground truth")
-    truth = checks.check_ground_truth(truth, truth_name)
-    name, found = load(detections, "detections")
-    all_ids = [image["id"] for image in truth["images"]]
-    category_ids = {category["id"] for category in truth["categories"]}
-    checks.check_detections(found, name, set(all_ids), category_ids)
-    kept = choose_images(all_ids, image_ids, truth_name)
-    truth = on_images(truth, kept)
+    truth = load_ground_truth(ground_truth)
+    name, found = _load_detections(detections, truth)
+    kept, num_images = choose_images(truth, image_ids), len(truth.images)
+    truth = truth.on_images(kept)
     found = [d for d in found if d["image_id"] in kept]
     if iou_type == "segm":
-        checks.check_masks(truth["annotations"], truth_name, (list, dict))
-        checks.check_masks(found, name, (dict,))
+        coco_checks.check_masks(truth.annotations, truth.name, (list, dict))
+        coco_checks.check_masks(found, name, (dict,))
     limits = sorted({n for n in RECALL_LIMITS if n < max_detections} | {max_detections})
     curves = match(
         truth, found, kept, iou_type=iou_type, limits=limits, backend=backend
     )
-    names = category_names(truth["categories"])
+    names = category_names(truth.categories)
     return DetectionMetrics(
         summary=_summary(curves, limits),
-        per_class=_per_class(curves, truth["annotations"], names),
+        per_class=_per_class(curves, truth.annotations, names),
         ap_by_iou={
             round(float(t), 2): _mean(curves.precision[i, ..., 0, -1])
             for i, t in enumerate(IOU_THRESHOLDS)
         },
-        num_images=len(all_ids),
+        num_images=num_images,
         num_images_evaluated=len(kept),
         num_detections=len(found),
         iou_type=iou_type,
@@ -119,28 +116,20 @@ def evaluate_detections(
     )
 
 
-def choose_images(
-    all_ids: Sequence[int], image_ids: Iterable[int] | None, name: str
-) -> set[int]:
+def choose_images(truth: GroundTruth, image_ids: Iterable[int] | None) -> set[int]:
     """Returns the ids to evaluate; all of the file unless some are asked for."""
+    all_ids = {image["id"] for image in truth.images}
     if image_ids is None:
-        return set(all_ids)
+        return all_ids
     wanted = set(image_ids)
-    unknown = sorted(wanted - set(all_ids), key=str)
+    unknown = sorted(wanted - all_ids, key=str)
     if unknown:
-        raise UserError(f"{name}: has no image {checks.first_few(unknown)}")
+        raise UserError(f"{truth.name}: has no image {coco_checks.first_few(unknown)}")
     if not wanted:
-        raise UserError(f"{name}: no image was chosen; there is nothing to evaluate")
+        raise UserError(
+            f"{truth.name}: no image was chosen; there is nothing to evaluate"
+        )
     return wanted
-
-
-def on_images(truth: dict[str, list[dict]], kept: set[int]) -> dict[str, list[dict]]:
-    """Returns the ground truth of some images only."""
-    return {
-        "images": [i for i in truth["images"] if i["id"] in kept],
-        "categories": truth["categories"],
-        "annotations": [a for a in truth["annotations"] if a["image_id"] in kept],
-    }
 
 
 def category_names(categories: list[dict[str, Any]]) -> dict[int, str]:
@@ -151,6 +140,24 @@ def category_names(categories: list[dict[str, Any]]) -> dict[int, str]:
         i: f"{name} (id {i})" if texts.count(name) > 1 else name
         for i, name in sorted(names.items())
     }
+
+
+def load_ground_truth(
+    source: GroundTruth | dict[str, Any] | str | os.PathLike,
+) -> GroundTruth:
+    """Returns annotations that have been checked, once."""
+    if isinstance(source, GroundTruth):
+        return source
+    name, data = load(source, "ground truth")
+    return coco_checks.check_ground_truth(data, name)
+
+
+def _load_detections(source: Any, truth: GroundTruth) -> tuple[str, Records]:
+    name, found = load(source, "detections")
+    image_ids = {image["id"] for image in truth.images}
+    category_ids = {category["id"] for category in truth.categories}
+    coco_checks.check_detections(found, name, image_ids, category_ids)
+    return name, found
 
 
 def load(source: Any, kind: str) -> tuple[str, Any]:

@@ -17,11 +17,12 @@ import numpy as np
 from absl import logging
 
 from libra_tf.errors import UserError
-from libra_tf.evaluation import batches, checks, coco, proposals
-from libra_tf.evaluation.backends import Backend
+from libra_tf.evaluation import batches, coco, proposals
+from libra_tf.evaluation.backends import Backend, IouType
+from libra_tf.evaluation.coco_checks import GroundTruth, first_few
+from libra_tf.evaluation.coco_results import to_coco_results, yxyx_to_xywh
 from libra_tf.evaluation.ground_truth import CollectedGroundTruth, read_ground_truth
-from libra_tf.evaluation.report import format_table
-from libra_tf.evaluation.results import to_coco_results, yxyx_to_xywh
+from libra_tf.evaluation.metrics_table import format_table
 from libra_tf.files.json_files import write_json
 
 
@@ -62,10 +63,10 @@ class CocoEvaluator:
         self._proposal_numbers = tuple(proposal_numbers)
         self._backend = backend
         self._metrics: dict[str, coco.DetectionMetrics] = {}
-        self._truth = None
+        self._truth: GroundTruth | None = None
         if self._file:
             self._truth = read_ground_truth(self._file, self._class_names, include_mask)
-            self._known_images = {image["id"] for image in self._truth["images"]}
+            self._known_images = {image["id"] for image in self._truth.images}
         self.reset_states()
 
     @property
@@ -124,20 +125,25 @@ class CocoEvaluator:
             )
         truth, found = self._ground_truth(), self.detections()
         self._finished = True
-        kinds = {"bbox": ""} | ({"segm": "mask_"} if self._include_mask else {})
+        kinds: dict[IouType, str] = {"bbox": ""}
+        kinds |= {"segm": "mask_"} if self._include_mask else {}
         self._metrics = {kind: self._evaluate(truth, found, kind) for kind in kinds}
         values: dict[str, float | None] = {}
         for kind, prefix in kinds.items():
             values |= _flat(self._metrics[kind], prefix)
         values |= self._proposal_recall(truth)
         values["num_images_evaluated"] = len(self._images)
-        values["num_images_missing"] = len(truth["images"]) - len(self._images)
-        self._warn(len(truth["images"]))
+        values["num_images_missing"] = len(truth.images) - len(self._images)
+        self._warn(len(truth.images))
         return {k: np.float32(v) for k, v in values.items() if v is not None}
 
     def detections(self) -> list[dict[str, Any]]:
         """Returns COCO results of all images seen, of categories that exist."""
-        known = [c["id"] for c in self._ground_truth()["categories"]]
+        if self._truth is not None:
+            categories = self._truth.categories
+        else:
+            categories = self._collected.categories(self._class_names)
+        known = [c["id"] for c in categories]
         results = []
         for image_id, image in sorted(self._images.items()):
             # A model has outputs for the gaps in COCO's ids; no object has such an id.
@@ -145,15 +151,20 @@ class CocoEvaluator:
             masks = image.masks
             if masks is not None:
                 masks = [masks[k] for k in np.flatnonzero(keep)]
-            fields = (v[keep] for v in (image.boxes, image.classes, image.scores))
-            results += to_coco_results(image_id, *fields, masks)
+            results += to_coco_results(
+                image_id,
+                image.boxes[keep],
+                image.classes[keep],
+                image.scores[keep],
+                masks,
+            )
         return results
 
     def save_detections(self, path: str | os.PathLike) -> None:
         """Writes `detections` as a COCO result file, in one step."""
         write_json(path, self.detections())
 
-    def _ground_truth(self) -> dict[str, list[dict[str, Any]]]:
+    def _ground_truth(self) -> GroundTruth:
         if self._truth is not None:
             return self._truth
         return self._collected.dataset(self._class_names)
@@ -162,12 +173,12 @@ class CocoEvaluator:
         unknown = [i for i in image_ids if i not in self._known_images]
         if unknown:
             raise UserError(
-                f"{self._file}: has no image {checks.first_few(unknown)}, which the "
+                f"{self._file}: has no image {first_few(unknown)}, which the "
                 "validation records have; give the annotation file of their split"
             )
 
     def _evaluate(
-        self, truth: dict[str, Any], found: list[dict[str, Any]], kind: str
+        self, truth: GroundTruth, found: list[dict[str, Any]], kind: IouType
     ) -> coco.DetectionMetrics:
         metrics = coco.evaluate_detections(
             truth,
@@ -180,11 +191,14 @@ class CocoEvaluator:
         logging.info("%s", format_table(metrics))
         return metrics
 
-    def _proposal_recall(self, truth: dict[str, Any]) -> dict[str, float | None]:
-        boxes = {i: image.proposals for i, image in self._images.items()}
-        if any(value is None for value in boxes.values()):
+    def _proposal_recall(self, truth: GroundTruth) -> dict[str, float | None]:
+        boxes = {
+            i: yxyx_to_xywh(image.proposals)
+            for i, image in self._images.items()
+            if image.proposals is not None
+        }
+        if len(boxes) < len(self._images):
             return {}
-        boxes = {i: yxyx_to_xywh(value) for i, value in boxes.items()}
         return proposals.evaluate_proposals(
             truth,
             boxes,

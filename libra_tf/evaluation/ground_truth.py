@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from libra_tf.errors import UserError
-from libra_tf.evaluation import checks
+from libra_tf.evaluation import coco_checks
 from libra_tf.evaluation.batches import image_ids, paste_masks, to_numpy
-from libra_tf.evaluation.results import encode_masks, yxyx_to_xywh
+from libra_tf.evaluation.coco_results import encode_masks, yxyx_to_xywh
 from libra_tf.files.json_files import parse_json, read_json
 
 FIELDS = ("source_id", "height", "width", "num_detections", "boxes", "classes")
@@ -19,7 +19,7 @@ FIELDS = ("source_id", "height", "width", "num_detections", "boxes", "classes")
 
 def read_ground_truth(
     path: str, class_names: Mapping[int, str], include_mask: bool = False
-) -> dict[str, list[dict[str, Any]]]:
+) -> coco_checks.GroundTruth:
     """Reads and checks a COCO annotation file, local or on TensorFlow's file systems.
 
     Args:
@@ -31,10 +31,10 @@ def read_ground_truth(
         UserError: for a file that cannot be used.
     """
     data = _read_remote(path) if "://" in path else read_json(path)
-    truth = checks.check_ground_truth(data, path)
+    truth = coco_checks.check_ground_truth(data, path)
     if include_mask:
-        checks.check_masks(truth["annotations"], path, (list, dict))
-    for category in truth["categories"]:
+        coco_checks.check_masks(truth.annotations, path, (list, dict))
+    for category in truth.categories:
         if category["id"] in class_names:
             category["name"] = class_names[category["id"]]
     return truth
@@ -82,21 +82,24 @@ class CollectedGroundTruth:
                 }
                 self._annotations += self._read(image_id, image)
 
-    def dataset(self, class_names: Mapping[int, str]) -> dict[str, list]:
-        """Returns everything as COCO annotations."""
-        ids = {a["category_id"] for a in self._annotations} | set(class_names)
-        return {
+    def dataset(self, class_names: Mapping[int, str]) -> coco_checks.GroundTruth:
+        """Returns everything as COCO annotations, checked."""
+        data = {
             "images": list(self._images.values()),
             "annotations": self._annotations,
-            "categories": [
-                {"id": i, "name": class_names.get(i, str(i))} for i in sorted(ids)
-            ],
+            "categories": self.categories(class_names),
         }
+        return coco_checks.check_ground_truth(data, "ground truth")
+
+    def categories(self, class_names: Mapping[int, str]) -> coco_checks.Records:
+        """Returns COCO categories: those of the names, and others that were seen."""
+        ids = {a["category_id"] for a in self._annotations} | set(class_names)
+        return [{"id": i, "name": class_names.get(i, str(i))} for i in sorted(ids)]
 
     def _read(self, image_id: int, image: dict[str, np.ndarray]) -> list[dict]:
         # The parsers cut the objects to a fixed number, but not their count.
         number = min(_whole(image["num_detections"]), len(image["classes"]))
-        boxes = image["boxes"][:number].astype(np.float64)
+        boxes: np.ndarray = image["boxes"][:number].astype(np.float64)
         xywh = yxyx_to_xywh(boxes)
         areas = image.get("areas", xywh[:, 2:].prod(axis=1))
         crowds = image.get("is_crowds", np.zeros(number))

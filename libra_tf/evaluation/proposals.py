@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from libra_tf.evaluation import checks, coco
-from libra_tf.evaluation.backends import AREA_RANGES, IOU_THRESHOLDS, Backend, match
+from libra_tf.data.object_sizes import AREA_RANGES, in_range
+from libra_tf.evaluation import coco, coco_checks
+from libra_tf.evaluation.backends import IOU_THRESHOLDS, Backend, match
+from libra_tf.evaluation.coco_checks import GroundTruth, Records
 
 # The numbers of proposals per image that Table 3 reports; areas at the last.
 PAPER_NUMBERS = (100, 300, 1000)
@@ -21,17 +24,18 @@ IMAGES_AT_A_TIME = 100
 
 
 def evaluate_proposals(
-    ground_truth: dict[str, Any] | str | os.PathLike,
+    ground_truth: GroundTruth | dict[str, Any] | str | os.PathLike,
     proposals: list[dict[str, Any]] | Mapping[int, np.ndarray] | str | os.PathLike,
     *,
     numbers: Sequence[int] = PAPER_NUMBERS,
     backend: Backend = "auto",
-    image_ids: Sequence[int] | None = None,
+    image_ids: Iterable[int] | None = None,
 ) -> dict[str, float | None]:
     """Returns the average recall over IoU .5:.05:.95 of the best N proposals.
 
     Args:
-        ground_truth: COCO annotations, or their JSON file; classes do not matter.
+        ground_truth: COCO annotations, checked or not, or their JSON file; classes do
+            not matter.
         proposals: COCO results (`category_id` not needed), their JSON file, or image
             id to boxes [P, 4] as x, y, width, height, best first.
         numbers: numbers of proposals per image, ascending.
@@ -45,20 +49,18 @@ def evaluate_proposals(
     Raises:
         UserError: for a file that cannot be used, naming it and the first records.
     """
-    truth_name, truth = coco.load(ground_truth, "ground truth")
-    truth = _one_class(checks.check_ground_truth(truth, truth_name))
-    all_ids = [image["id"] for image in truth["images"]]
-    kept = sorted(coco.choose_images(all_ids, image_ids, truth_name))
+    truth = _one_class(coco.load_ground_truth(ground_truth))
+    kept = sorted(coco.choose_images(truth, image_ids))
     numbers = sorted(numbers)
-    by_image = _by_image(proposals, set(all_ids))
+    by_image = _by_image(proposals, {image["id"] for image in truth.images})
     shape = (len(IOU_THRESHOLDS), len(AREA_RANGES), len(numbers))
     matched, objects = np.zeros(shape), np.zeros(len(AREA_RANGES))
     for start in range(0, len(kept), IMAGES_AT_A_TIME):
         ids = kept[start : start + IMAGES_AT_A_TIME]
-        part = coco.on_images(truth, set(ids))
+        part = truth.on_images(set(ids))
         found = [r for i in ids for r in _records(i, by_image.get(i, ()))]
         recall = match(part, found, ids, limits=numbers, backend=backend).recall[:, 0]
-        counts = _objects_by_area(part["annotations"])
+        counts = _objects_by_area(part.annotations)
         # The recall of a part times its objects is a whole number again (and -1
         # times no objects is nothing).
         matched += np.round(recall * counts[:, np.newaxis])
@@ -66,13 +68,12 @@ def evaluate_proposals(
     return _recalls(matched, objects, numbers)
 
 
-def _one_class(truth: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict]]:
-    annotations = [{**a, "category_id": 1} for a in truth["annotations"]]
-    return {
-        "images": truth["images"],
-        "categories": [{"id": 1, "name": "object"}],
-        "annotations": annotations,
-    }
+def _one_class(truth: GroundTruth) -> GroundTruth:
+    return replace(
+        truth,
+        categories=[{"id": 1, "name": "object"}],
+        annotations=[{**a, "category_id": 1} for a in truth.annotations],
+    )
 
 
 def _by_image(proposals: Any, known: set[int]) -> Mapping[int, Any]:
@@ -80,7 +81,7 @@ def _by_image(proposals: Any, known: set[int]) -> Mapping[int, Any]:
     if isinstance(proposals, Mapping):
         return proposals
     name, records = coco.load(proposals, "proposals")
-    checks.check_detections(records, name, known)
+    coco_checks.check_detections(records, name, known)
     by_image = defaultdict(list)
     for record in sorted(records, key=lambda r: -r["score"]):
         by_image[record["image_id"]].append(record["bbox"])
@@ -95,10 +96,9 @@ def _records(image_id: int, boxes: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _objects_by_area(annotations: list[dict[str, Any]]) -> np.ndarray:
+def _objects_by_area(annotations: Records) -> np.ndarray:
     areas = np.array([a["area"] for a in annotations if not a["iscrowd"]])
-    ranges = AREA_RANGES.values()
-    return np.array([((areas >= lo) & (areas <= hi)).sum() for lo, hi in ranges])
+    return np.array([in_range(areas, size).sum() for size in AREA_RANGES])
 
 
 def _recalls(

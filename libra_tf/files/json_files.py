@@ -12,9 +12,12 @@ from libra_tf.files.atomic import make_folder, write_bytes
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Reads a JSON file; every failure is a `UserError` that names it."""
+    """Reads a JSON file, with or without byte order mark.
+
+    Every failure is a `UserError` that names the file.
+    """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -31,7 +34,7 @@ def parse_json(text: str, name: str | os.PathLike) -> Any:
     except ValueError as error:
         raise UserError(f"{name}: is not valid JSON: {error}") from error
     except RecursionError as error:
-        raise UserError(f"{name}: is nested too deep to be COCO JSON") from error
+        raise UserError(f"{name}: is nested too deep to be read") from error
 
 
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = None) -> None:

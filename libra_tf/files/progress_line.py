@@ -10,7 +10,7 @@ TERMINAL_SECONDS = 2.0
 LOG_SECONDS = 30.0
 
 
-class Progress:
+class ProgressLine:
     """Reports on stderr: one line that renews itself, or a rare line in a log."""
 
     def __init__(self, label: str, total: int, stream: TextIO | None = None):

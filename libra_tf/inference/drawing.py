@@ -65,8 +65,9 @@ def draw_detections(
     picture, scale = _enlarge(np.asarray(image, np.uint8))
     order = np.argsort(scores, kind="stable")
     order = order[np.asarray(scores)[order] >= threshold]
-    for k in order if masks is not None else ():
-        _paint(picture, masks[k], _color(classes[k]))
+    if masks is not None:
+        for k in order:
+            _paint(picture, masks[k], _color(classes[k]))
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4) * scale
     for k in order:
         picture = _draw_box(picture, boxes[k], _color(classes[k]))
@@ -109,8 +110,8 @@ def _paint(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -
     from PIL import Image
 
     height, width = picture.shape[:2]
-    mask = Image.fromarray(np.asarray(mask, np.uint8) * 255)
-    inside = np.asarray(mask.resize((width, height))) > 127
+    resized = Image.fromarray(np.asarray(mask, np.uint8) * 255).resize((width, height))
+    inside = np.asarray(resized) > 127
     blended = picture[inside] * (1 - MASK_OPACITY) + np.array(color) * MASK_OPACITY
     picture[inside] = blended.astype(np.uint8)
 

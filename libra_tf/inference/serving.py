@@ -141,7 +141,7 @@ def export_saved_model(
 
 def _input_size(params: Any, given: list[int] | None) -> list[int | None]:
     if not has_own_canvas(params.task.model):
-        return given or list(params.task.model.input_size[:2])
+        return [*(given or params.task.model.input_size[:2])]
     if given:
         raise UserError(
             f"the input size {given} does not go with task.model.canvas.form reference:"

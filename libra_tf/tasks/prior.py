@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
-from libra_tf.files.progress_line import Progress
+from libra_tf.files.progress_line import ProgressLine
 from libra_tf.ops.logits import optimal_bias
 
 # Counts of one batch of labels: positives of each class [C], and labelled anchors.
@@ -112,7 +112,7 @@ def measure_prior(dataset: tf.data.Dataset, params: Any, count: CountFn) -> Anch
     num_records = int(records.reduce(0, lambda n, _: n + 1))
     # Added up in float64: the anchors of a large data set are more than 2**24.
     positives, total = 0.0, 0.0
-    progress = Progress("prior of objects, counted once", num_records)
+    progress = ProgressLine("prior of objects, counted once", num_records)
     for _, labels in dataset.take(num_records):
         of_batch, valid = count(labels)
         positives = positives + of_batch.numpy().astype(np.float64)

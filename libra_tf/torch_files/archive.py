@@ -94,11 +94,12 @@ class Archive:
         if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
             raise ArchiveError(f"record {name} is encrypted or compressed oddly")
         start = self._start(name, entry)
-        content = memoryview(self._data)[start : start + entry.compress_size]
-        if len(content) < entry.compress_size:
+        stored = memoryview(self._data)[start : start + entry.compress_size]
+        if len(stored) < entry.compress_size:
             raise ArchiveError(f"record {name} is cut short")
+        content: memoryview | bytes = stored
         if entry.compress_type == zipfile.ZIP_DEFLATED:
-            content = _inflate(name, content, entry.file_size)
+            content = _inflate(name, stored, entry.file_size)
         if len(content) != entry.file_size:
             raise ArchiveError(f"record {name} does not have the size that it tells")
         # PyTorch can be told to write no checksums; they are 0 then.

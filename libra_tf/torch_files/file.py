@@ -1,12 +1,12 @@
 """Reads what `torch.save` wrote, without PyTorch and without running anything.
 
-    file = open_torch_file("libra_faster_rcnn_r50_fpn_1x_coco.pth")
-    tensor = file.content["state_dict"]["backbone.conv1.weight"]  # a `StoredTensor`
+    file = open_torch_file("resnet50.pth")
+    tensor = file.content["conv1.weight"]  # a `StoredTensor`
     array = file.array(tensor)
 
-Both forms are read: zip archives (PyTorch 1.6 and later), and the stream of pickles and
-numbers before that, which OpenMMLab's published checkpoints still are. The file is
-mapped into memory; the numbers of a tensor are touched when its array is used.
+Both formats are read: zip archives (PyTorch 1.6 and later), and the stream of pickles
+and numbers before that, which many published checkpoints still are. The file is mapped
+into memory; the numbers of a tensor are touched when its array is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 
 from libra_tf.errors import UserError
 from libra_tf.torch_files.archive import Archive, ArchiveError
-from libra_tf.torch_files.inert_pickle import PickleError, read_pickle
+from libra_tf.torch_files.inert_pickle import read_pickle
+from libra_tf.torch_files.inert_values import PickleError
 from libra_tf.torch_files.tensor import (
     CONSTRUCTORS,
     Storage,
@@ -28,7 +29,7 @@ from libra_tf.torch_files.tensor import (
     rebuild_storage,
 )
 
-# What the old form starts with, and its only version.
+# What the old format starts with, and its only version.
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 _SIZE = struct.Struct("<q")
 
@@ -119,8 +120,10 @@ class _Zip:
 
 
 class _Stream:
-    """Three pickles about the file, one with the content, one with the storages' keys;
-    then for each its number of elements, and these.
+    """The format before PyTorch 1.6.
+
+    Three pickles about the file, one with the content, one with the storages' keys;
+    then for each storage its number of elements, and these.
     """
 
     def __init__(self, data: mmap.mmap):

@@ -11,11 +11,12 @@ import numpy as np
 
 from libra_tf.errors import UserError
 from libra_tf.torch_files.file import TorchFile, open_torch_file
-from libra_tf.torch_files.inert_pickle import Inert
+from libra_tf.torch_files.inert_values import Inert
 from libra_tf.torch_files.tensor import StoredTensor
 
 # Under which key training programs keep the weights, in order of preference.
 WRAPPERS = ("state_dict", "model", "module")
+_SHOWN = 5  # keys in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class StateDict:
     Attributes:
         file: where they are.
         tensors: by the name in the file.
-        meta: what mmdetection saves beside the weights; empty where there is nothing.
+        meta: what was saved beside the weights under "meta"; empty without it.
     """
 
     file: TorchFile
@@ -34,6 +35,7 @@ class StateDict:
 
     @property
     def path(self) -> str:
+        """Of the file."""
         return self.file.path
 
     def array(self, name: str) -> np.ndarray:
@@ -42,7 +44,7 @@ class StateDict:
 
 
 def read_state_dict(path: str | os.PathLike) -> StateDict:
-    """Reads a checkpoint of mmdetection or torchvision, or another with a state_dict.
+    """Reads a checkpoint that is a state_dict, or has one under one of `WRAPPERS`.
 
     Raises:
         UserError: the file cannot be read, or holds no state_dict.
@@ -66,8 +68,8 @@ def _tensors(file: TorchFile) -> dict[str, StoredTensor]:
     found = content if found is None else found
     if not _has_tensors(found):
         keys = [ascii(key) for key in content if isinstance(key, str)]
-        keys = ", ".join(keys[:5]) or "nothing"
-        raise UserError(f"{file.path}: no state_dict in it; it holds {keys}")
+        held = ", ".join(keys[:_SHOWN]) or "nothing"
+        raise UserError(f"{file.path}: no state_dict in it; it holds {held}")
     for name, value in found.items():
         _check(file, name, value)
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from libra_tf.torch_files.inert_pickle import Global, Inert, PickleError
+from libra_tf.torch_files.inert_values import Global, Inert, PickleError
 
 # Storage class of PyTorch: the type's name, and that of the bytes in the file. numpy
 # knows no bfloat16: its bits are the upper half of a float32.
@@ -45,6 +45,7 @@ class Storage:
 
     @property
     def type_name(self) -> str:
+        """Type of the elements; PyTorch's class for one that cannot be read."""
         return STORAGES[self.kind][0] if self.kind in STORAGES else self.kind
 
     @property
@@ -54,6 +55,7 @@ class Storage:
 
     @property
     def num_bytes(self) -> int:
+        """Bytes in the file; KeyError for a type that cannot be read."""
         return self.size * self.item_type.itemsize
 
 

@@ -29,7 +29,7 @@ def prepare(params: Any, step: int = 0) -> tf.distribute.Strategy:
     params.lock()
     strategy = build_strategy(params.runtime)
     check_batch_size(params, strategy)
-    # Notes on what a checkpoint holds beside the model; report.py counts instead.
+    # Notes on what a checkpoint holds beside the model; run_report counts instead.
     tf.get_logger().setLevel("ERROR")
     if params.runtime.mixed_precision_dtype:
         performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import read_yaml
+from libra_tf.training.compare_settings import default_settings, find_difference_at
 from libra_tf.weights.restore import checkpoint_step, inspect_checkpoint
 
 # Other settings, such as the number of steps, may change.
@@ -77,8 +78,9 @@ def check_settings(params: Any, model_dir: str, params_file: str) -> None:
     if not os.path.isfile(path):
         raise UserError(f"{path} is lost, so the run cannot be continued safely")
     before, now = read_yaml(path), params.as_dict()
+    defaults = default_settings(params)
     for key in _FIXED:
-        difference = _difference(_at(before, key), _at(now, key), key)
+        difference = find_difference_at(before, now, defaults, key)
         if difference:
             raise UserError(
                 f"{model_dir} holds a run with {difference}; give another output "
@@ -93,21 +95,3 @@ def check_complete(checkpoint: str, model: tf.Module) -> None:
         raise UserError(
             f"the run cannot be continued, its model was another one: {report}"
         )
-
-
-def _at(values: dict[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
-
-
-def _difference(before: Any, now: Any, key: str) -> str | None:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in sorted(before.keys() & now.keys()):
-            found = _difference(before[name], now[name], f"{key}.{name}")
-            if found:
-                return found
-        return None
-    if isinstance(before, list | tuple) and isinstance(now, list | tuple):
-        before, now = list(before), list(now)
-    return None if before == now else f"{key} = {before!r}, not {now!r}"

@@ -1,1 +1,1 @@
-"""Weights of published PyTorch detectors: reading, naming, importing."""
+"""Weights: checkpoints found and restored, published PyTorch detectors imported."""

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Mapping
+from typing import TypedDict
 
-from libra_tf.errors import UserError
 from libra_tf.layers.torch_resnet import STAGE_BLOCKS
-
-Shapes = Mapping[str, tuple[int, ...]]
+from libra_tf.weights.shape_reader import ShapeReader, Shapes
 
 _FASTER_RCNN, _RETINANET = "faster_rcnn", "retinanet"
 _COORDINATES = 4
 _ROI_SIZE = 7  # where the weight that tells it is missing
 _LEVELS = 5
 _NUM_FCS, _HEAD_CONVS = 2, 4
-# More digits than that are no number of a layer.
-_DIGITS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,58 +86,45 @@ def tell_architecture(shapes: Shapes, source: str) -> Architecture:
     Raises:
         UserError: it is no Libra Faster R-CNN or RetinaNet, or it cannot be told which.
     """
-    reader = _Reader(shapes, source)
+    reader = ShapeReader(shapes, source)
     detector = _detector(reader)
-    neck = _neck(reader, detector)
-    tell = _faster_rcnn if detector == _FASTER_RCNN else _retinanet
-    return Architecture(
-        detector=detector,
-        **_backbone(reader),
-        **neck,
-        **tell(reader, neck["fpn_channels"]),
-    )
+    backbone, neck = _backbone(reader), _neck(reader, detector)
+    channels = neck["fpn_channels"]
+    if detector == _FASTER_RCNN:
+        return Architecture(detector, **backbone, **neck, **_rcnn(reader, channels))
+    return Architecture(detector, **backbone, **neck, **_retinanet(reader))
 
 
-class _Reader:
-    """Looks up shapes."""
-
-    def __init__(self, shapes: Shapes, source: str):
-        self.shapes, self.source = shapes, source
-
-    def refuse(self, text: str) -> UserError:
-        return UserError(f"{self.source}: {text}")
-
-    def names(self, pattern: str) -> list[str]:
-        """Names that begin as the regular expression."""
-        return [name for name in self.shapes if re.match(pattern, name)]
-
-    def count(self, pattern: str) -> int:
-        """One more than the highest number that the pattern finds."""
-        found = [re.match(pattern, name)[1] for name in self.names(pattern)]
-        numbers = [int(digits) for digits in found if len(digits) <= _DIGITS]
-        return 1 + max(numbers, default=-1)
-
-    def size(self, *places: tuple[str, int]) -> int:
-        """Size of the first of (weight, axis) that is there."""
-        for name, axis in places:
-            if name in self.shapes:
-                shape = self.shapes[name]
-                if len(shape) <= axis or shape[axis] < 1:
-                    raise self.refuse(f"{name} has the shape {shape}")
-                return shape[axis]
-        raise self.refuse(f"{places[0][0]} is missing")
-
-    def outputs(self, layer: str) -> int:
-        """Channels that a layer gives."""
-        return self.size((f"{layer}.weight", 0), (f"{layer}.bias", 0))
-
-    def divide(self, layer: str, number: int, divisor: int) -> int:
-        if number % divisor:
-            raise self.refuse(f"{layer}: {number} is not a multiple of {divisor}")
-        return number // divisor
+class _Backbone(TypedDict):
+    depth: int
+    base_channels: int
+    groups: int
+    width_per_group: int
 
 
-def _detector(reader: _Reader) -> str:
+class _Neck(TypedDict):
+    fpn_channels: int
+    extra_levels: str
+    refine: str
+
+
+class _RCNNHeads(TypedDict):
+    num_classes: int
+    num_anchors: int
+    rpn_channels: int
+    fc_channels: int
+    num_fcs: int
+    roi_size: int
+
+
+class _RetinaNetHead(TypedDict):
+    num_classes: int
+    num_anchors: int
+    head_channels: int
+    head_convs: int
+
+
+def _detector(reader: ShapeReader) -> str:
     kinds = {
         _FASTER_RCNN: reader.names(r"rpn_head\.|roi_head\.bbox_head\."),
         _RETINANET: reader.names(r"bbox_head\.retina_"),
@@ -161,7 +143,7 @@ def _detector(reader: _Reader) -> str:
     return found[0]
 
 
-def _backbone(reader: _Reader) -> dict[str, int]:
+def _backbone(reader: ShapeReader) -> _Backbone:
     blocks = tuple(
         reader.count(rf"backbone\.layer{stage}\.(\d+)\.") for stage in range(1, 5)
     )
@@ -185,7 +167,7 @@ def _backbone(reader: _Reader) -> dict[str, int]:
     }
 
 
-def _neck(reader: _Reader, detector: str) -> dict[str, int | str]:
+def _neck(reader: ShapeReader, detector: str) -> _Neck:
     laterals = reader.count(r"neck\.0\.lateral_convs\.(\d+)\.")
     wanted = 4 if detector == _FASTER_RCNN else 3
     if laterals != wanted:
@@ -219,7 +201,7 @@ def _neck(reader: _Reader, detector: str) -> dict[str, int | str]:
     return {"fpn_channels": channels, "extra_levels": extra_levels, "refine": refine}
 
 
-def _faster_rcnn(reader: _Reader, channels: int) -> dict[str, int]:
+def _rcnn(reader: ShapeReader, channels: int) -> _RCNNHeads:
     head = "roi_head.bbox_head"
     deltas = reader.outputs("rpn_head.rpn_reg")
     num_fcs = reader.count(r"roi_head\.bbox_head\.shared_fcs\.(\d+)\.")
@@ -249,7 +231,7 @@ def _faster_rcnn(reader: _Reader, channels: int) -> dict[str, int]:
     }
 
 
-def _retinanet(reader: _Reader, channels: int) -> dict[str, int]:
+def _retinanet(reader: ShapeReader) -> _RetinaNetHead:
     convs = [reader.count(rf"bbox_head\.{t}_convs\.(\d+)\.") for t in ("cls", "reg")]
     if max(convs) != _HEAD_CONVS:
         raise reader.refuse(

@@ -9,9 +9,9 @@ import tf_keras
 from libra_tf.errors import UserError
 from libra_tf.layers.torch_resnet import TorchResNet
 from libra_tf.torch_files.state_dict import read_state_dict
-from libra_tf.weights.layout import backbone_slots
-from libra_tf.weights.matching import assign_weights, match_weights
 from libra_tf.weights.names import BACKBONE, backbone_names
+from libra_tf.weights.slots import backbone_slots
+from libra_tf.weights.weight_matching import assign_weights, match_weights
 
 SUFFIXES = (".pth", ".pt")
 

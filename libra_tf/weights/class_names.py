@@ -86,8 +86,8 @@ def _saved_names(meta: Mapping[str, Any]) -> list[str] | None:
     inner = meta.get("dataset_meta")  # mmdetection 3
     for source in (inner if isinstance(inner, dict) else {}, meta):
         for key in ("CLASSES", "classes"):
-            names = source.get(key)
-            names = list(names) if isinstance(names, tuple | list) else []
+            value = source.get(key)
+            names = list(value) if isinstance(value, tuple | list) else []
             if names and all(isinstance(n, str) and n.isprintable() for n in names):
                 return names
     return None
@@ -109,15 +109,15 @@ def read_class_names(path: str | os.PathLike) -> dict[int, str]:
         content = read_json(path)
         if not isinstance(content, dict):
             raise UserError(f"{path}: has no `categories`")
-        names = {c.id: c.name for c in read_categories(content, path)}
-        return {raw["id"]: names[raw["id"]] for raw in content["categories"]}
+        by_id = {c.id: c.name for c in read_categories(content, path)}
+        return {raw["id"]: by_id[raw["id"]] for raw in content["categories"]}
     try:
         with open(path, encoding="utf-8-sig") as file:
-            names = [line.strip() for line in file]
+            lines = [line.strip() for line in file]
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8"
         raise UserError(f"{path}: cannot be read as text: {why}") from error
-    names = [name for name in names if name]
+    names = [line for line in lines if line]
     if not names or len(set(names)) != len(names):
         raise UserError(f"{path}: give one name a line, each once")
     return dict(enumerate(names, start=1))
@@ -152,7 +152,7 @@ def place_classes(name: str, array: np.ndarray, class_ids: Sequence[int]) -> np.
     rest = array.shape[1:]
     gap = NEVER if name.endswith(".bias") else 0.0
     if name.startswith(_ROI_CLASSES):
-        # The background is the last, and stays it.
+        # Background stays the last output.
         placed = _place(array[np.newaxis, :-1], class_ids, gap)[0]
         return np.concatenate([placed, array[-1:]])
     if name.startswith(_ROI_DELTAS):

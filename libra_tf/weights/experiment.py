@@ -1,7 +1,8 @@
 """The experiment of a published detector: what its shapes tell, and what they do not.
 
 Thresholds, numbers of candidates, sizes of anchors and the refining level are in no
-state_dict; they are those of mmdetection's configs, see `experiments.published`.
+state_dict; they are those of mmdetection's configs, see
+`weights.published_settings`.
 """
 
 from __future__ import annotations

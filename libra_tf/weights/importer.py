@@ -19,9 +19,9 @@ from libra_tf.experiments.saved import dump_params
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
-from libra_tf.weights.layout import published_layout
-from libra_tf.weights.matching import Match, assign_weights, match_weights
-from libra_tf.weights.published import PublishedDetector
+from libra_tf.weights.published_detector import PublishedDetector
+from libra_tf.weights.slots import published_layout
+from libra_tf.weights.weight_matching import Match, assign_weights, match_weights
 
 RECORD, PARAMS, CHECKPOINT = "import.json", "params.yaml", "ckpt"
 _STATE_FILE = "checkpoint"
@@ -109,10 +109,10 @@ def check_folder(out: Path, force: bool) -> None:
         return
     if not out.is_dir():
         raise UserError(f"{out}: is a file; name a folder")
-    there = {path.name for path in out.iterdir()}
-    if not there:
+    names = {path.name for path in out.iterdir()}
+    if not names:
         return
-    is_import = RECORD in there and all(_is_ours(name) for name in there)
+    is_import = RECORD in names and all(map(_is_ours, names))
     if not is_import:
         raise UserError(f"{out}: is not empty; name another folder")
     if not force:

@@ -78,7 +78,7 @@ def backbone_names(names: Iterable[str], source: str) -> dict[str, str]:
     """
     names = list(names)
     prefix = _common_prefix(names)
-    result = {}
+    result: dict[str, str] = {}
     for name in names:
         short = name.removeprefix(prefix)
         inside = short.startswith(BACKBONE)

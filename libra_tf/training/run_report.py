@@ -62,8 +62,8 @@ def _switches(task: Any) -> str:
 
 def _weights(task: Any, model: Any, resumed_from: str | None, step: int) -> str:
     if resumed_from:
-        report = inspect_checkpoint(resumed_from, {"model": model})
-        return f"resumed at step {step}: {report}"
+        resumed = inspect_checkpoint(resumed_from, {"model": model})
+        return f"resumed at step {step}: {resumed}"
     report = getattr(task, "restore_report", None)
     return f"initialised: {report}" if report else "random"
 

@@ -10,7 +10,7 @@ import numpy as np
 from libra_tf.errors import UserError
 from libra_tf.torch_files.state_dict import StateDict
 from libra_tf.weights.class_names import place_classes, shape_in_file
-from libra_tf.weights.layout import Slot
+from libra_tf.weights.slots import Slot
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _SHOWN = 3
@@ -94,7 +94,7 @@ def assign_weights(
     """
     lines = []
     for match in matches:
-        array = state.array(match.name).astype(np.float32, copy=False)
+        array: np.ndarray = state.array(match.name).astype(np.float32, copy=False)
         if not np.isfinite(array).all():
             lines.append(f"not finite: {match.name}")
         elif match.ours.endswith(_VARIANCE) and (array < 0).any():

@@ -8,7 +8,7 @@ classes           the background last (R-CNN) or absent (RetinaNet) -> first
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +57,7 @@ def published_layout(model: LibraMaskRCNN | LibraRetinaNet) -> dict[str, Slot]:
     Class i of the published detector, from 0, is our class i + 1.
 
     Args:
-        model: a built detector whose parts have the form "reference".
+        model: a built detector whose parts have mmdetection's form, `form: reference`.
 
     Returns:
         Slots by the names of mmdetection 3, without `num_batches_tracked`. All
@@ -92,7 +92,8 @@ def backbone_slots(backbone: tf_keras.Model, prefix: str = "") -> Slots:
 
 def _neck_slots(decoder: tf_keras.Model, neck: tf_keras.layers.Layer | None) -> dict:
     prefix = "neck." if neck is None else "neck.0."
-    slots, config = {}, decoder.get_config()
+    config = decoder.get_config()
+    slots: dict[str, Slot] = {}
     for level in range(config["min_level"], config["max_level"] + 1):
         for theirs, ours in (("lateral_convs", "lateral"), ("fpn_convs", "output")):
             name = f"{ours}_{level}"
@@ -113,7 +114,8 @@ def _neck_slots(decoder: tf_keras.Model, neck: tf_keras.layers.Layer | None) -> 
 
 
 def _rpn_slots(head: ReferenceRPNHead) -> dict:
-    convs, slots = head._convs, {}
+    convs = head._convs
+    slots: dict[str, Slot] = {}
     for i, conv in enumerate(convs):
         # mmdetection nests several convolutions, and one not.
         key = "rpn_head.rpn_conv" + (f".{i}.conv" if len(convs) > 1 else "")
@@ -126,7 +128,8 @@ def _rpn_slots(head: ReferenceRPNHead) -> dict:
 
 
 def _retinanet_slots(head: tf_keras.layers.Layer) -> dict:
-    slots, config = {}, head.get_config()
+    config = head.get_config()
+    slots: dict[str, Slot] = {}
     for theirs, convs in (
         ("cls_convs", head._cls_convs),
         ("reg_convs", head._box_convs),
@@ -146,7 +149,8 @@ def _retinanet_slots(head: tf_keras.layers.Layer) -> dict:
 
 
 def _rcnn_slots(head: ReferenceDetectionHead, crop_size: int) -> dict:
-    slots, config, prefix = {}, head.get_config(), "roi_head.bbox_head."
+    config, prefix = head.get_config(), "roi_head.bbox_head."
+    slots: dict[str, Slot] = {}
     for i, conv in enumerate(head._convs):
         slots |= _conv_slots(conv, f"{prefix}shared_convs.{i}.conv")
     for i, dense in enumerate(head._fcs):
@@ -245,17 +249,3 @@ def _kernel(variable: tf.Variable) -> Slot:
 
 def _as_it_is(variable: tf.Variable) -> Slot:
     return Slot(variable, tuple(variable.shape), lambda x: x)
-
-
-def assign(slots: Mapping[str, Slot], tensors: Mapping[str, np.ndarray]) -> None:
-    """Sets the variables of all slots.
-
-    Raises:
-        ValueError: a tensor is missing or of another shape.
-    """
-    for key, slot in slots.items():
-        found = tuple(tensors[key].shape) if key in tensors else None
-        if found != slot.shape:
-            raise ValueError(f"{key} must have shape {slot.shape}, got {found}")
-    for key, slot in slots.items():
-        slot.variable.assign(slot.transform(tensors[key]))

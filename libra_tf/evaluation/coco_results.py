@@ -1,4 +1,4 @@
-"""COCO result records and the JSON files that hold them.
+"""COCO result records of detections.
 
 Shape shorthand in this module: K detections of one image, H and W its height and
 width in pixels.
@@ -6,6 +6,7 @@ width in pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,8 @@ def yxyx_to_xywh(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([corner[:, ::-1], size[:, ::-1]], axis=1)
 
 
-def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
-    """Returns binary masks [K, H, W] as K run-length encodings that `json` takes."""
+def encode_masks(masks: Iterable[np.ndarray]) -> list[dict[str, Any]]:
+    """Returns K binary masks [H, W] as run-length encodings that `json` takes."""
     from pycocotools import mask as mask_api
 
     encoded = []

@@ -50,6 +50,7 @@ class PublishedDetector:
 
     @property
     def path(self) -> str:
+        """Of the PyTorch file."""
         return self.state.path
 
 

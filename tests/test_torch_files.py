@@ -1,4 +1,4 @@
-"""weights.torch_file: tensors out of PyTorch files, and nothing else out of them."""
+"""torch_files: tensors out of PyTorch files, and nothing else out of them."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from torch_files import (
 
 from libra_tf.errors import UserError
 from libra_tf.torch_files.file import open_torch_file
-from libra_tf.torch_files.inert_pickle import Inert
+from libra_tf.torch_files.inert_values import Inert
 from libra_tf.torch_files.state_dict import read_state_dict
 
 WRITERS = [write_zip, write_stream]

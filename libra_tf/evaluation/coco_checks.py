@@ -6,6 +6,7 @@ Each failure is one line that names the file and the first records at fault.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,33 @@ import numpy as np
 from libra_tf.errors import UserError
 
 SHOWN = 5
+Records = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """COCO annotations that have been checked, see `check_ground_truth`.
+
+    Attributes:
+        name: the file, for messages.
+        images: with different ids.
+        categories: with different ids.
+        annotations: of these images and categories; each has an id from 1, `area` and
+            `iscrowd`.
+    """
+
+    name: str
+    images: Records
+    categories: Records
+    annotations: Records
+
+    def on_images(self, kept: set[int]) -> GroundTruth:
+        """Returns the part on some images."""
+        return replace(
+            self,
+            images=[i for i in self.images if i["id"] in kept],
+            annotations=[a for a in self.annotations if a["image_id"] in kept],
+        )
 
 
 def first_few(values: Iterable[Any]) -> str:
@@ -22,18 +50,15 @@ def first_few(values: Iterable[Any]) -> str:
     return ", ".join(map(str, values[:SHOWN])) + more
 
 
-def check_ground_truth(data: Any, name: str) -> dict[str, list[dict[str, Any]]]:
+def check_ground_truth(data: Any, name: str) -> GroundTruth:
     """Returns a copy of a COCO annotation dict that an evaluator can rely on.
 
     Annotations get ids from 1 (id 0 means "not matched" to the COCO code, so an
     annotation of id 0 would count as missed), and defaults for `area` and `iscrowd`.
 
     Args:
-        data: what the annotation file holds.
+        data: what the annotation file holds; it stays as it is.
         name: the file, for messages.
-
-    Returns:
-        A dict with `images`, `categories` and `annotations`; `data` is unchanged.
 
     Raises:
         UserError: when a part is missing, malformed or contradicts another.
@@ -52,11 +77,9 @@ def check_ground_truth(data: Any, name: str) -> dict[str, list[dict[str, Any]]]:
         width, height = annotation["bbox"][2:]
         defaults = {"area": width * height, "iscrowd": 0}
         annotations.append({**defaults, **annotation, "id": number})
-    return {
-        "images": list(data["images"]),
-        "categories": list(data["categories"]),
-        "annotations": annotations,
-    }
+    return GroundTruth(
+        name, list(data["images"]), list(data["categories"]), annotations
+    )
 
 
 def _unique_ids(records: list[Any], kind: str, name: str) -> set[int]:

@@ -15,14 +15,14 @@ from libra_tf.ablation import machine
 from libra_tf.ablation.children import Outcome
 from libra_tf.ablation.mechanism import read_columns
 from libra_tf.ablation.plan import Plan
-from libra_tf.ablation.runs import RESULT_FILE, Run
+from libra_tf.ablation.runs import RESULT_FILE, Run, read_result
 from libra_tf.errors import UserError
 from libra_tf.files.json_files import read_json, write_file, write_json
 from libra_tf.training.progress import METRICS_FILE, last_evaluation
 
 CSV_FILE = "results.csv"
 ATTEMPTS_FILE = "attempts.json"
-_FIRST = ("plan", "form", "row", "seed")
+_FIRST = ("plan", "scale", "row", "seed")
 _METRICS = (
     "AP",
     *(f"AP{percent}" for percent in range(50, 100, 5)),
@@ -69,7 +69,7 @@ def note_attempt(run: Run, outcome: Outcome) -> list[dict[str, Any]]:
 def write_result(
     run: Run,
     plan: Plan,
-    form: str,
+    scale: str,
     metrics: dict[str, float],
     attempts: Sequence[dict[str, Any]],
     *,
@@ -79,7 +79,7 @@ def write_result(
     """Writes what a finished run gave into its folder, in one step; returns it."""
     result = {
         "plan": plan.name,
-        "form": form,
+        "scale": scale,
         "row": run.row,
         "seed": run.seed,
         "metrics": metrics,
@@ -98,11 +98,11 @@ def write_result(
     return result
 
 
-def collect(plan: Plan, form: str, out: str) -> list[dict[str, Any]]:
+def collect(plan: Plan, scale: str, out: str) -> list[dict[str, Any]]:
     """Returns the results below `out` of the plan's rows, by seed and row.
 
     Raises:
-        UserError: there are results of another plan or form.
+        UserError: there are results of another plan or scale.
     """
     found = []
     for row in plan.rows:
@@ -111,11 +111,11 @@ def collect(plan: Plan, form: str, out: str) -> list[dict[str, Any]]:
             path = os.path.join(folder, name, RESULT_FILE)
             if not os.path.isfile(path):
                 continue
-            result = read_json(path)
-            if (result["plan"], result["form"]) != (plan.name, form):
+            result = read_result(path)
+            if (result["plan"], result["scale"]) != (plan.name, scale):
                 raise UserError(
-                    f"{out}: holds results of plan {result['plan']}, form "
-                    f"{result['form']}; give another --out"
+                    f"{out}: holds results of plan {result['plan']}, scale "
+                    f"{result['scale']}; give another --out"
                 )
             result["mechanism"] = read_columns(os.path.join(folder, name))
             found.append(result)

@@ -1,0 +1,139 @@
+"""What a run is made of: a trainer, Orbit's loop, and what watches them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, TextIO
+
+import tensorflow as tf
+from official.core import base_task, train_lib, train_utils
+from official.vision.utils import summary_manager
+
+from libra_tf.errors import UserError
+from libra_tf.training.progress import Progress
+from libra_tf.training.stop import StopOnSignal
+from libra_tf.training.trainer import Trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What was asked for; see `runner.run`."""
+
+    params: Any
+    mode: str
+    model_dir: str
+    async_checkpoints: bool
+    stream: TextIO
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is more than an evaluation."""
+        return "train" in self.mode
+
+    @property
+    def best_folder(self) -> str:
+        """Where the best checkpoint goes."""
+        folder = self.params.trainer.best_checkpoint_export_subdir
+        return os.path.join(self.model_dir, folder)
+
+    def tell(self, text: str) -> None:
+        """Prints a line for people."""
+        print(text, file=self.stream, flush=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """A run that can start.
+
+    Attributes:
+        strategy: devices.
+        task: Model Garden's.
+        trainer: holds model, optimizer and step.
+        runner: Model Garden's, around Orbit's controller.
+        stop: ends it on a signal.
+        last: metrics of the last evaluation; filled as it runs.
+    """
+
+    strategy: tf.distribute.Strategy
+    task: base_task.Task
+    trainer: Trainer
+    runner: train_lib.OrbitExperimentRunner
+    stop: StopOnSignal
+    last: dict[str, float]
+
+    @property
+    def step(self) -> int:
+        """Training steps done."""
+        return int(self.trainer.global_step.numpy())
+
+
+def build_trainer(job: Job, task: base_task.Task) -> Trainer:
+    """Returns the trainer of a job; to be called in the strategy's scope.
+
+    Raises:
+        UserError: the note on the best checkpoint so far is damaged.
+    """
+    try:
+        exporter = train_lib.maybe_create_best_ckpt_exporter(job.params, job.model_dir)
+    except ValueError as error:
+        raise UserError(
+            f"{job.best_folder}/info.json is damaged ({error}); remove it, and the "
+            "next evaluation writes it again"
+        ) from error
+    model = task.build_model()
+    return Trainer(
+        job.params,
+        task,
+        model=model,
+        optimizer=train_utils.create_optimizer(task, job.params),
+        train=job.trains,
+        evaluate="eval" in job.mode,
+        checkpoint_exporter=exporter,
+    )
+
+
+def build_loop(
+    job: Job, strategy: tf.distribute.Strategy, task: base_task.Task, trainer: Trainer
+) -> Loop:
+    """Returns the loop, after restoring the newest checkpoint if there is one.
+
+    Raises:
+        UserError: the checkpoint is of another model.
+    """
+    progress = Progress(
+        trainer,
+        job.params.trainer.train_steps,
+        job.params.task.train_data.global_batch_size,
+        job.model_dir,
+        job.stream,
+    )
+    stop = StopOnSignal(job.stream)
+    last: dict[str, float] = {}
+
+    def remember(output: dict[str, Any]) -> None:
+        last.update({k: float(v) for k, v in output.items() if tf.rank(v) == 0})
+
+    try:
+        runner = train_lib.OrbitExperimentRunner(
+            distribution_strategy=strategy,
+            task=task,
+            mode=job.mode,
+            params=job.params,
+            model_dir=job.model_dir,
+            trainer=trainer,
+            train_actions=[progress.on_train, stop.check] if job.trains else None,
+            eval_actions=[progress.on_eval, remember],
+            eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(
+                params=job.params, model_dir=job.model_dir
+            ),
+            enable_async_checkpointing=job.async_checkpoints,
+        )
+    except ValueError as error:
+        if "shape" not in str(error):
+            raise
+        raise UserError(
+            f"{job.model_dir} holds checkpoints of another model ({error}); give "
+            "another folder, or remove it"
+        ) from error
+    return Loop(strategy, task, trainer, runner, stop, last)

@@ -1,0 +1,71 @@
+"""files.lock: one process at a time, or a word on who is there."""
+
+import multiprocessing
+import os
+import sys
+
+import pytest
+
+from libra_tf.errors import UserError
+from libra_tf.files.lock import locked, locked_run
+
+
+def hold(path, held, done):
+    with locked(path):
+        held.set()
+        done.wait(60)
+
+
+@pytest.fixture
+def process():
+    """Another process, which holds locks until it is told to end."""
+    # A fork would copy the threads of whatever was imported before.
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    started = []
+
+    def start(path):
+        started.append(context.Process(target=hold, args=(str(path), held, done)))
+        started[0].start()
+        assert held.wait(60)
+
+    yield start, done
+    done.set()
+    for each in started:
+        each.join(60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_a_run_has_one_trainer(tmp_path, process):
+    start, done = process
+    start(tmp_path / ".lock")
+    with (
+        pytest.raises(UserError, match="is being trained by another process"),
+        locked_run(str(tmp_path)),
+    ):
+        pass
+    done.set()
+    with locked(tmp_path / ".lock"):  # waits for the other
+        pass
+    with locked_run(str(tmp_path)):
+        pass
+
+
+def test_a_folder_can_be_locked_and_nothing_is_left_in_it(tmp_path):
+    with locked(tmp_path):
+        assert os.listdir(tmp_path) == []
+    with locked(tmp_path, busy="busy"):
+        pass
+
+
+def test_an_error_frees_the_lock(tmp_path):
+    with pytest.raises(KeyError), locked(tmp_path, busy="busy"):
+        raise KeyError
+    with locked(tmp_path, busy="busy"):
+        pass
+
+
+def test_where_there_are_no_locks_the_body_runs(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with locked(tmp_path, busy="busy"), locked(tmp_path, busy="busy"):
+        assert os.listdir(tmp_path) == []
