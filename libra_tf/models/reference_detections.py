@@ -118,8 +118,8 @@ class ReferenceDenseDetectionGenerator(
         config = self._config_dict
         if raw_attributes or not config["apply_nms"] or config["return_decoded"]:
             raise ValueError(
-                'task.model.detection_generator.form "reference" has no attributes, '
-                "return_decoded, or detections without suppression"
+                "there are no attributes, return_decoded, or detections without "
+                "suppression"
             )
         parts = [
             self._best_of_level(

@@ -18,12 +18,7 @@ from libra_tf.experiments import task_config
 from libra_tf.inputs import rcnn as maskrcnn_inputs
 from libra_tf.inputs.anchor_choice import anchor_chooser
 from libra_tf.inputs.labels import fill_replicas, map_labels
-from libra_tf.inputs.padded_input import (
-    build_canvas_inputs,
-    has_own_canvas,
-    image_size,
-    require_canvas,
-)
+from libra_tf.inputs.padded_input import build_fitted_inputs, require_size
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.tasks import prior
@@ -49,16 +44,16 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         """Builds the detector and its weights."""
         config = self.task_config.model
         model = build_maskrcnn(
-            tf_keras.layers.InputSpec(shape=[None, *image_size(config)]),
+            tf_keras.layers.InputSpec(shape=[None, *config.built_size]),
             config,
             l2_regularizer(self.task_config.losses.l2_weight_decay),
-            seed=self.task_config.train_data.seed,
+            seed=self.task_config.seed,
         )
         if self.task_config.freeze_backbone:
             model.backbone.trainable = False
         # A first call on symbolic inputs creates the weights.
         model(
-            tf_keras.Input(image_size(config)),
+            tf_keras.Input(config.built_size),
             image_shape=tf_keras.Input([2]),
             training=False,
         )
@@ -84,8 +79,8 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         """Adds our choice of anchors to Model Garden's input pipeline."""
         sampler = self.task_config.model.rpn_sampler
         if not params.is_training:
-            if has_own_canvas(self.task_config.model):
-                dataset = build_canvas_inputs(self.task_config, params, input_context)
+            if self.task_config.model.fits_each_image:
+                dataset = build_fitted_inputs(self.task_config, params, input_context)
             else:
                 dataset = self._labelled(params, input_context, dataset_fn)
             return fill_replicas(dataset, input_context)
@@ -98,7 +93,7 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
 
     def _labelled(self, params, input_context=None, dataset_fn=None):
         """Model Garden's input pipeline, with labels of the detector's anchors."""
-        require_canvas(self.task_config.model)
+        require_size(self.task_config.model)
         if self.task_config.model.anchor.form == "reference":
             return maskrcnn_inputs.build_inputs(
                 self.task_config, params, input_context, dataset_fn

@@ -15,12 +15,7 @@ from libra_tf.criteria.dense_batch import dense_batch
 from libra_tf.experiments import task_config
 from libra_tf.inputs import retinanet as retinanet_inputs
 from libra_tf.inputs.labels import fill_replicas
-from libra_tf.inputs.padded_input import (
-    build_canvas_inputs,
-    has_own_canvas,
-    image_size,
-    require_canvas,
-)
+from libra_tf.inputs.padded_input import build_fitted_inputs, require_size
 from libra_tf.layers.running_state import RunningState
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.retinanet import build_retinanet
@@ -42,10 +37,10 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         """Builds the detector and its weights."""
         config = self.task_config.model
         model = build_retinanet(
-            tf_keras.layers.InputSpec(shape=[None, *image_size(config)]),
+            tf_keras.layers.InputSpec(shape=[None, *config.built_size]),
             config,
             l2_regularizer(self.task_config.losses.l2_weight_decay),
-            seed=self.task_config.train_data.seed,
+            seed=self.task_config.seed,
         )
         if self.task_config.freeze_backbone:
             model.backbone.trainable = False
@@ -92,10 +87,10 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
     def build_inputs(self, params, input_context=None):
         """Returns Model Garden's input pipeline, complete for every replica."""
         config = self.task_config
-        if not params.is_training and has_own_canvas(config.model):
-            dataset = build_canvas_inputs(config, params, input_context)
+        if not params.is_training and config.model.fits_each_image:
+            dataset = build_fitted_inputs(config, params, input_context)
             return fill_replicas(dataset, input_context)
-        require_canvas(config.model)
+        require_size(config.model)
         isr = config.losses.isr.enabled and params.is_training
         if isr or config.model.anchor.form == "reference":
             dataset = retinanet_inputs.build_inputs(config, params, input_context)
@@ -123,13 +118,13 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         metrics = super().build_metrics(training=True)
         if not training and self.task_config.use_coco_metrics:
             self.coco_metric = build_evaluator(self.task_config, include_mask=False)
-        # The targets of losses need one canvas for all images.
-        without_losses = not training and has_own_canvas(self.task_config.model)
+        # The targets of losses need one size for all images.
+        without_losses = not training and self.task_config.model.fits_each_image
         return [] if without_losses else metrics
 
     def validation_step(self, inputs, model, metrics=None):
-        """Detects and computes losses; no losses on canvases of any size."""
-        if not has_own_canvas(self.task_config.model):
+        """Detects and computes losses; no losses where images have any size."""
+        if not self.task_config.model.fits_each_image:
             return super().validation_step(inputs, model, metrics)
         images, labels = inputs
         outputs = model(
