@@ -5,7 +5,7 @@ import re
 import pytest
 
 from libra_tf.errors import UserError
-from libra_tf.experiments import NAMES, loss_config, model_config
+from libra_tf.experiments import NAMES, contradictions, loss_config, model_config
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import get_experiment, override, parse_override
 
@@ -38,6 +38,20 @@ def refusal(*settings, name=RETINA):
 
 def accept(*settings, name=RETINA):
     resolve(experiment(*settings, name=name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_message_names_settings_that_there_are(name):
+    params = experiment(name=name)
+    kind = "TWO_STAGE" if params.task.is_two_stage else "ONE_STAGE"
+    rules = sum((getattr(contradictions, n) for n in ("DETECTOR", kind, "RUN")), ())
+    assert len({rule.name for rule in rules}) == len(rules)
+    for rule in rules:
+        text = rule.message.format(
+            task=params.task, trainer=params.trainer, runtime=params.runtime
+        )
+        assert "task." in text or "trainer." in text
+        assert "{" not in text
 
 
 CLASS = "losses.classification"

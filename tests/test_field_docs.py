@@ -7,7 +7,7 @@ import pytest
 from libra_tf.experiments import NAMES
 from libra_tf.experiments.field_docs import (
     COMMAND,
-    describe,
+    explain,
     find,
     is_ours,
     missing,
@@ -32,14 +32,23 @@ def test_every_setting_of_ours_has_a_meaning(name):
 
 
 def test_a_setting_is_described():
-    (field,) = find(get_experiment(RETINA), "task.losses.box.beta")
-    assert describe(field).split("\n") == [
+    (text,) = explain(get_experiment(RETINA), "task.losses.box.beta")
+    assert text.split("\n") == [
         "task.losses.box.beta: 0.11",
         "  threshold between inliers and outliers (smooth L1 and balanced L1).",
         "  float; > 0; default 1.0",
         "  unit: encoded box coordinate",
         "  source: Libra R-CNN, section 3.3",
     ]
+
+
+def test_defaults_are_those_of_the_place():
+    num_bins = {
+        place: explain(get_experiment(RETINA), f"task.losses.{place}.ghm.num_bins")[0]
+        for place in ("box", "classification")
+    }
+    assert "default 10\n" in num_bins["box"]
+    assert "default 30\n" in num_bins["classification"]
 
 
 def test_choices_differ_where_the_detectors_do():
@@ -53,7 +62,7 @@ def test_choices_differ_where_the_detectors_do():
 def test_inherited_settings_keep_model_gardens_meaning_and_our_limits():
     (field,) = find(get_experiment(FASTER), "trainer.steps_per_loop")
     assert not is_ours(field)
-    text = describe(field)
+    (text,) = explain(get_experiment(FASTER), field.path)
     assert "number of steps per loop to report training metrics" in text
     assert "int; >= 1; default 1000" in text
 

@@ -23,7 +23,7 @@ from libra_tf.ops.boxes import decode_deltas
 from libra_tf.ops.corner_anchors import corner_anchors
 from libra_tf.weights.published_settings import published_model
 
-IMAGE = (70.0, 90.0)  # on a canvas of 96 x 96
+IMAGE = (70.0, 90.0)  # padded to 96 x 96
 LIMIT = math.log(1000 / 16)
 
 

@@ -133,7 +133,7 @@ def _show(args: argparse.Namespace) -> int:
 def _explain(args: argparse.Namespace) -> int:
     """Prints the documentation of fields; of any detector that has them."""
     from libra_tf.experiments import NAMES
-    from libra_tf.experiments.field_docs import describe, find
+    from libra_tf.experiments.field_docs import explain
 
     chosen = args.experiment or args.config
     experiments = [
@@ -141,11 +141,10 @@ def _explain(args: argparse.Namespace) -> int:
         for name in ([args.experiment] if chosen else NAMES)
     ]
     for path in args.fields:
-        found = next(filter(None, (find(p, path) for p in experiments)), [])
+        found = next(filter(None, (explain(p, path) for p in experiments)), [])
         if not found:
             raise UserError(f"there is no setting {path}; see: libra config show")
-        for field in found:
-            print(describe(field), file=sys.stdout)
+        print(*found, sep="\n", file=sys.stdout)
     return 0
 
 

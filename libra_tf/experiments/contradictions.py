@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from official.modeling import hyperparams
+
 from libra_tf.errors import UserError
 from libra_tf.experiments.loss_config import (
     WEIGHABLE_BOX_LOSSES,
     WEIGHABLE_CLASS_LOSSES,
 )
+from libra_tf.experiments.model_config import NECKS_OF_ANY_SIZE
 from libra_tf.experiments.task_config import MASK_METRICS, METRICS, ExperimentConfig
 from libra_tf.losses.balanced_l1 import MAX_EXPONENT
 
@@ -24,12 +27,13 @@ class Rule(NamedTuple):
 
     Attributes:
         name: what it is about.
-        broken: whether an experiment contradicts itself in this way.
+        broken: whether there is this contradiction between the settings of a model and
+            of its losses, or in a whole experiment.
         message: template of what is said then.
     """
 
     name: str
-    broken: Callable[[ExperimentConfig], bool]
+    broken: Callable[..., bool]
     message: str
 
 
@@ -39,32 +43,29 @@ _DECODER = "simple_decoder"  # Model Garden's, of which ISR-P has a parser
 DETECTOR = (
     Rule(
         "levels in order",
-        lambda p: p.task.model.min_level > p.task.model.max_level,
+        lambda model, losses: model.min_level > model.max_level,
         "task.model.min_level is {task.model.min_level}, above task.model.max_level, "
         "{task.model.max_level}",
     ),
     Rule(
         "level of the neck",
-        lambda p: (
-            p.task.model.neck.is_balanced
-            and not p.task.model.min_level
-            <= p.task.model.neck.refine_level
-            <= p.task.model.max_level
+        lambda model, losses: (
+            model.neck.is_balanced
+            and not model.min_level <= model.neck.refine_level <= model.max_level
         ),
         "task.model.neck.refine_level is {task.model.neck.refine_level}; the pyramid "
         "has the levels {task.model.min_level} to {task.model.max_level}",
     ),
     Rule(
         "balanced L1 in float32",
-        lambda p: p.task.losses.box.exponent > MAX_EXPONENT,
+        lambda model, losses: losses.box.exponent > MAX_EXPONENT,
         "task.losses.box: gamma / alpha is {task.losses.box.exponent:g}; balanced L1 "
         f"overflows above {MAX_EXPONENT:g}",
     ),
     Rule(
         "a box loss for CARL",
-        lambda p: (
-            p.task.losses.carl.weight > 0
-            and p.task.losses.box.type not in WEIGHABLE_BOX_LOSSES
+        lambda model, losses: (
+            losses.carl.weight > 0 and losses.box.type not in WEIGHABLE_BOX_LOSSES
         ),
         "task.losses.carl.weight is {task.losses.carl.weight}, but "
         "task.losses.box.type is {task.losses.box.type!r}: CARL weighs a box loss per "
@@ -73,57 +74,51 @@ DETECTOR = (
     ),
     Rule(
         "one prior",
-        lambda p: p.task.model.prior.value is not None and p.task.model.prior.from_data,
+        lambda model, losses: model.prior.value is not None and model.prior.from_data,
         "task.model.prior: value is {task.model.prior.value} and from_data is true; "
         "give one of them",
     ),
     Rule(
         "stages of a ResNet",
-        lambda p: (
-            p.task.model.frozen_stages > 0 and not p.task.model.backbone.is_resnet
-        ),
+        lambda model, losses: model.frozen_stages > 0 and not model.backbone.is_resnet,
         "task.model.frozen_stages is {task.model.frozen_stages} with backbone "
         "{task.model.backbone.type}; it is for backbone resnet or torch_resnet",
     ),
     Rule(
         "suppression by class",
-        lambda p: (
-            p.task.model.detection_generator.form == "reference"
-            and bool(p.task.model.detection_generator.soft_nms_sigma)
+        lambda model, losses: (
+            model.detection_generator.form == "reference"
+            and bool(model.detection_generator.soft_nms_sigma)
         ),
         "task.model.detection_generator.form is 'reference', which suppresses class by "
         "class; switch soft_nms_sigma off",
     ),
     Rule(
         "sides of an image",
-        lambda p: (
-            p.task.model.fits_each_image
-            and p.task.model.canvas.short_side > p.task.model.canvas.long_side
+        lambda model, losses: (
+            model.fits_each_image and model.canvas.short_side > model.canvas.long_side
         ),
         "task.model.canvas.short_side is {task.model.canvas.short_side}, above "
         "long_side, {task.model.canvas.long_side}",
     ),
     Rule(
         "parts for any size",
-        lambda p: p.task.model.fits_each_image and bool(p.task.model.part_of_one_size),
+        lambda model, losses: model.fits_each_image and bool(model.part_of_one_size),
         f"{_ANY_SIZE}; set task.model.{{task.model.part_of_one_size}}.form to "
         "'reference' too",
     ),
     Rule(
         "pyramid for any size",
-        lambda p: (
-            p.task.model.fits_each_image
-            and not (
-                p.task.model.decoder.type == "torch_fpn"
-                and p.task.model.neck.takes_any_size
-            )
+        lambda model, losses: (
+            model.fits_each_image
+            and not (model.decoder.type == "torch_fpn" and model.neck.takes_any_size)
         ),
         f"{_ANY_SIZE}; that needs task.model.decoder.type torch_fpn and "
-        "task.model.neck.type none or balanced_feature_pyramid",
+        f"task.model.neck.type {' or '.join(NECKS_OF_ANY_SIZE)}",
     ),
     Rule(
         "masks of one size",
-        lambda p: p.task.model.fits_each_image and p.task.model.include_mask,
+        lambda model, losses: model.fits_each_image and model.include_mask,
         f"{_ANY_SIZE}; Model Garden's masks need one size of image",
     ),
 )
@@ -131,30 +126,28 @@ DETECTOR = (
 ONE_STAGE = (
     Rule(
         "losses of attributes",
-        lambda p: (
-            bool(p.task.model.head.attribute_heads) and not p.task.losses.is_stock
-        ),
+        lambda model, losses: bool(model.head.attribute_heads) and not losses.is_stock,
         "task.model.head.attribute_heads: their loss goes with Model Garden's own "
         "losses only: normalizer 'tfm', box.type 'huber', classification.type 'focal' "
         "and of weight 1, without isr, carl and guided",
     ),
     Rule(
         "suppression of classes apart",
-        lambda p: (
-            p.task.model.detection_generator.form == "reference"
-            and bool(p.task.model.detection_generator.use_class_agnostic_nms)
+        lambda model, losses: (
+            model.detection_generator.form == "reference"
+            and bool(model.detection_generator.use_class_agnostic_nms)
         ),
         "task.model.detection_generator.form is 'reference', which suppresses class by "
         "class; switch use_class_agnostic_nms off",
     ),
     Rule(
         "detections only",
-        lambda p: (
-            p.task.model.detection_generator.form == "reference"
+        lambda model, losses: (
+            model.detection_generator.form == "reference"
             and bool(
-                p.task.model.head.attribute_heads
-                or p.task.model.detection_generator.return_decoded
-                or not p.task.model.detection_generator.apply_nms
+                model.head.attribute_heads
+                or model.detection_generator.return_decoded
+                or not model.detection_generator.apply_nms
             )
         ),
         "task.model.detection_generator.form is 'reference', which gives detections "
@@ -162,18 +155,17 @@ ONE_STAGE = (
     ),
     Rule(
         "thresholds from data",
-        lambda p: (
-            p.task.model.prior.score_threshold != "fixed"
-            and not p.task.model.prior.from_data
+        lambda model, losses: (
+            model.prior.score_threshold != "fixed" and not model.prior.from_data
         ),
         "task.model.prior.score_threshold is {task.model.prior.score_threshold!r}, but "
         "task.model.prior.from_data is false: the thresholds come from the data",
     ),
     Rule(
         "one threshold at a time",
-        lambda p: (
-            p.task.model.prior.score_threshold != "fixed"
-            and p.task.model.detection_generator.pre_nms_score_threshold > 0
+        lambda model, losses: (
+            model.prior.score_threshold != "fixed"
+            and model.detection_generator.pre_nms_score_threshold > 0
         ),
         "task.model.prior.score_threshold is {task.model.prior.score_threshold!r}, but "
         "task.model.detection_generator.pre_nms_score_threshold is "
@@ -182,9 +174,9 @@ ONE_STAGE = (
     ),
     Rule(
         "residual objectness",
-        lambda p: (
-            (p.task.losses.classification.type == "residual_objectness")
-            != (p.task.model.objectness.type == "residual")
+        lambda model, losses: (
+            (losses.classification.type == "residual_objectness")
+            != (model.objectness.type == "residual")
         ),
         "task.losses.classification.type is {task.losses.classification.type!r} and "
         "task.model.objectness.type is {task.model.objectness.type!r}: residual "
@@ -192,17 +184,17 @@ ONE_STAGE = (
     ),
     Rule(
         "prior of residual objectness",
-        lambda p: (
-            p.task.model.objectness.type == "residual" and p.task.model.prior.is_set
+        lambda model, losses: (
+            model.objectness.type == "residual" and model.prior.is_set
         ),
         "task.model.prior sets the bias of the class output; with residual objectness "
         "leave it alone",
     ),
     Rule(
         "a class loss for ISR",
-        lambda p: (
-            p.task.losses.isr.enabled
-            and p.task.losses.classification.type not in WEIGHABLE_CLASS_LOSSES
+        lambda model, losses: (
+            losses.isr.enabled
+            and losses.classification.type not in WEIGHABLE_CLASS_LOSSES
         ),
         "task.losses.isr.enabled is true, but task.losses.classification.type is "
         "{task.losses.classification.type!r}: ISR weighs examples, so the loss must be "
@@ -213,15 +205,15 @@ ONE_STAGE = (
 TWO_STAGE = (
     Rule(
         "sampling rule",
-        lambda p: bool(p.task.model.roi_sampler.contradiction),
+        lambda model, losses: bool(model.roi_sampler.contradiction),
         "task.model.roi_sampler: {task.model.roi_sampler.contradiction}",
     ),
     Rule(
         "masks of sampled RoIs",
-        lambda p: (
-            p.task.model.include_mask
-            and p.task.model.mask_sampler.num_sampled_masks
-            > p.task.model.roi_sampler.num_sampled_rois
+        lambda model, losses: (
+            model.include_mask
+            and model.mask_sampler.num_sampled_masks
+            > model.roi_sampler.num_sampled_rois
         ),
         "task.model.mask_sampler.num_sampled_masks is "
         "{task.model.mask_sampler.num_sampled_masks}; only "
@@ -230,12 +222,12 @@ TWO_STAGE = (
     ),
     Rule(
         "a stock cascade",
-        lambda p: (
-            bool(p.task.model.roi_sampler.cascade_iou_thresholds)
+        lambda model, losses: (
+            bool(model.roi_sampler.cascade_iou_thresholds)
             and not (
-                p.task.model.roi_sampler.is_stock
-                and p.task.losses.normalizer == "tfm"
-                and p.task.losses.box.type == "huber"
+                model.roi_sampler.is_stock
+                and losses.normalizer == "tfm"
+                and losses.box.type == "huber"
             )
         ),
         "task.model.roi_sampler.cascade_iou_thresholds: cascade heads work with Model "
@@ -243,25 +235,23 @@ TWO_STAGE = (
     ),
     Rule(
         "class losses of Model Garden",
-        lambda p: (
-            p.task.losses.normalizer != "tfm"
-            and not p.task.losses.is_plain_classification
+        lambda model, losses: (
+            losses.normalizer != "tfm" and not losses.is_plain_classification
         ),
         "task.losses: frcnn_class_loss_top_k_percent, class_weights and "
         "frcnn_class_use_binary_cross_entropy belong to normalizer 'tfm'",
     ),
     Rule(
         "thresholds of RetinaNet",
-        lambda p: p.task.model.prior.score_threshold != "fixed",
+        lambda model, losses: model.prior.score_threshold != "fixed",
         "task.model.prior.score_threshold is {task.model.prior.score_threshold!r}; it "
         "is for RetinaNet. For the R-CNN head set "
         "task.model.detection_generator.pre_nms_score_threshold",
     ),
     Rule(
         "divisor of all anchors",
-        lambda p: (
-            p.task.model.rpn_sampler.negatives == "all"
-            and p.task.losses.normalizer == "tfm"
+        lambda model, losses: (
+            model.rpn_sampler.negatives == "all" and losses.normalizer == "tfm"
         ),
         "task.model.rpn_sampler.negatives is 'all', but task.losses.normalizer is "
         "'tfm', which divides the sum over all anchors by the number of RoIs; choose "
@@ -269,9 +259,8 @@ TWO_STAGE = (
     ),
     Rule(
         "divisor of all RoIs",
-        lambda p: (
-            p.task.model.roi_sampler.negatives == "all"
-            and p.task.losses.normalizer == "reference"
+        lambda model, losses: (
+            model.roi_sampler.negatives == "all" and losses.normalizer == "reference"
         ),
         "task.model.roi_sampler.negatives is 'all', but task.losses.normalizer is "
         "'reference': divided by all RoIs, the box loss would all but vanish; choose "
@@ -279,39 +268,35 @@ TWO_STAGE = (
     ),
     Rule(
         "no bound on all anchors",
-        lambda p: (
-            p.task.model.rpn_sampler.negatives == "all"
-            and p.task.model.rpn_sampler.neg_pos_ub > 0
+        lambda model, losses: (
+            model.rpn_sampler.negatives == "all" and model.rpn_sampler.neg_pos_ub > 0
         ),
         "task.model.rpn_sampler.neg_pos_ub is {task.model.rpn_sampler.neg_pos_ub}, a "
         "bound on negatives, but task.model.rpn_sampler.negatives is 'all'",
     ),
     Rule(
         "instances for ISR",
-        lambda p: p.task.losses.isr.enabled and p.task.model.roi_sampler.is_stock,
+        lambda model, losses: losses.isr.enabled and model.roi_sampler.is_stock,
         "task.losses.isr.enabled is true with Model Garden's RoI sampler, which does "
         "not tell objects apart: set task.model.roi_sampler.ignore_padding to true, or "
         "choose other positives or negatives",
     ),
     Rule(
         "a class loss with weights",
-        lambda p: (
-            p.task.losses.normalizer == "tfm"
-            and (
-                p.task.losses.isr.enabled
-                or p.task.model.roi_sampler.negatives == "score_ranked"
-            )
+        lambda model, losses: (
+            losses.normalizer == "tfm"
+            and (losses.isr.enabled or model.roi_sampler.negatives == "score_ranked")
         ),
         "task.losses.normalizer is 'tfm': Model Garden's class loss takes no weights, "
         "which ISR sets; choose 'reference' or 'positives'",
     ),
     Rule(
         "softmax of residual objectness",
-        lambda p: (
-            p.task.model.objectness.type == "residual"
+        lambda model, losses: (
+            model.objectness.type == "residual"
             and (
-                p.task.losses.frcnn_class_use_binary_cross_entropy
-                or p.task.model.detection_generator.use_sigmoid_probability
+                losses.frcnn_class_use_binary_cross_entropy
+                or model.detection_generator.use_sigmoid_probability
             )
         ),
         "task.model.objectness.type is 'residual', whose class outputs are the "
@@ -321,14 +306,14 @@ TWO_STAGE = (
     ),
     Rule(
         "a normaliser for CARL",
-        lambda p: p.task.losses.carl.weight > 0 and p.task.losses.normalizer == "tfm",
+        lambda model, losses: losses.carl.weight > 0 and losses.normalizer == "tfm",
         "task.losses.normalizer is 'tfm'; CARL needs 'reference' or 'positives'",
     ),
     Rule(
         "no outer boxes",
-        lambda p: (
-            p.task.model.outer_boxes_scale > 1.0
-            and (p.task.losses.isr.enabled or p.task.model.roi_sampler.rule.is_mined)
+        lambda model, losses: (
+            model.outer_boxes_scale > 1.0
+            and (losses.isr.enabled or model.roi_sampler.rule.is_mined)
         ),
         "task.model.outer_boxes_scale is above 1; ISR, and samplers that look at the "
         "head's answer, do not know outer boxes",
@@ -369,17 +354,13 @@ RUN = (
     ),
     Rule(
         "frozen at a checkpoint",
-        lambda p: not p.task.init_checkpoint and p.task.model.frozen_stages > 0,
+        lambda p: (
+            not p.task.init_checkpoint
+            and (p.task.model.frozen_stages > 0 or p.task.model.backbone.keeps_norm)
+        ),
         "task.init_checkpoint is empty, but part of the backbone is frozen at its "
-        "initial weights: give a checkpoint, or set task.model.frozen_stages to 0",
-    ),
-    Rule(
-        "norm frozen at a checkpoint",
-        lambda p: not p.task.init_checkpoint and p.task.model.backbone.keeps_norm,
-        "task.init_checkpoint is empty, but the norm of the backbone is frozen at its "
-        "initial weights: give a checkpoint, or set "
-        "task.model.backbone.resnet.bn_trainable to true "
-        "(task.model.backbone.torch_resnet.norm to batch)",
+        "initial weights: give a checkpoint, or set task.model.frozen_stages to 0 and "
+        "task.model.backbone.{task.model.backbone.norm_switch}",
     ),
     Rule(
         "images of any size",
@@ -467,17 +448,21 @@ RUN = (
 def check_detector(params: ExperimentConfig) -> None:
     """Raises `UserError` for the first contradiction within model and losses."""
     of_its_kind = TWO_STAGE if params.task.is_two_stage else ONE_STAGE
-    _check((*DETECTOR, *of_its_kind), params)
+    for rule in DETECTOR + of_its_kind:
+        _check(rule, params, params.task.model, params.task.losses)
 
 
 def check_experiment(params: ExperimentConfig) -> None:
     """Raises `UserError` for the first contradiction in a resolved experiment."""
     check_detector(params)
-    _check(RUN, params)
+    for rule in RUN:
+        _check(rule, params, params)
 
 
-def _check(rules: tuple[Rule, ...], params: ExperimentConfig) -> None:
-    parts = {"task": params.task, "trainer": params.trainer, "runtime": params.runtime}
-    for rule in rules:
-        if rule.broken(params):
-            raise UserError(rule.message.format(**parts))
+def _check(rule: Rule, params: ExperimentConfig, *settings: hyperparams.Config) -> None:
+    if rule.broken(*settings):
+        raise UserError(
+            rule.message.format(
+                task=params.task, trainer=params.trainer, runtime=params.runtime
+            )
+        )

@@ -6,7 +6,6 @@ What a setting means is in the docstring of the class that declares it, under
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 from collections.abc import Iterable, Iterator
@@ -78,18 +77,16 @@ def _attributes(owner: type) -> dict[str, str]:
     return entries
 
 
-def default(field: Field) -> Any:
-    """Returns the default of a setting, as declared."""
-    declared = {f.name: f for f in dataclasses.fields(field.owner)}[field.name]
-    if declared.default_factory is not dataclasses.MISSING:
-        return declared.default_factory()
-    return declared.default
+def explain(params: ExperimentConfig, path: str) -> list[str]:
+    """Returns what `libra config show` prints of a setting, or of all in a section."""
+    defaults = type(params)(task=type(params.task)())
+    values = {field.path: field.value for field in walk(defaults)}
+    return [_describe(f, values.get(f.path)) for f in find(params, path)]
 
 
-def describe(field: Field) -> str:
-    """Returns what `libra config show` prints of a setting."""
+def _describe(field: Field, default: Any) -> str:
     limits = field.limits
-    facts = [field.kind, str(limits), f"default {_text(default(field))}"]
+    facts = [field.kind, str(limits), f"default {_text(default)}"]
     lines = [f"{field.path}: {_text(field.value)}", meaning(field)]
     lines.append("; ".join(filter(None, facts)))
     lines.append(limits.unit and f"unit: {limits.unit}")
@@ -155,7 +152,7 @@ def _row(label: str, field: Field) -> str:
     cells = (
         f"{label}`{field.name}`",
         field.kind,
-        f"`{_text(default(field))}`",
+        f"`{_text(field.value)}`",
         str(limits),
         text.strip(),
     )

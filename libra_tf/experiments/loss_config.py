@@ -33,12 +33,12 @@ WEIGHABLE_BOX_LOSSES = ("smooth_l1", "l1", "balanced_l1")
 # Class losses that are a sum over examples, which ISR-P can weigh.
 WEIGHABLE_CLASS_LOSSES = ("focal", "cross_entropy")
 
-_GHM = "mmdetection's configs of GHM"
-_AP = "Chen et al., CVPR 2019"
-_DR = "Qian et al., released code (sigmoid_dr_loss.py)"
-_OBJECTNESS = "Chen et al., 2019, released code"
-_PISA = "Cao et al., CVPR 2020; mmdetection's configs of PISA"
-_SAMPLING_FREE = "Chen et al., arXiv 1909.04868"
+_GHM = "mmdetection, configs/ghm"
+_AP = "released code (cccorn/AP-loss)"
+_DR = "released code (idstcv/DR_loss)"
+_OBJECTNESS = "released code (chenjoya/resobj)"
+_PISA = "mmdetection, configs/pisa"
+_SAMPLING_FREE = "released code (ChenJoya/sampling-free)"
 _DELTA = "encoded box coordinate"
 
 
@@ -202,8 +202,8 @@ class BoxLoss(hyperparams.Config):
             the four coordinates of each box.
         weight: factor of the other box losses.
         beta: threshold between inliers and outliers (smooth L1 and balanced L1).
-        alpha: inlier gradient of balanced L1 (paper, eq. 8).
-        gamma: outlier gradient of balanced L1 (paper, eq. 8).
+        alpha: inlier gradient of balanced L1.
+        gamma: outlier gradient of balanced L1.
         form: of balanced L1; the two differ where beta is not 1, see
             `libra_tf.losses.balanced_l1`.
         ghm: settings of "ghm_r", which is for RetinaNet.
@@ -212,8 +212,8 @@ class BoxLoss(hyperparams.Config):
     type: str = setting("huber", choices=BOX_LOSSES)
     weight: float = setting(1.0, low=0)
     beta: float = setting(1.0, above=0, unit=_DELTA, source="Libra R-CNN, section 3.3")
-    alpha: float = setting(0.5, above=0, source="Libra R-CNN, section 3.3")
-    gamma: float = setting(1.5, above=0, source="Libra R-CNN, section 3.3")
+    alpha: float = setting(0.5, above=0, source="Libra R-CNN, eq. 8")
+    gamma: float = setting(1.5, above=0, source="Libra R-CNN, eq. 8")
     form: str = setting("consistent", choices=BALANCED_L1_FORMS)
     ghm: GradientHarmonizing = dataclasses.field(
         default_factory=lambda: GradientHarmonizing(num_bins=10, momentum=0.7)

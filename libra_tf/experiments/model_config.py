@@ -24,6 +24,7 @@ NECKS = (
     "balanced_path_aggregation",
 )
 BALANCED_NECKS = ("balanced_feature_pyramid", "balanced_path_aggregation")
+NECKS_OF_ANY_SIZE = ("none", "balanced_feature_pyramid")
 OBJECTNESS = ("none", "residual")
 SCORE_THRESHOLDS = ("fixed", "global_prior", "class_prior")
 
@@ -59,7 +60,7 @@ class Neck(hyperparams.Config):
     @property
     def takes_any_size(self) -> bool:
         """Whether the neck works on images of any size."""
-        return "path_aggregation" not in self.type
+        return self.type in NECKS_OF_ANY_SIZE
 
 
 @dataclasses.dataclass

@@ -21,7 +21,7 @@ from libra_tf.layers.torch_resnet import NORMS, STAGE_BLOCKS
 from libra_tf.setting import setting
 
 FORMS = ("model_garden", "reference")
-_MMDET = "mmdetection's configs of Libra R-CNN"
+_MMDET = "mmdetection, configs/libra_rcnn"
 
 
 @dataclasses.dataclass
@@ -66,6 +66,13 @@ class Backbone(backbones.Backbone):
         if self.type == "torch_resnet":
             return self.torch_resnet.norm != "batch"
         return self.type == "resnet" and not self.resnet.bn_trainable
+
+    @property
+    def norm_switch(self) -> str:
+        """The setting of a ResNet that lets its BatchNorm move, and its value."""
+        if self.type == "torch_resnet":
+            return "torch_resnet.norm to batch"
+        return "resnet.bn_trainable to true"
 
 
 @dataclasses.dataclass
@@ -131,7 +138,11 @@ class RPNAnchor(tfm_maskrcnn.Anchor):
 
 @dataclasses.dataclass
 class RetinaNetAnchor(tfm_retinanet.Anchor):
-    """Anchors of RetinaNet; see `RPNAnchor`."""
+    """Anchors of RetinaNet.
+
+    Attributes:
+        form: as of the RPN's anchors.
+    """
 
     form: str = setting("model_garden", choices=FORMS)
 

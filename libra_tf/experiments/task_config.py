@@ -52,13 +52,14 @@ class MaskRCNNTask(TaskFields, tfm_maskrcnn.MaskRCNNTask):
     """Faster and Mask R-CNN.
 
     Attributes:
-        evaluate_proposals: report the average recall of the RPN's proposals (paper,
-            Table 3).
+        max_num_eval_detections: at most so many detections of an image are evaluated.
+        evaluate_proposals: report the average recall of the RPN's proposals (Libra
+            R-CNN, Table 3).
     """
 
     model: MaskRCNN = dataclasses.field(default_factory=MaskRCNN)
     losses: MaskRCNNLosses = dataclasses.field(default_factory=MaskRCNNLosses)
-    max_num_eval_detections: int = 100
+    max_num_eval_detections: int = setting(100, unit="detections", source="COCO")
     evaluate_proposals: bool = True
 
     @property
@@ -122,7 +123,11 @@ class RuntimeConfig(tfm.RuntimeConfig):
 
 @dataclasses.dataclass
 class ExperimentConfig(tfm.ExperimentConfig):
-    """An experiment of this package; `experiment` is the name it is registered by."""
+    """An experiment of this package.
+
+    Attributes:
+        experiment: the name that it is registered by.
+    """
 
     experiment: str = ""
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)

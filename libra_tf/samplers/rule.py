@@ -20,7 +20,7 @@ NEGATIVES = (
 # These need a forward pass of the head over all candidates.
 MINED = ("hardest", "score_ranked")
 _FAST_RCNN = "Fast R-CNN, section 2.3"
-_PISA = "PISA as published: mmdetection's ScoreHLRSampler"
+_PISA = "mmdetection, ScoreHLRSampler"
 
 
 @dataclasses.dataclass(frozen=True)
