@@ -22,9 +22,8 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.files import find_config
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import load_experiment
-from libra_tf.experiments.task_config import ExperimentConfig
+from libra_tf.experiments.stock import is_ours, of_ours
 from libra_tf.inference.serving import INPUT_TYPES, export_saved_model
-from libra_tf.inputs.padded_input import has_own_canvas
 from libra_tf.weights.restore import checkpoint_path
 
 FLAGS = tfm_export.FLAGS
@@ -45,7 +44,7 @@ def export() -> None:
         params = hyperparams.override_params_dict(
             params, FLAGS.params_override, is_strict=True
         )
-    if isinstance(params, ExperimentConfig):
+    if is_ours(params):
         resolve(params)
     params.validate()
     params.lock()
@@ -72,8 +71,9 @@ def export() -> None:
 
 
 def _input_size(params) -> list[int] | None:
-    """The flag; its default is no wish where every image has a canvas of its own."""
-    if has_own_canvas(params.task.model) and not FLAGS["input_image_size"].present:
+    """The flag; its default is no wish where the input fits each image."""
+    fits_each_image = of_ours(params.task.model, "fits_each_image")
+    if fits_each_image and not FLAGS["input_image_size"].present:
         return None
     return [int(n) for n in FLAGS.input_image_size.split(",")]
 

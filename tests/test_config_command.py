@@ -236,3 +236,36 @@ def test_check_needs_masks_only_with_data(capsys, tmp_path, dataset):
     assert code == 1
     assert "without masks" in out
     assert call(capsys, "check", source)[0] == 0
+
+
+def test_show_explains_a_setting_of_any_detector(capsys):
+    code, out, _ = call(
+        capsys, "show", "task.model.roi_sampler.num_bins", "task.losses.classification"
+    )
+    assert code == 0
+    assert out.startswith("task.model.roi_sampler.num_bins: 3\n  IoU bins of the")
+    assert "\ntask.losses.classification.ghm.momentum: 0.75\n" in out
+
+
+def test_show_explains_with_the_values_of_an_experiment(capsys):
+    beta = "task.losses.box.beta"
+    code, out, _ = call(
+        capsys, "show", beta, "--experiment", RETINA, "--set", f"{beta}=0.5"
+    )
+    assert code == 0
+    assert out.startswith(f"{beta}: 0.5\n")
+
+
+def test_show_of_what_there_is_not(capsys):
+    code, _, err = call(capsys, "show", "task.losses.bux")
+    assert code == 2
+    assert "there is no setting task.losses.bux" in err
+
+
+def test_docs_are_written(capsys, tmp_path):
+    path = tmp_path / "docs" / "settings.md"
+    assert call(capsys, "docs", "--out", path)[0] == 0
+    code, out, _ = call(capsys, "docs")
+    assert code == 0
+    assert out == path.read_text()
+    assert out.startswith("# Settings\n")

@@ -544,13 +544,14 @@ def assert_built(params):
 def test_samplers_of_all_files():
     seen = set()
     for path in FILES.values():
-        model = load_experiment(None, [path]).task.model
-        if hasattr(model, "roi_sampler"):
+        task = load_experiment(None, [path]).task
+        if task.is_two_stage:
+            model = task.model
             sampler = build_roi_sampler(model.roi_sampler)
             assert (sampler is None) == model.roi_sampler.is_stock
             assert sampler is None or isinstance(sampler, RoISampler)
             if sampler is not None:
-                config = sampler.get_config()
-                seen.add((config["positives"], config["negatives"], config["num_bins"]))
+                rule = sampler.rule
+                seen.add((rule.positives, rule.negatives, rule.num_bins))
     assert {row[3] for row in ABLATIONS.values()} == {bins for *_, bins in seen}
     assert ("instance_balanced", "random", 3) in seen

@@ -9,7 +9,7 @@ import tiny
 from official.vision.ops import anchor
 
 from libra_tf.diagnostics import forward
-from libra_tf.samplers import select_rois
+from libra_tf.samplers import SamplingRule, select_rois
 
 IMAGES = tf.random.stateless_normal([2, tiny.SIZE, tiny.SIZE, 3], [1, 2])
 GT = [[[4.0, 4, 30, 40], [20, 30, 60, 60]], [[8, 8, 24, 24], [-1, -1, -1, -1]]]
@@ -63,7 +63,7 @@ def test_pyramids_are_those_before_and_after_the_neck(ran):
         np.testing.assert_allclose(pyramids.before[level], before[level], atol=1e-5)
         np.testing.assert_allclose(pyramids.after[level], after[level], atol=1e-5)
         assert np.abs(after[level] - before[level]).max() > 1e-3
-    assert forward.is_two_stage(model) == (kind == "fasterrcnn")
+    assert model.is_two_stage == (kind == "fasterrcnn")
 
 
 def test_without_a_neck_there_is_one_pyramid():
@@ -109,7 +109,10 @@ def test_errors_of_positives_by_hand():
     }
     boxes = tf.constant([[[0.0, 0, 12, 10], [40, 40, 50, 50], [-1, -1, -1, -1]]])
     selection = select_rois(
-        boxes, labels["gt_boxes"], num_sampled_rois=4, seed=tf.constant([0, 0])
+        boxes,
+        labels["gt_boxes"],
+        rule=SamplingRule(num_sampled_rois=4),
+        seed=tf.constant([0, 0]),
     )
     # Deltas of class c are c everywhere.
     deltas = tf.repeat(tf.range(4.0), 4)[tf.newaxis, tf.newaxis] * tf.ones([1, 3, 1])
@@ -128,7 +131,10 @@ def test_errors_of_all_positives_not_of_a_drawn_part():
     }
     boxes = tf.constant([[[0.0, 0, 10, 10 - 0.1 * i] for i in range(9)]])
     selection = select_rois(
-        boxes, labels["gt_boxes"], num_sampled_rois=4, seed=tf.constant([0, 0])
+        boxes,
+        labels["gt_boxes"],
+        rule=SamplingRule(num_sampled_rois=4),
+        seed=tf.constant([0, 0]),
     )
     _, positive = forward.rcnn_errors(selection, tf.zeros([1, 9, 8]), labels)
     assert int(tf.reduce_sum(tf.cast(selection.chosen_positive, tf.int32))) == 1

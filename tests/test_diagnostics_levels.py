@@ -109,10 +109,10 @@ def test_batches_add_up():
         np.testing.assert_allclose(two[name], 2 * one[name], rtol=1e-6)
 
 
-def test_the_visible_size_is_the_scaled_image_on_its_canvas():
+def test_the_visible_size_is_the_scaled_image_without_padding():
     info = tf.constant(
         [
-            [[100.0, 200], [64, 64], [0.32, 0.32], [0, 0]],  # smaller than the canvas
+            [[100.0, 200], [64, 64], [0.32, 0.32], [0, 0]],  # smaller than the input
             [[100.0, 100], [64, 64], [1.0, 1.0], [10, 36]],  # larger, and cropped
         ]
     )

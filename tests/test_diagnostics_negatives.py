@@ -16,6 +16,7 @@ from libra_tf.diagnostics.negatives import (
     negative_sums,
     summarize_negatives,
 )
+from libra_tf.samplers import SamplingRule
 
 GT = [0.0, 0.0, 10.0, 10.0]
 AWAY = [50.0, 50.0, 60.0, 60.0]
@@ -45,7 +46,9 @@ def tensors(losses=None, images=1):
 
 
 def choose(losses=None, images=1, **rule):
-    return choose_negatives(*tensors(losses, images), seed=SEED, **{**RULE, **rule})
+    return choose_negatives(
+        *tensors(losses, images), seed=SEED, rule=SamplingRule(**{**RULE, **rule})
+    )
 
 
 def numbers(mask):
@@ -182,7 +185,9 @@ def test_the_share_above_is_what_the_first_bin_leaves():
 def test_images_without_ground_truth_and_without_boxes():
     boxes = tf.constant([[AWAY, PADDING], [PADDING, PADDING]])
     gt_boxes = tf.constant([[PADDING], [PADDING]])
-    choice = choose_negatives(boxes, gt_boxes, tf.zeros([2, 2]), seed=SEED, **RULE)
+    choice = choose_negatives(
+        boxes, gt_boxes, tf.zeros([2, 2]), seed=SEED, rule=SamplingRule(**RULE)
+    )
     sums = negative_sums(*choice)
     assert (int(sums["candidates"]), int(sums["negatives"])) == (1, 1)
     assert sums["counts"]["random"].numpy().tolist() == [1, 0, 0, 0, 0, 0]
@@ -190,7 +195,9 @@ def test_images_without_ground_truth_and_without_boxes():
 
 def test_no_background_at_all_is_undefined_not_an_error():
     boxes = tf.constant([[GT]])
-    choice = choose_negatives(boxes, boxes, tf.zeros([1, 1]), seed=SEED, **RULE)
+    choice = choose_negatives(
+        boxes, boxes, tf.zeros([1, 1]), seed=SEED, rule=SamplingRule(**RULE)
+    )
     sums = tf.nest.map_structure(lambda x: x.numpy(), negative_sums(*choice))
     rules = summarize_negatives(sums)["rules"]
     assert rules["random"] == {"above": None, "histogram": None}
@@ -200,7 +207,9 @@ def test_no_background_at_all_is_undefined_not_an_error():
 def test_graph_and_xla_count_as_eagerly(jit):
     def sums(boxes, gt_boxes, losses):
         return negative_sums(
-            *choose_negatives(boxes, gt_boxes, losses, seed=SEED, **RULE)
+            *choose_negatives(
+                boxes, gt_boxes, losses, seed=SEED, rule=SamplingRule(**RULE)
+            )
         )
 
     inputs = tensors(np.arange(len(BOXES)), images=2)

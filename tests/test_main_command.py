@@ -14,7 +14,7 @@ from libra_tf.errors import UserError
 
 LEAVES = [
     "train", "eval", "predict", "export", "doctor", "config list", "config show",
-    "config check",
+    "config check", "config docs",
 ]  # fmt: skip
 
 

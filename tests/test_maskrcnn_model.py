@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,7 @@ import tiny
 from official.vision.ops import box_ops
 
 from libra_tf.experiments.saved import override
-from libra_tf.samplers import MinedRoIs
+from libra_tf.samplers import MinedRoIs, RoISampler
 from libra_tf.samplers.mining import class_losses
 
 MINED = {
@@ -224,11 +226,11 @@ def test_a_batch_without_any_object(mining):
 @pytest.mark.parametrize("name", ["hardest", "without quota"])
 def test_what_is_chosen_is_harder_than_what_is_not(mining, name):
     _, model = mining
-    if model.roi_sampler[0].get_config()["positives"] != "hardest":
+    rule = model.roi_sampler[0].rule
+    if rule.positives != "hardest":
         pytest.skip("the other sampler ranks scores")
-    config = model.roi_sampler[0].get_config()
-    config |= {"without_quota": name == "without quota", "num_sampled_rois": 12}
-    sampler = type(model.roi_sampler[0]).from_config(config)
+    changes = {"without_quota": name == "without quota", "num_sampled_rois": 12}
+    sampler = RoISampler(dataclasses.replace(rule, **changes))
     images, kwargs = batch()
     backbone = model.backbone(images)
     features = model.decoder(backbone)

@@ -34,6 +34,7 @@ def stock_and_ours(kind, records):
     for params in (stock, ours):
         tiny.point_to(params, records)
         params.override({"task": {"train_data": {"seed": 7, "deterministic": True}}})
+    ours.task.seed = 7
     return stock, ours
 
 

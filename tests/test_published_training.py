@@ -250,7 +250,7 @@ def test_a_traced_step_is_an_eager_one(kind, records):
     np.testing.assert_allclose(*losses, rtol=1e-3, atol=1e-4)
 
 
-def test_boxes_are_clipped_to_the_image_not_to_its_canvas():
+def test_boxes_are_clipped_to_the_image_not_to_its_padding():
     from libra_tf.inputs.parsers import without_padding
 
     info = tf.constant([[100.0, 200.0], [128.0, 128.0], [0.64, 0.64], [0.0, 0.0]])
@@ -276,7 +276,7 @@ def test_the_labels_anchors_are_the_models(kind, records):
         np.testing.assert_array_equal(labels["anchor_boxes"][level][0], boxes)
 
 
-def test_training_needs_one_canvas(records):
+def test_training_needs_one_size(records):
     params = experiment("retinanet", {"model": {"input_size": [None, None, 3]}})
-    with pytest.raises(UserError, match="training has one canvas"):
+    with pytest.raises(UserError, match="training pads all images to one size"):
         first_batch(params, records)

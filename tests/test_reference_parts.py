@@ -11,10 +11,9 @@ import tiny
 from test_group_nms import by_loops
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.reference_checks import check_forms
-from libra_tf.experiments.reference_config import DEPTHS
+from libra_tf.experiments.contradictions import check_detector, check_experiment
+from libra_tf.experiments.fields import check_fields
 from libra_tf.experiments.saved import override
-from libra_tf.layers.torch_resnet import STAGE_BLOCKS
 from libra_tf.models.reference_detections import (
     ReferenceDenseDetectionGenerator,
     ReferenceDetectionGenerator,
@@ -24,7 +23,7 @@ from libra_tf.ops.boxes import decode_deltas
 from libra_tf.ops.corner_anchors import corner_anchors
 from libra_tf.weights.published_settings import published_model
 
-IMAGE = (70.0, 90.0)  # on a canvas of 96 x 96
+IMAGE = (70.0, 90.0)  # padded to 96 x 96
 LIMIT = math.log(1000 / 16)
 
 
@@ -192,17 +191,25 @@ def test_what_the_reference_form_has_not():
         generator({}, {}, {}, tf.constant([IMAGE]))
 
 
-def task(kind, **changes):
+def experiment(kind, **changes):
     params = tiny.experiment(f"libra_{kind}_resnetfpn_coco")
     detector = "retinanet" if kind == "retinanet" else "faster_rcnn"
     for model in (published_model(detector), changes):
         override(params, {"task": {"model": model}}, "test")
-    return params.task
+    params.task.train_data.input_path = "*.tfrecord"
+    params.task.validation_data.input_path = "*.tfrecord"
+    params.task.init_checkpoint = "ckpt"
+    return params
 
 
 def test_the_published_forms_go_together():
     for kind in ("fasterrcnn", "retinanet"):
-        check_forms(task(kind))
+        check_experiment(experiment(kind))
+
+
+def check(params):
+    check_fields(params)
+    check_detector(params)
 
 
 CLASHES = [
@@ -224,15 +231,15 @@ CLASHES = [
 
 @pytest.mark.parametrize(("kind", "change", "message"), CLASHES)
 def test_settings_that_clash(kind, change, message):
+    params = experiment(kind, **change)
     with pytest.raises(UserError, match=message):
-        check_forms(task(kind, **change))
+        check(params)
 
 
 def test_xla_is_refused_where_windows_have_any_size():
-    check_forms(task("retinanet"), enable_xla=True)
+    one_stage, two_stage = experiment("retinanet"), experiment("fasterrcnn")
+    for params in (one_stage, two_stage):
+        params.runtime.enable_xla = True
+    check_experiment(one_stage)
     with pytest.raises(UserError, match=r"set runtime\.enable_xla to false"):
-        check_forms(task("fasterrcnn"), enable_xla=True)
-
-
-def test_depths_that_can_be_set_are_those_that_can_be_built():
-    assert tuple(STAGE_BLOCKS) == DEPTHS
+        check_experiment(two_stage)

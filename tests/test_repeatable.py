@@ -61,7 +61,7 @@ def test_it_makes_one_call_at_a_time():
 
 def batches(name, records, number=3, **sections):
     """The first batches of a trainer, and how the detector was built."""
-    task = {"dataset": records, "train_data": {"seed": 4}}
+    task = {"dataset": records, "seed": 4, "train_data": {"seed": 4}}
     task |= sections
     params = tiny.experiment(name, task=task, runtime={"deterministic": True})
     resolve(params)

@@ -1,5 +1,6 @@
 """samplers.roi_sampler: Model Garden's contract, short pools, seeds and replicas."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from official.vision.modeling.layers import roi_sampler as tfm_roi_sampler
 from official.vision.ops import box_ops
 
 from libra_tf.ops.boxes import pairwise_iou
-from libra_tf.samplers import MinedRoIs, RoISampler, select_rois
+from libra_tf.samplers import MinedRoIs, RoISampler, SamplingRule, select_rois
 
 SEED = (1, 2)
 
@@ -32,6 +33,17 @@ def scene(images=2, proposals=60, seed=0):
         tf.constant(gt, tf.float32),
         tf.constant(classes, tf.int32),
     )
+
+
+def sampler_of(**settings):
+    """A sampler; what is no setting of the rule is the layer's."""
+    names = {field.name for field in dataclasses.fields(SamplingRule)}
+    rule = SamplingRule(**{k: v for k, v in settings.items() if k in names})
+    return RoISampler(rule, **{k: v for k, v in settings.items() if k not in names})
+
+
+def select(boxes, gt, *, seed, **settings):
+    return select_rois(boxes, gt, rule=SamplingRule(**settings), seed=seed)
 
 
 def numpy(tensors):
@@ -57,7 +69,7 @@ def test_one_image_by_hand():
         ]
     )
     classes = tf.constant([[3, 5, -1]])
-    sampler = RoISampler(
+    sampler = sampler_of(
         num_sampled_rois=10,
         foreground_fraction=0.5,
         background_iou_high_threshold=0.42,
@@ -77,7 +89,7 @@ def test_one_image_by_hand():
 
 def test_skip_subsampling_equals_model_garden():
     scenes = scene()
-    ours = RoISampler(skip_subsampling=True)(*scenes)
+    ours = sampler_of(skip_subsampling=True)(*scenes)
     theirs = tfm_roi_sampler.ROISampler(skip_subsampling=True)(*scenes)
     valid = np.asarray(ours[0]).max(-1) >= 0  # they call padding background
     for our, their in zip(numpy(ours), numpy(theirs), strict=True):
@@ -90,7 +102,7 @@ def test_skip_subsampling_equals_model_garden():
 def test_quotas_shapes_and_types_of_model_garden():
     scenes = scene(proposals=200)
     kwargs = {"num_sampled_rois": 32, "foreground_fraction": 0.25}
-    ours = RoISampler(**kwargs)(*scenes)
+    ours = sampler_of(**kwargs)(*scenes)
     theirs = tfm_roi_sampler.ROISampler(**kwargs)(*scenes)
     for our, their in zip(ours, theirs, strict=True):
         assert (our.shape, our.dtype) == (their.shape, their.dtype)
@@ -101,7 +113,7 @@ def test_quotas_shapes_and_types_of_model_garden():
 def test_outer_boxes():
     boxes, gt, classes = scene()
     outer = tf.where(gt < 0, gt, gt + 7)
-    rois, matched, matched_outer, labels, indices = RoISampler(num_sampled_rois=16)(
+    rois, matched, matched_outer, labels, indices = sampler_of(num_sampled_rois=16)(
         boxes, gt, classes, outer
     )
     assert rois.shape == matched.shape
@@ -120,7 +132,7 @@ def test_outer_boxes():
 @pytest.mark.parametrize("positives", ["random", "instance_balanced"])
 def test_every_combination_fills_its_quotas(positives, negatives):
     boxes, gt, _ = scene(images=4, proposals=300)
-    selection = select_rois(
+    selection = select(
         tf.concat([boxes, gt], 1),
         gt,
         num_sampled_rois=40,
@@ -145,24 +157,24 @@ def test_the_balanced_choices_are_wired():
     """The distributions are tested with `ops.sampling`; here, that they are used."""
     boxes, gt, _ = scene(images=8, proposals=900)
     kwargs = {"num_sampled_rois": 40, "foreground_fraction": 0.3, "seed": SEED}
-    plain = select_rois(boxes, gt, **kwargs)
+    plain = select(boxes, gt, **kwargs)
 
     def in_bins(mask, edges=(0, 1 / 6, 1 / 3, 0.5)):
         iou = np.where(mask, plain.iou, np.nan)
         return np.stack([np.histogram(row, edges)[0] for row in iou])
 
-    balanced = select_rois(boxes, gt, negatives="iou_balanced", **kwargs)
+    balanced = select(boxes, gt, negatives="iou_balanced", **kwargs)
     wanted = 40 - plain.chosen_positive.numpy().sum(1, keepdims=True)
     least = np.minimum(in_bins(plain.negative), wanted // 3)
     assert np.all(in_bins(balanced.chosen_negative) >= least)
     assert not np.all(in_bins(plain.chosen_negative) >= least)
-    published = select_rois(boxes, gt, negatives="iou_balanced_published", **kwargs)
+    published = select(boxes, gt, negatives="iou_balanced_published", **kwargs)
     assert np.any(published.chosen_negative != balanced.chosen_negative)
-    five = select_rois(boxes, gt, negatives="iou_balanced", num_bins=5, **kwargs)
+    five = select(boxes, gt, negatives="iou_balanced", num_bins=5, **kwargs)
     assert np.any(five.chosen_negative != balanced.chosen_negative)
     np.testing.assert_array_equal(plain.chosen_positive, balanced.chosen_positive)
 
-    instances = select_rois(boxes, gt, positives="instance_balanced", **kwargs)
+    instances = select(boxes, gt, positives="instance_balanced", **kwargs)
     for image in range(8):
         matched = instances.matched_gt_indices[image].numpy()
         owners = np.unique(matched[instances.positive[image]])
@@ -174,7 +186,7 @@ def test_image_without_ground_truth():
     boxes, _, classes = scene()
     for empty in (tf.fill([2, 5, 4], -1.0), tf.zeros([2, 0, 4])):
         some = classes[:, : empty.shape[1]]
-        _, _, labels, indices = RoISampler(num_sampled_rois=16)(boxes, empty, some)
+        _, _, labels, indices = sampler_of(num_sampled_rois=16)(boxes, empty, some)
         np.testing.assert_array_equal(labels, np.zeros([2, 16]))
         np.testing.assert_array_equal(indices, np.full([2, 16], -1))
 
@@ -182,7 +194,7 @@ def test_image_without_ground_truth():
 def test_image_without_any_candidate():
     _, gt, classes = scene()
     padding = tf.zeros([2, 7, 4])
-    rois, _, labels, _ = RoISampler(num_sampled_rois=9, mix_gt_boxes=False)(
+    rois, _, labels, _ = sampler_of(num_sampled_rois=9, mix_gt_boxes=False)(
         padding, gt, classes
     )
     np.testing.assert_array_equal(labels, np.full([2, 9], -1))
@@ -191,7 +203,7 @@ def test_image_without_any_candidate():
 
 def test_no_roi_twice():
     boxes, gt, classes = scene(proposals=100)
-    rois, _, labels, _ = RoISampler(num_sampled_rois=48)(boxes, gt, classes)
+    rois, _, labels, _ = sampler_of(num_sampled_rois=48)(boxes, gt, classes)
     for image in range(2):
         chosen = rois[image][labels[image] >= 0]
         assert len(rows(chosen)) == len(chosen)
@@ -200,7 +212,7 @@ def test_no_roi_twice():
 
 def test_select_gives_what_call_uses():
     boxes, gt, classes = scene(proposals=200)
-    sampler = RoISampler(num_sampled_rois=32, seed=5)
+    sampler = sampler_of(num_sampled_rois=32, seed=5)
     seed = tf.random.experimental.stateless_fold_in(
         tf.constant([5, 0], tf.int64), tf.constant(0, tf.int64), alg="philox"
     )
@@ -213,17 +225,17 @@ def test_select_gives_what_call_uses():
 
 def test_each_call_draws_anew_and_a_restored_sampler_goes_on(tmp_path):
     scenes = scene(proposals=200)
-    sampler = RoISampler(num_sampled_rois=32)
+    sampler = sampler_of(num_sampled_rois=32)
     first = sampler(*scenes)[0]
     path = tf.train.Checkpoint(sampler=sampler).save(tmp_path / "ckpt")
     second = sampler(*scenes)[0]
     assert np.any(first != second)
     assert sampler.num_calls == 2
-    resumed = RoISampler(num_sampled_rois=32)
+    resumed = sampler_of(num_sampled_rois=32)
     resumed.build(scenes[0].shape)
     tf.train.Checkpoint(sampler=resumed).restore(path).assert_consumed()
     np.testing.assert_array_equal(resumed(*scenes)[0], second)
-    assert np.any(RoISampler(num_sampled_rois=32, seed=1)(*scenes)[0] != first)
+    assert np.any(sampler_of(num_sampled_rois=32, seed=1)(*scenes)[0] != first)
     assert sampler.trainable_variables == []
 
 
@@ -234,8 +246,8 @@ def test_each_call_draws_anew_and_a_restored_sampler_goes_on(tmp_path):
 def test_graph_and_xla_draw_what_eager_draws(negatives, jit_compile):
     scenes = scene(proposals=200)
     kwargs = {"num_sampled_rois": 32, "positives": "instance_balanced"}
-    eager = RoISampler(negatives=negatives, **kwargs)
-    layer = RoISampler(negatives=negatives, **kwargs)
+    eager = sampler_of(negatives=negatives, **kwargs)
+    layer = sampler_of(negatives=negatives, **kwargs)
     layer.build(scenes[0].shape)
     traced = tf.function(layer, jit_compile=jit_compile)
     for _ in range(2):
@@ -245,7 +257,7 @@ def test_graph_and_xla_draw_what_eager_draws(negatives, jit_compile):
 
 
 def test_symbolic_inputs_have_static_shapes():
-    sampler = RoISampler(num_sampled_rois=32)
+    sampler = sampler_of(num_sampled_rois=32)
     inputs = [
         tf_keras.Input([20, 4]),
         tf_keras.Input([None, 4]),
@@ -256,7 +268,7 @@ def test_symbolic_inputs_have_static_shapes():
     assert shapes == [[None, 32, 4], [None, 32, 4], [None, 32], [None, 32]]
     model = tf_keras.Model(inputs, outputs)
     boxes, gt, classes = scene(proposals=20)
-    expected = RoISampler(num_sampled_rois=32)(boxes, gt, classes)
+    expected = sampler_of(num_sampled_rois=32)(boxes, gt, classes)
     actual = model([boxes, gt, tf.cast(classes, tf.float32)])
     np.testing.assert_array_equal(actual[0], expected[0])
 
@@ -267,7 +279,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from libra_tf.samplers import RoISampler
+from libra_tf.samplers import RoISampler, SamplingRule
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
@@ -279,7 +291,7 @@ gt, classes = boxes[:, :3], tf.ones([2, 3], tf.int32)
 
 
 def new_sampler():
-    sampler = RoISampler(num_sampled_rois=32)
+    sampler = RoISampler(SamplingRule(num_sampled_rois=32))
     sampler.build(boxes.shape)
     return sampler, tf.train.Checkpoint(sampler=sampler)
 
@@ -325,20 +337,20 @@ def test_no_gradient_through_the_choice():
     boxes, gt, _ = scene()
     with tf.GradientTape() as tape:
         tape.watch(boxes)
-        iou = select_rois(boxes, gt, seed=SEED).iou
+        iou = select(boxes, gt, seed=SEED).iou
     assert tape.gradient(iou, boxes) is None
 
 
 def test_mixed_precision_leaves_the_coordinates_alone():
     scenes = scene()
-    narrow = RoISampler(num_sampled_rois=32, dtype="mixed_bfloat16")(*scenes)
-    wide = RoISampler(num_sampled_rois=32)(*scenes)
+    narrow = sampler_of(num_sampled_rois=32, dtype="mixed_bfloat16")(*scenes)
+    wide = sampler_of(num_sampled_rois=32)(*scenes)
     assert narrow[0].dtype == tf.float32
     np.testing.assert_array_equal(narrow[0], wide[0])
 
 
 def test_comes_back_from_its_config():
-    sampler = RoISampler(
+    sampler = sampler_of(
         mix_gt_boxes=False,
         num_sampled_rois=99,
         foreground_fraction=0.3,
@@ -359,21 +371,22 @@ def test_comes_back_from_its_config():
     assert isinstance(restored, RoISampler)
     assert restored.get_config() == sampler.get_config()
     ours = sampler.get_config().keys() - tf_keras.layers.Layer().get_config()
-    assert len(ours) == 13 + 3  # of the rule, and the layer's own
+    assert ours == {"rule", "mix_gt_boxes", "skip_subsampling", "seed"}
+    assert SamplingRule(**sampler.get_config()["rule"]) == sampler.rule
 
 
 def test_without_quota_comes_back_from_its_config():
     both = {"positives": "hardest", "negatives": "hardest"}
-    sampler = RoISampler(without_quota=True, **both)
+    sampler = sampler_of(without_quota=True, **both)
     restored = tf_keras.layers.deserialize(tf_keras.layers.serialize(sampler))
     assert restored.get_config() == sampler.get_config()
-    assert restored.get_config()["without_quota"]
+    assert restored.rule.without_quota
 
 
 def test_a_setting_out_of_its_range():
     """The others are tested with `samplers.rule`."""
     with pytest.raises(ValueError, match=r"negatives .* all, got 'ohem'"):
-        RoISampler(negatives="ohem")
+        RoISampler(SamplingRule(negatives="ohem"))
     with pytest.raises(TypeError, match="num_roi"):
         RoISampler(num_roi=3)
 
@@ -397,7 +410,7 @@ def head(boxes):
 
 @pytest.mark.parametrize("rule", MINED.values(), ids=MINED)
 def test_a_mined_rule_needs_a_miner(rule):
-    sampler = RoISampler(num_sampled_rois=16, **rule)
+    sampler = sampler_of(num_sampled_rois=16, **rule)
     for call in (sampler, sampler.sample):
         with pytest.raises(ValueError, match="need the head's answer"):
             call(*scene())
@@ -406,7 +419,7 @@ def test_a_mined_rule_needs_a_miner(rule):
 @pytest.mark.parametrize("rule", MINED.values(), ids=MINED)
 def test_sample_takes_the_rows_of_select(rule):
     boxes, gt, classes = scene(images=3, proposals=200)
-    sampler = RoISampler(num_sampled_rois=32, seed=5, **rule)
+    sampler = sampler_of(num_sampled_rois=32, seed=5, **rule)
     seed = tf.random.experimental.stateless_fold_in(
         tf.constant([5, 0], tf.int64), tf.constant(0, tf.int64), alg="philox"
     )
@@ -435,7 +448,7 @@ def test_fill_of_a_mined_rule(rule):
 
     gt = tf.constant([[[0.0, 0, 10, 10], [-1, -1, -1, -1]]])
     boxes = tf.constant([[[50.0, 50, 60, 60], [0, 0, 0, 0]]])
-    sampler = RoISampler(num_sampled_rois=9, **rule)
+    sampler = sampler_of(num_sampled_rois=9, **rule)
     sampled = sampler.sample(boxes, gt, tf.constant([[3, -1]]), miner=miner)
     assert sampled.gt_classes.numpy().tolist() == [[3, 0] + [-1] * 7]
     assert sampled.gt_indices.numpy().tolist() == [[0] + [-1] * 8]
@@ -454,7 +467,7 @@ def test_fill_of_a_mined_rule(rule):
 @pytest.mark.parametrize("rule", [MINED["without quota"], MINED["score_ranked"]])
 def test_graph_and_xla_mine_what_eager_mines(rule, jit_compile):
     scenes = scene(proposals=100)
-    samplers = [RoISampler(num_sampled_rois=32, **rule) for _ in range(2)]
+    samplers = [sampler_of(num_sampled_rois=32, **rule) for _ in range(2)]
     samplers[1].build(scenes[0].shape)
     traced = tf.function(
         lambda *x: samplers[1].sample(*x, miner=head), jit_compile=jit_compile
@@ -467,7 +480,7 @@ def test_graph_and_xla_mine_what_eager_mines(rule, jit_compile):
 
 def test_all_takes_everything_and_draws_nothing():
     boxes, gt, classes = scene(proposals=200)
-    sampler = RoISampler(
+    sampler = sampler_of(
         num_sampled_rois=32,
         positives="all",
         negatives="all",
@@ -492,5 +505,5 @@ def test_all_takes_everything_and_draws_nothing():
 
 
 def test_weights_are_one_unless_the_sampler_ranks():
-    sampled = RoISampler(num_sampled_rois=32).sample(*scene())
+    sampled = sampler_of(num_sampled_rois=32).sample(*scene())
     np.testing.assert_array_equal(sampled.class_weights, np.ones([2, 32]))

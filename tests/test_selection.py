@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from libra_tf.samplers import MinedRoIs, select_rois
+from libra_tf.samplers import MinedRoIs, SamplingRule, select_rois
 from libra_tf.samplers.mining import best_foreground, class_losses
 from libra_tf.samplers.score_ranked import isr_negative_sample
 
@@ -46,8 +46,8 @@ def scene(images=4, proposals=120, seed=0):
 
 
 def select(boxes, gt, classes, mined, **rule):
-    rule = {"num_sampled_rois": 24, "seed": SEED} | rule
-    return select_rois(boxes, gt, gt_classes=classes, mined=mined, **rule)
+    rule = SamplingRule(**{"num_sampled_rois": 24} | rule)
+    return select_rois(boxes, gt, rule=rule, gt_classes=classes, mined=mined, seed=SEED)
 
 
 def losses_of(selection, classes, mined):
@@ -236,4 +236,6 @@ def test_a_mined_rule_needs_the_heads_answer(name):
     boxes, gt, classes, mined = scene()
     for arguments in ({"mined": mined}, {"gt_classes": classes}, {}):
         with pytest.raises(ValueError, match=r"need the head's answer .* gt_classes"):
-            select_rois(boxes, gt, seed=SEED, **arguments, **RULES[name])
+            select_rois(
+                boxes, gt, rule=SamplingRule(**RULES[name]), seed=SEED, **arguments
+            )

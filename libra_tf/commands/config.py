@@ -1,10 +1,11 @@
-"""`libra config`: list, show and check experiment files."""
+"""`libra config`: list, show, check and explain experiment files and settings."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from libra_tf.commands.verbs import add_verb
@@ -19,9 +20,12 @@ example:
 """
 SHOW = """\
 Prints every setting as YAML: the experiment's, then the files', then --set, each over
-the former. With a data set, also what follows from it.
+the former. With a data set, also what follows from it. With FIELD, a setting or a
+section, prints its value, meaning, range, default and source instead.
 
 examples:
+  libra config show task.losses.box.beta
+  libra config show task.model.roi_sampler --config survey/fasterrcnn_ohem
   libra config show --config quickstart/libra_fasterrcnn --data shapes_tfr
   libra config show --experiment libra_retinanet_resnetfpn_coco \\
       --set task.model.neck.type=none
@@ -35,6 +39,13 @@ examples:
   libra config check mine.yaml
   libra config check quickstart/libra_fasterrcnn --data shapes_tfr
 """
+DOCS = """\
+Writes the page of all settings that this package adds to Model Garden's, in Markdown:
+to the screen, or to a file.
+
+example:
+  libra config docs --out docs/settings.md
+"""
 # Stands for what the data set would give: the background and one class.
 ANY_CLASSES, ANY_RECORDS = 2, "*.tfrecord"
 
@@ -45,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = add_verb(verbs, "list", "experiments and shipped files", LIST)
     listing.add_argument("--json", action="store_true", help="print JSON on stdout")
     show = add_verb(verbs, "show", "print all settings", SHOW)
+    show.add_argument("fields", metavar="FIELD", nargs="*", help="explain these only")
     show.add_argument("--experiment", metavar="NAME", help="default: the files' own")
     show.add_argument(
         "--config",
@@ -62,13 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     check = add_verb(verbs, "check", "find mistakes in files", CHECK)
     check.add_argument("files", metavar="FILE", nargs="+", help="file or shipped name")
+    docs = add_verb(verbs, "docs", "write the page of all settings", DOCS)
+    docs.add_argument("--out", metavar="FILE", help="default: the screen")
     for sub in (show, check):
         sub.add_argument("--data", metavar="DIR", help="folder of `libra data convert`")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the chosen sub-verb."""
-    return {"list": _list, "show": _show, "check": _check}[args.action](args)
+    verbs = {"list": _list, "show": _show, "check": _check, "docs": _docs}
+    return verbs[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -103,13 +118,46 @@ def _experiments() -> dict[str, str]:
 def _show(args: argparse.Namespace) -> int:
     from libra_tf.experiments.resolve import resolve
     from libra_tf.experiments.saved import dump_params
-    from libra_tf.experiments.task_config import ExperimentConfig
+    from libra_tf.experiments.stock import is_ours
 
+    if args.fields:
+        return _explain(args)
     params = _load(args.experiment, args.config, args.set, args.data)
     # Experiments of Model Garden itself are shown as they are.
-    if isinstance(params, ExperimentConfig) and _names_dataset(params, args.data):
+    if is_ours(params) and _names_dataset(params, args.data):
         resolve(params)
     print(dump_params(params), end="", file=sys.stdout)
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    """Prints the documentation of fields; of any detector that has them."""
+    from libra_tf.experiments import NAMES
+    from libra_tf.experiments.field_docs import explain
+
+    chosen = args.experiment or args.config
+    experiments = [
+        _load(name, args.config, args.set, args.data)
+        for name in ([args.experiment] if chosen else NAMES)
+    ]
+    for path in args.fields:
+        found = next(filter(None, (explain(p, path) for p in experiments)), [])
+        if not found:
+            raise UserError(f"there is no setting {path}; see: libra config show")
+        print(*found, sep="\n", file=sys.stdout)
+    return 0
+
+
+def _docs(args: argparse.Namespace) -> int:
+    from libra_tf.experiments.field_docs import page
+    from libra_tf.files.atomic import make_folder, write_text
+
+    if args.out:
+        path = Path(args.out)
+        make_folder(path.parent)
+        write_text(path, [page()])
+    else:
+        print(page(), end="", file=sys.stdout)
     return 0
 
 
@@ -131,9 +179,10 @@ def _check(args: argparse.Namespace) -> int:
 def _check_one(file: str, data: str | None) -> str:
     """Returns the experiment of a file that is good, or raises `UserError`."""
     from libra_tf.experiments.resolve import resolve
+    from libra_tf.experiments.stock import is_ours
 
     params = _load(None, [file], [], data)
-    if not hasattr(params, "experiment"):  # one of Model Garden's own
+    if not is_ours(params):
         params.validate()
         return type(params.task).__name__
     if not _names_dataset(params, data):

@@ -13,16 +13,6 @@ from libra_tf.diagnostics.gradients import gradient_sums
 from libra_tf.diagnostics.levels import is_pyramid, level_sums, visible_size
 from libra_tf.diagnostics.objective import BoxLosses
 
-# The numbers of the sampling rule; which rule is what is compared.
-_RULE = (
-    "num_sampled_rois",
-    "foreground_fraction",
-    "foreground_iou_threshold",
-    "background_iou_high_threshold",
-    "background_iou_low_threshold",
-    "num_bins",
-)
-
 
 def batch_sums(
     model: tf_keras.Model, task: Any, losses: BoxLosses
@@ -44,7 +34,7 @@ def batch_sums(
     ) -> dict[str, Any]:
         outputs, pyramids = forward.run_detector(model, images, labels)
         sums = {"feature": _feature(pyramids, images, labels)}
-        if forward.is_two_stage(model):
+        if task.is_two_stage:
             sampler = task.model.roi_sampler
             boxes = forward.candidates(model, outputs, labels, sampler.mix_gt_boxes)
             heads = forward.run_head(model, outputs["decoder_features"], boxes)
@@ -53,7 +43,7 @@ def batch_sums(
                 labels["gt_boxes"],
                 negatives.background_losses(heads.class_logits),
                 seed=seed,
-                **{name: getattr(sampler, name) for name in _RULE},
+                rule=sampler.rule,
             )
             sums["sample"] = negatives.negative_sums(selection, masks)
             errors, positive = forward.rcnn_errors(selection, heads.deltas, labels)

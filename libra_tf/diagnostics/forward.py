@@ -56,7 +56,7 @@ def run_detector(
     Returns:
         The detector's outputs and its pyramids.
     """
-    two_stage = is_two_stage(model)
+    two_stage = model.is_two_stage
     outputs = model(
         images,
         image_shape=labels["image_info"][:, 1],
@@ -71,11 +71,6 @@ def run_detector(
     if isinstance(model.decoder, DecoderWithNeck):
         return outputs, Pyramids(model.decoder.decoder(backbone), seen)
     return outputs, Pyramids(seen, None)
-
-
-def is_two_stage(model: tf_keras.Model) -> bool:
-    """Whether a detector has proposals."""
-    return hasattr(model, "roi_generator")
 
 
 def candidates(

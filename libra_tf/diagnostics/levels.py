@@ -18,12 +18,12 @@ from libra_tf.ops.resize import nearest_resize
 
 
 def visible_size(image_info: tf.Tensor) -> tf.Tensor:
-    """Height and width [B, 2] of each image on its canvas, from Model Garden's labels.
+    """Height and width [B, 2] of each image without padding, from the labels.
 
     Args:
-        image_info: [B, 4, 2]: size before resizing, size of the canvas, scale, offset
-            of the crop. (The second row is not the image's own size. A crop fills the
-            canvas, wherever it begins.)
+        image_info: [B, 4, 2]: size before resizing, size of the padded input, scale,
+            offset of the crop. (The second row is not the image's own size. A crop
+            fills the padded input, wherever it begins.)
     """
     return tf.minimum(image_info[:, 0] * image_info[:, 2], image_info[:, 1])
 

@@ -135,10 +135,9 @@ def _notes(values: dict[str, Any], task: Any) -> list[str]:
             "sample level: the run's own sampler "
             f"({task.model.roi_sampler.negatives}) is not among the rules compared"
         )
-    sampler = getattr(task.model, "roi_sampler", None)
-    if sampler and sampler.cascade_iou_thresholds:
+    if task.is_two_stage and task.model.roi_sampler.cascade_iou_thresholds:
         notes.append("sample and objective level: of a cascade, the first head")
-    if getattr(task.losses, "frcnn_class_use_binary_cross_entropy", False):
+    if task.is_two_stage and task.losses.frcnn_class_use_binary_cross_entropy:
         notes.append(
             "sample level: the hardest are found by softmax cross entropy, though the "
             "run trains with binary cross entropy"

@@ -9,6 +9,7 @@ Shape shorthand in this module:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from libra_tf.ops import sampling
-from libra_tf.samplers import RoISelection, select_rois
+from libra_tf.samplers import RoISelection, SamplingRule, select_rois
 
 # Libra R-CNN, section 3.1 and figure 3: most hard negatives have a larger IoU.
 HARD_IOU = 0.05
@@ -56,8 +57,8 @@ def choose_negatives(
     gt_boxes: tf.Tensor,
     losses: tf.Tensor,
     *,
+    rule: SamplingRule,
     seed: tf.Tensor,
-    **rule: float,
 ) -> tuple[RoISelection, dict[str, tf.Tensor]]:
     """Chooses the same number of background candidates by each rule.
 
@@ -65,16 +66,20 @@ def choose_negatives(
         boxes: [B, N, 4], candidates, yxyx in pixels, padding as for `select_rois`.
         gt_boxes: [B, M, 4], padded with -1.
         losses: [B, N], class loss of each candidate as background.
+        rule: thresholds, quotas and bins of all rules; how it draws is compared.
         seed: integer tensor [2]; all rules draw with it, and draw the same positives.
-        **rule: numbers of `select_rois`: thresholds, quotas, bins.
 
     Returns:
         The selection of the random rule, and rule to mask [B, N]: all background
         candidates, each rule of `DRAWN`, and those of highest loss.
     """
+    rule = dataclasses.replace(
+        rule, positives="random", negatives="random", without_quota=False
+    )
+    rules = {name: dataclasses.replace(rule, negatives=name) for name in DRAWN}
     drawn = {
-        name: select_rois(boxes, gt_boxes, negatives=name, seed=seed, **rule)
-        for name in DRAWN
+        name: select_rois(boxes, gt_boxes, rule=each, seed=seed)
+        for name, each in rules.items()
     }
     first = drawn[DRAWN[0]]
     masks = {POOL: first.negative}

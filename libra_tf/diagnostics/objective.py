@@ -30,7 +30,7 @@ def box_losses(settings: MaskRCNNLosses | RetinaNetLosses) -> BoxLosses:
     """
     box = settings.box
     huber = box.type == "huber"
-    threshold = _huber_delta(settings) if huber else box.beta
+    threshold = settings.huber_delta if huber else box.beta
     losses: dict[str, Elementwise] = {
         "smooth_l1": functools.partial(smooth_l1, beta=threshold),
         "balanced_l1": functools.partial(
@@ -46,9 +46,3 @@ def box_losses(settings: MaskRCNNLosses | RetinaNetLosses) -> BoxLosses:
     # Huber is a multiple of smooth L1: the same shares.
     own = "smooth_l1" if huber else box.type
     return BoxLosses(losses, threshold, own if own in losses else None)
-
-
-def _huber_delta(settings: MaskRCNNLosses | RetinaNetLosses) -> float:
-    if isinstance(settings, MaskRCNNLosses):
-        return settings.frcnn_huber_loss_delta
-    return settings.huber_loss_delta

@@ -12,6 +12,10 @@ from official.modeling import hyperparams
 from official.vision.configs import maskrcnn as tfm_maskrcnn
 from official.vision.configs import retinanet as tfm_retinanet
 
+from libra_tf.losses.balanced_l1 import FORMS as BALANCED_L1_FORMS
+from libra_tf.losses.gradient_density import DIVISORS
+from libra_tf.setting import setting
+
 BOX_LOSSES = ("huber", "smooth_l1", "l1", "balanced_l1")
 ONE_STAGE_BOX_LOSSES = (*BOX_LOSSES, "ghm_r")
 CLASS_LOSSES = (
@@ -24,7 +28,18 @@ CLASS_LOSSES = (
 )
 NORMALIZERS = ("tfm", "reference")
 TWO_STAGE_NORMALIZERS = (*NORMALIZERS, "positives")
-DIVISORS = ("non_empty", "all")
+# Box losses that are a value for each box, which CARL can weigh.
+WEIGHABLE_BOX_LOSSES = ("smooth_l1", "l1", "balanced_l1")
+# Class losses that are a sum over examples, which ISR-P can weigh.
+WEIGHABLE_CLASS_LOSSES = ("focal", "cross_entropy")
+
+_GHM = "mmdetection, configs/ghm"
+_AP = "released code (cccorn/AP-loss)"
+_DR = "released code (idstcv/DR_loss)"
+_OBJECTNESS = "released code (chenjoya/resobj)"
+_PISA = "mmdetection, configs/pisa"
+_SAMPLING_FREE = "released code (ChenJoya/sampling-free)"
+_DELTA = "encoded box coordinate"
 
 
 @dataclasses.dataclass
@@ -41,11 +56,11 @@ class GradientHarmonizing(hyperparams.Config):
         mu: of the smooth box loss sqrt(d**2 + mu**2) - mu; classification has none.
     """
 
-    num_bins: int = 30
-    momentum: float = 0.75
-    divisor: str = "non_empty"
+    num_bins: int = setting(30, low=1, source=_GHM)
+    momentum: float = setting(0.75, low=0, below=1, source=_GHM)
+    divisor: str = setting("non_empty", choices=DIVISORS, source=_GHM)
     per_level: bool = False
-    mu: float = 0.02
+    mu: float = setting(0.02, above=0, source=_GHM)
 
 
 @dataclasses.dataclass
@@ -57,8 +72,8 @@ class AveragePrecision(hyperparams.Config):
         interpolated: use the interpolated precision, as released.
     """
 
-    delta: float = 1.0
-    interpolated: bool = True
+    delta: float = setting(1.0, above=0, unit="logit", source=_AP)
+    interpolated: bool = setting(True, source=_AP)
 
 
 @dataclasses.dataclass
@@ -75,11 +90,11 @@ class DistributionalRanking(hyperparams.Config):
         per_image: rank within each image, as the paper, not within the batch.
     """
 
-    positive_temperature: float = 1.0
-    negative_temperature: float = 0.1 / math.log(3.5)
-    smoothing: float = 6.0
-    scale: float = 4.0
-    margin: float = 0.5
+    positive_temperature: float = setting(1.0, above=0, source=_DR)
+    negative_temperature: float = setting(0.1 / math.log(3.5), above=0, source=_DR)
+    smoothing: float = setting(6.0, above=0, source=_DR)
+    scale: float = setting(4.0, above=0, source=_DR)
+    margin: float = setting(0.5, source=_DR)
     detach_weights: bool = False
     per_image: bool = False
 
@@ -97,10 +112,10 @@ class ObjectnessNormalizer(hyperparams.Config):
         classification: further divisor of the class loss.
     """
 
-    moving: bool = True
-    updates: int = 3
-    objectness: float = 20.0
-    classification: float = 10.0
+    moving: bool = setting(True, source=_OBJECTNESS)
+    updates: int = setting(3, low=1, source=_OBJECTNESS)
+    objectness: float = setting(20.0, above=0, source=_OBJECTNESS)
+    classification: float = setting(10.0, above=0, source=_OBJECTNESS)
 
 
 @dataclasses.dataclass
@@ -108,7 +123,7 @@ class ClassLoss(hyperparams.Config):
     """Sample level: the class loss of RetinaNet.
 
     Attributes:
-        type: one of `CLASS_LOSSES`. "focal" takes `focal_loss_alpha` and
+        type: the loss. "focal" takes `focal_loss_alpha` and
             `focal_loss_gamma`; "residual_objectness" goes with
             `model.objectness.type=residual`.
         weight: factor of the class loss.
@@ -118,8 +133,8 @@ class ClassLoss(hyperparams.Config):
         objectness: settings of "residual_objectness".
     """
 
-    type: str = "focal"
-    weight: float = 1.0
+    type: str = setting("focal", choices=CLASS_LOSSES)
+    weight: float = setting(1.0, above=0)
     ghm: GradientHarmonizing = dataclasses.field(default_factory=GradientHarmonizing)
     average_precision: AveragePrecision = dataclasses.field(
         default_factory=AveragePrecision
@@ -143,8 +158,8 @@ class PositiveImportance(hyperparams.Config):
     """
 
     enabled: bool = False
-    k: float = 2.0
-    bias: float = 0.0
+    k: float = setting(2.0, above=0, source=_PISA)
+    bias: float = setting(0.0, low=0, high=1, source=_PISA)
 
 
 @dataclasses.dataclass
@@ -157,9 +172,9 @@ class ClassAwareRegression(hyperparams.Config):
         bias: weight of a score of 0, before the exponent.
     """
 
-    weight: float = 0.0
-    k: float = 1.0
-    bias: float = 0.2
+    weight: float = setting(0.0, low=0)
+    k: float = setting(1.0, above=0, source=_PISA)
+    bias: float = setting(0.2, low=0, high=1, source=_PISA)
 
 
 @dataclasses.dataclass
@@ -173,8 +188,8 @@ class GuidedLoss(hyperparams.Config):
     """
 
     enabled: bool = False
-    factor: float = 1.0
-    roi_factor: float = 2.0
+    factor: float = setting(1.0, above=0, source=_SAMPLING_FREE)
+    roi_factor: float = setting(2.0, above=0, source=_SAMPLING_FREE)
 
 
 @dataclasses.dataclass
@@ -182,31 +197,58 @@ class BoxLoss(hyperparams.Config):
     """Objective level: the box loss of the R-CNN head or of RetinaNet.
 
     Attributes:
-        type: one of `BOX_LOSSES`, for RetinaNet also "ghm_r". "huber" is Model Garden's
-            own box loss with its own delta, weight and normaliser; the settings below
-            do not touch it. The others sum the four coordinates of each box.
+        type: the loss. "huber" is Model Garden's own box loss with its own delta,
+            weight and normaliser; the settings below do not touch it. The others sum
+            the four coordinates of each box.
         weight: factor of the other box losses.
         beta: threshold between inliers and outliers (smooth L1 and balanced L1).
-        alpha: inlier gradient of balanced L1 (paper, eq. 8).
-        gamma: outlier gradient of balanced L1 (paper, eq. 8).
-        form: "consistent" or "reference"; they differ where beta is not 1, see
+        alpha: inlier gradient of balanced L1.
+        gamma: outlier gradient of balanced L1.
+        form: of balanced L1; the two differ where beta is not 1, see
             `libra_tf.losses.balanced_l1`.
-        ghm: settings of "ghm_r".
+        ghm: settings of "ghm_r", which is for RetinaNet.
     """
 
-    type: str = "huber"
-    weight: float = 1.0
-    beta: float = 1.0
-    alpha: float = 0.5
-    gamma: float = 1.5
-    form: str = "consistent"
+    type: str = setting("huber", choices=BOX_LOSSES)
+    weight: float = setting(1.0, low=0)
+    beta: float = setting(1.0, above=0, unit=_DELTA, source="Libra R-CNN, section 3.3")
+    alpha: float = setting(0.5, above=0, source="Libra R-CNN, eq. 8")
+    gamma: float = setting(1.5, above=0, source="Libra R-CNN, eq. 8")
+    form: str = setting("consistent", choices=BALANCED_L1_FORMS)
     ghm: GradientHarmonizing = dataclasses.field(
         default_factory=lambda: GradientHarmonizing(num_bins=10, momentum=0.7)
     )
 
+    @property
+    def exponent(self) -> float:
+        """The exponent gamma / alpha of balanced L1."""
+        return self.gamma / self.alpha
+
 
 @dataclasses.dataclass
-class MaskRCNNLosses(tfm_maskrcnn.Losses):
+class RetinaNetBoxLoss(BoxLoss):
+    """Objective level: the box loss of RetinaNet; "ghm_r" is a choice more."""
+
+    type: str = setting("huber", choices=ONE_STAGE_BOX_LOSSES)
+
+
+@dataclasses.dataclass
+class MethodLosses:
+    """Losses and weights of methods, for every detector.
+
+    Attributes:
+        isr: weights of the positive examples.
+        carl: an addition to the box loss.
+        guided: ratio of class and box losses.
+    """
+
+    isr: PositiveImportance = dataclasses.field(default_factory=PositiveImportance)
+    carl: ClassAwareRegression = dataclasses.field(default_factory=ClassAwareRegression)
+    guided: GuidedLoss = dataclasses.field(default_factory=GuidedLoss)
+
+
+@dataclasses.dataclass
+class MaskRCNNLosses(MethodLosses, tfm_maskrcnn.Losses):
     """Losses of Faster and Mask R-CNN.
 
     Attributes:
@@ -219,20 +261,28 @@ class MaskRCNNLosses(tfm_maskrcnn.Losses):
             the sampled RoIs, counted over all replicas.
             "positives": as "reference", but both box losses by the coordinates of the
             positives, which does not shrink them where nothing is sampled.
-        isr: weights of the positive RoIs.
-        carl: an addition to the box loss of the R-CNN head.
-        guided: ratio of class and box losses.
     """
 
     box: BoxLoss = dataclasses.field(default_factory=BoxLoss)
-    normalizer: str = "tfm"
-    isr: PositiveImportance = dataclasses.field(default_factory=PositiveImportance)
-    carl: ClassAwareRegression = dataclasses.field(default_factory=ClassAwareRegression)
-    guided: GuidedLoss = dataclasses.field(default_factory=GuidedLoss)
+    normalizer: str = setting("tfm", choices=TWO_STAGE_NORMALIZERS)
+
+    @property
+    def is_plain_classification(self) -> bool:
+        """Whether the R-CNN head's class loss is softmax cross entropy of all RoIs."""
+        return (
+            self.frcnn_class_loss_top_k_percent == 1.0
+            and not self.frcnn_class_use_binary_cross_entropy
+            and not self.class_weights
+        )
+
+    @property
+    def huber_delta(self) -> float:
+        """Threshold of the box loss "huber"."""
+        return self.frcnn_huber_loss_delta
 
 
 @dataclasses.dataclass
-class RetinaNetLosses(tfm_retinanet.Losses):
+class RetinaNetLosses(MethodLosses, tfm_retinanet.Losses):
     """Losses of RetinaNet.
 
     Attributes:
@@ -242,17 +292,11 @@ class RetinaNetLosses(tfm_retinanet.Losses):
             DR and residual objectness divide their class losses themselves, GHM-R and
             residual objectness their box losses too.
         classification: class loss.
-        isr: weights of the positive anchors.
-        carl: an addition to the box loss.
-        guided: ratio of class and box loss.
     """
 
-    box: BoxLoss = dataclasses.field(default_factory=BoxLoss)
-    normalizer: str = "tfm"
+    box: RetinaNetBoxLoss = dataclasses.field(default_factory=RetinaNetBoxLoss)
+    normalizer: str = setting("tfm", choices=NORMALIZERS)
     classification: ClassLoss = dataclasses.field(default_factory=ClassLoss)
-    isr: PositiveImportance = dataclasses.field(default_factory=PositiveImportance)
-    carl: ClassAwareRegression = dataclasses.field(default_factory=ClassAwareRegression)
-    guided: GuidedLoss = dataclasses.field(default_factory=GuidedLoss)
 
     @property
     def is_stock(self) -> bool:
@@ -266,3 +310,8 @@ class RetinaNetLosses(tfm_retinanet.Losses):
             and not self.carl.weight
             and not self.guided.enabled
         )
+
+    @property
+    def huber_delta(self) -> float:
+        """Threshold of the box loss "huber"."""
+        return self.huber_loss_delta

@@ -17,15 +17,10 @@ from libra_tf.experiments import (
 
 def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
     """Returns the detector of Libra R-CNN (paper, sections 3 and 4.2)."""
-    without_mask = (
-        {}
-        if include_mask
-        else {"mask_head": None, "mask_sampler": None, "mask_roi_aligner": None}
-    )
-    return model_config.MaskRCNN(
+    model = model_config.MaskRCNN(
         # 0: taken from the data set.
         num_classes=0,
-        # The paper resizes to 1333x800. Model Garden trains on one static canvas;
+        # The paper resizes to 1333x800. Model Garden pads to one fixed size;
         # 1024x1024 holds about as many pixels of a 4:3 image.
         input_size=[1024, 1024, 3],
         include_mask=include_mask,
@@ -59,8 +54,10 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
         norm_activation=common.NormActivation(
             norm_momentum=0.997, norm_epsilon=0.0001, use_sync_bn=True
         ),
-        **without_mask,
     )
+    if not include_mask:
+        model.mask_head = model.mask_sampler = model.mask_roi_aligner = None
+    return model
 
 
 def libra_maskrcnn_experiment(name: str, include_mask: bool):

@@ -12,6 +12,10 @@ from official.modeling import hyperparams
 from official.vision.configs import maskrcnn as tfm_maskrcnn
 
 from libra_tf.experiments import reference_config as reference
+from libra_tf.layers.balanced_feature_pyramid import REFINEMENTS
+from libra_tf.samplers.anchor_sampler import NEGATIVES as ANCHOR_NEGATIVES
+from libra_tf.samplers.rule import SamplingRule
+from libra_tf.setting import setting, setting_of
 
 NECKS = (
     "none",
@@ -19,9 +23,12 @@ NECKS = (
     "path_aggregation",
     "balanced_path_aggregation",
 )
-REFINEMENTS = ("none", "conv", "non_local")
+BALANCED_NECKS = ("balanced_feature_pyramid", "balanced_path_aggregation")
+NECKS_OF_ANY_SIZE = ("none", "balanced_feature_pyramid")
 OBJECTNESS = ("none", "residual")
 SCORE_THRESHOLDS = ("fixed", "global_prior", "class_prior")
+
+_LIBRA_PYRAMID = "Libra R-CNN, section 3.2"
 
 
 @dataclasses.dataclass
@@ -29,18 +36,31 @@ class Neck(hyperparams.Config):
     """Feature level: what follows the FPN.
 
     Attributes:
-        type: one of `NECKS`.
-        refine: one of `REFINEMENTS`; how the integrated level is refined.
-        refine_level: the level at which all levels are integrated. 4 is C4/P4, the
-            paper's choice (section 3.2) for Faster R-CNN and for RetinaNet.
+        type: the neck; "none" is the FPN alone.
+        refine: how the integrated level is refined.
+        refine_level: the level at which all levels are integrated; 4 is C4/P4.
         conv_out_initializer: of the non-local block's last convolution. "zeros" as in
             mmdetection 3; "glorot_uniform" as in the code that the paper was run with.
     """
 
-    type: str = "none"
-    refine: str = "non_local"
-    refine_level: int = 4
-    conv_out_initializer: str = "zeros"
+    type: str = setting("none", choices=NECKS)
+    refine: str = setting(
+        "non_local",
+        choices=tuple(each or "none" for each in REFINEMENTS),
+        source=_LIBRA_PYRAMID,
+    )
+    refine_level: int = setting(4, source=_LIBRA_PYRAMID)
+    conv_out_initializer: str = setting("zeros", source="mmdetection 3")
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether all levels are integrated at `refine_level`."""
+        return self.type in BALANCED_NECKS
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether the neck works on images of any size."""
+        return self.type in NECKS_OF_ANY_SIZE
 
 
 @dataclasses.dataclass
@@ -53,7 +73,7 @@ class Objectness(hyperparams.Config):
             of both.
     """
 
-    type: str = "none"
+    type: str = setting("none", choices=OBJECTNESS)
 
 
 @dataclasses.dataclass
@@ -63,8 +83,8 @@ class Prior(hyperparams.Config):
     It sets the bias of RetinaNet's class output, or of the RPN's objectness.
 
     Attributes:
-        value: in (0, 1); null leaves Model Garden's bias (0.01 for RetinaNet, 0.5 for
-            the RPN).
+        value: the probability; null leaves Model Garden's bias (0.01 for RetinaNet, 0.5
+            for the RPN).
         from_data: take the share of positives among all (anchor, class) entries,
             counted in one pass over the training data (Chen et al., 2019), instead of
             `value`.
@@ -74,9 +94,14 @@ class Prior(hyperparams.Config):
             each class, from its own positives.
     """
 
-    value: float | None = None
+    value: float | None = setting(None, above=0, below=1)
     from_data: bool = False
-    score_threshold: str = "fixed"
+    score_threshold: str = setting("fixed", choices=SCORE_THRESHOLDS)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a prior other than Model Garden's."""
+        return self.from_data or self.value is not None
 
 
 @dataclasses.dataclass
@@ -90,10 +115,10 @@ class ScoreRanked(hyperparams.Config):
         iou_threshold: from which on two boxes are in one group.
     """
 
-    k: float = 0.5
-    bias: float = 0.0
-    score_threshold: float = 0.05
-    iou_threshold: float = 0.5
+    k: float = setting_of(SamplingRule, "k")
+    bias: float = setting_of(SamplingRule, "bias")
+    score_threshold: float = setting_of(SamplingRule, "score_threshold")
+    iou_threshold: float = setting_of(SamplingRule, "group_iou_threshold")
 
 
 @dataclasses.dataclass
@@ -101,9 +126,9 @@ class ROISampler(tfm_maskrcnn.ROISampler):
     """Sample level: which RoIs train the R-CNN head.
 
     Attributes:
-        positives: one of `libra_tf.samplers.rule.POSITIVES`.
-        negatives: one of `libra_tf.samplers.rule.NEGATIVES`.
-        num_bins: K of the IoU-balanced samplers.
+        positives: how the positives are drawn.
+        negatives: how the negatives are drawn; "all" goes with positives "all" only.
+        num_bins: IoU bins of the balanced negatives.
         without_quota: with positives and negatives "hardest": the hardest candidates of
             both kinds together (the original OHEM), not each kind within its share.
         score_ranked: settings of the negatives "score_ranked".
@@ -113,9 +138,9 @@ class ROISampler(tfm_maskrcnn.ROISampler):
         seed: start of the draws; set from `trainer.seed`.
     """
 
-    positives: str = "random"
-    negatives: str = "random"
-    num_bins: int = 3
+    positives: str = setting_of(SamplingRule, "positives")
+    negatives: str = setting_of(SamplingRule, "negatives")
+    num_bins: int = setting_of(SamplingRule, "num_bins")
     without_quota: bool = False
     score_ranked: ScoreRanked = dataclasses.field(default_factory=ScoreRanked)
     ignore_padding: bool = False
@@ -128,27 +153,55 @@ class ROISampler(tfm_maskrcnn.ROISampler):
             not self.ignore_padding
         )
 
+    @property
+    def rule(self) -> SamplingRule:
+        """The rule that the settings mean; raises `ValueError` if they contradict."""
+        return SamplingRule(
+            num_sampled_rois=self.num_sampled_rois,
+            foreground_fraction=self.foreground_fraction,
+            foreground_iou_threshold=self.foreground_iou_threshold,
+            background_iou_high_threshold=self.background_iou_high_threshold,
+            background_iou_low_threshold=self.background_iou_low_threshold,
+            positives=self.positives,
+            negatives=self.negatives,
+            num_bins=self.num_bins,
+            without_quota=self.without_quota,
+            k=self.score_ranked.k,
+            bias=self.score_ranked.bias,
+            score_threshold=self.score_ranked.score_threshold,
+            group_iou_threshold=self.score_ranked.iou_threshold,
+        )
+
+    @property
+    def contradiction(self) -> str:
+        """Why there is no such `rule`; "" if there is."""
+        try:
+            _ = self.rule
+        except ValueError as error:
+            return str(error)
+        return ""
+
 
 @dataclasses.dataclass
 class RPNSampler(hyperparams.Config):
     """Sample level: which anchors train the RPN classifier.
 
     Attributes:
-        negatives: "random" (Model Garden), "iou_balanced", or "all" for no sampling, of
+        negatives: how they are drawn. "random" is Model Garden's draw, "all" none, of
             positives neither.
         num_bins: K of the IoU-balanced negatives.
         neg_pos_ub: most negatives per positive (at least one positive is counted);
             0 is no bound, which is Model Garden's behaviour.
     """
 
-    negatives: str = "random"
-    num_bins: int = 3
-    neg_pos_ub: float = 0.0
+    negatives: str = setting("random", choices=ANCHOR_NEGATIVES)
+    num_bins: int = setting(3, low=1, source="Libra R-CNN, section 3.1")
+    neg_pos_ub: float = setting(0.0, low=0)
 
 
 @dataclasses.dataclass
-class MaskRCNN(reference.MaskRCNNParts):
-    """Faster and Mask R-CNN with the seams.
+class Seams:
+    """What every detector lets one choose.
 
     Attributes:
         frozen_stages: how many stages of a ResNet keep their initial weights: 0 none,
@@ -156,18 +209,19 @@ class MaskRCNN(reference.MaskRCNNParts):
     """
 
     neck: Neck = dataclasses.field(default_factory=Neck)
-    roi_sampler: ROISampler = dataclasses.field(default_factory=ROISampler)
-    rpn_sampler: RPNSampler = dataclasses.field(default_factory=RPNSampler)
     objectness: Objectness = dataclasses.field(default_factory=Objectness)
     prior: Prior = dataclasses.field(default_factory=Prior)
-    frozen_stages: int = 0
+    frozen_stages: int = setting(0, low=0, high=4)
 
 
 @dataclasses.dataclass
-class RetinaNet(reference.RetinaNetParts):
-    """RetinaNet with the seams. See `MaskRCNN` for `frozen_stages`."""
+class MaskRCNN(Seams, reference.MaskRCNNParts):
+    """Faster and Mask R-CNN with the seams."""
 
-    neck: Neck = dataclasses.field(default_factory=Neck)
-    objectness: Objectness = dataclasses.field(default_factory=Objectness)
-    prior: Prior = dataclasses.field(default_factory=Prior)
-    frozen_stages: int = 0
+    roi_sampler: ROISampler = dataclasses.field(default_factory=ROISampler)
+    rpn_sampler: RPNSampler = dataclasses.field(default_factory=RPNSampler)
+
+
+@dataclasses.dataclass
+class RetinaNet(Seams, reference.RetinaNetParts):
+    """RetinaNet with the seams."""

@@ -7,16 +7,14 @@ import json
 import os
 from typing import Any
 
-from official.vision.configs import maskrcnn as tfm_maskrcnn
-
 from libra_tf.data.manifest import Manifest, load_manifest
 from libra_tf.errors import UserError
-from libra_tf.experiments.checks import check
-from libra_tf.experiments.field_types import check_types
-from libra_tf.experiments.ranges import positive
+from libra_tf.experiments.contradictions import check_experiment
+from libra_tf.experiments.fields import check_fields
+from libra_tf.experiments.task_config import ExperimentConfig
 
 
-def resolve(params: Any) -> None:
+def resolve(params: ExperimentConfig) -> None:
     """Fills in what follows from other settings, then checks the whole.
 
     From `task.dataset` follow the record files, the evaluation JSON, the class names
@@ -29,8 +27,8 @@ def resolve(params: Any) -> None:
     Raises:
         UserError: a setting is missing, wrong or contradicts another.
     """
-    check_types(params)
-    if getattr(params.task, "dataset", ""):
+    check_fields(params)
+    if params.task.dataset:
         _fill_in_dataset(params.task, load_manifest(params.task.dataset))
     if params.task.model.num_classes < 2:
         raise UserError(
@@ -39,7 +37,7 @@ def resolve(params: Any) -> None:
         )
     _check_annotation_file(params.task)
     _scale_learning_rate(params)
-    check(params)
+    check_experiment(params)
 
 
 def _fill_in_dataset(task: Any, manifest: Manifest) -> None:
@@ -81,9 +79,7 @@ def _names_by_position(names: dict[int, str], num_classes: int) -> list[str]:
 
 
 def _check_masks(task: Any, manifest: Manifest, split: str) -> None:
-    if not isinstance(task, tfm_maskrcnn.MaskRCNNTask) or not task.model.include_mask:
-        return
-    if not manifest.split(split).masks:
+    if task.model.include_mask and not manifest.split(split).masks:
         raise UserError(
             f"{manifest.folder}: split {split} was converted without masks; convert "
             "it again with --masks, or use a Faster R-CNN experiment"
@@ -116,10 +112,9 @@ def _check_annotation_file(task: Any) -> None:
     task.class_names = _names_by_position(names, task.model.num_classes)
 
 
-def _scale_learning_rate(params: Any) -> None:
+def _scale_learning_rate(params: ExperimentConfig) -> None:
     """Multiplies every learning rate by batch size / reference batch size."""
-    reference = getattr(params.trainer, "reference_batch_size", 0)
-    positive("trainer.reference_batch_size", reference, zero=True)
+    reference = params.trainer.reference_batch_size
     batch_size = params.task.train_data.global_batch_size
     if not reference or reference == batch_size:
         return

@@ -27,7 +27,7 @@ def libra_retinanet_resnetfpn_coco() -> task_config.ExperimentConfig:
             dataset="coco",
             model=model_config.RetinaNet(
                 num_classes=0,  # taken from the data set
-                # See `libra_maskrcnn_model`: one static canvas.
+                # See `libra_maskrcnn_model`: one padded input of fixed size.
                 input_size=[1024, 1024, 3],
                 min_level=3,
                 max_level=7,
@@ -48,7 +48,7 @@ def libra_retinanet_resnetfpn_coco() -> task_config.ExperimentConfig:
                 l2_weight_decay=1e-4,  # paper, section 4.2
                 # Released config: beta 0.11. Its loss is not differentiable at 0 when
                 # beta is not 1; "reference" reproduces the published 37.6 AP.
-                box=loss_config.BoxLoss(
+                box=loss_config.RetinaNetBoxLoss(
                     type="balanced_l1",
                     weight=1.0,
                     alpha=0.5,

@@ -10,11 +10,17 @@ from official.vision.configs import retinanet as tfm_retinanet
 
 from libra_tf.experiments.loss_config import MaskRCNNLosses, RetinaNetLosses
 from libra_tf.experiments.model_config import MaskRCNN, RetinaNet
+from libra_tf.experiments.stock import of_ours
+from libra_tf.setting import setting
+
+# An evaluation always gives these, and those of masks where there are any.
+METRICS = ("AP", "AP50", "AP75")
+MASK_METRICS = tuple(f"mask_{name}" for name in METRICS)
 
 
 @dataclasses.dataclass
-class DatasetFields:
-    """Where the examples and the class names come from.
+class TaskFields:
+    """Where examples, class names and initial weights come from.
 
     Attributes:
         dataset: folder that `libra data convert` wrote. It gives the record files, the
@@ -24,37 +30,46 @@ class DatasetFields:
         validation_split: split of `dataset` to evaluate on.
         class_names: name of class id i at position i; 0 is the background. Filled in
             from `dataset`.
+        seed: of the initial weights of the parts that Model Garden does not have; set
+            from `trainer.seed`.
     """
 
     dataset: str = ""
     train_split: str = "train"
     validation_split: str = "val"
     class_names: list[str] = dataclasses.field(default_factory=list)
+    seed: int | None = None
 
 
 def names_by_id(task: tfm.TaskConfig) -> dict[int, str]:
     """Returns class id to name, without the background and the gaps in the ids."""
-    names = enumerate(getattr(task, "class_names", ()))
+    names = enumerate(of_ours(task, "class_names"))
     return {i: name for i, name in names if i and name}
 
 
 @dataclasses.dataclass
-class MaskRCNNTask(DatasetFields, tfm_maskrcnn.MaskRCNNTask):
+class MaskRCNNTask(TaskFields, tfm_maskrcnn.MaskRCNNTask):
     """Faster and Mask R-CNN.
 
     Attributes:
-        evaluate_proposals: report the average recall of the RPN's proposals (paper,
-            Table 3).
+        max_num_eval_detections: at most so many detections of an image are evaluated.
+        evaluate_proposals: report the average recall of the RPN's proposals (Libra
+            R-CNN, Table 3).
     """
 
     model: MaskRCNN = dataclasses.field(default_factory=MaskRCNN)
     losses: MaskRCNNLosses = dataclasses.field(default_factory=MaskRCNNLosses)
-    max_num_eval_detections: int = 100
+    max_num_eval_detections: int = setting(100, unit="detections", source="COCO")
     evaluate_proposals: bool = True
+
+    @property
+    def is_two_stage(self) -> bool:
+        """Whether a second stage looks at proposals: yes."""
+        return True
 
 
 @dataclasses.dataclass
-class RetinaNetTask(DatasetFields, tfm_retinanet.RetinaNetTask):
+class RetinaNetTask(TaskFields, tfm_retinanet.RetinaNetTask):
     """RetinaNet."""
 
     model: RetinaNet = dataclasses.field(default_factory=RetinaNet)
@@ -65,6 +80,11 @@ class RetinaNetTask(DatasetFields, tfm_retinanet.RetinaNetTask):
             is_training=False, drop_remainder=False
         )
     )
+
+    @property
+    def is_two_stage(self) -> bool:
+        """Whether a second stage looks at proposals: no."""
+        return False
 
 
 @dataclasses.dataclass
@@ -80,7 +100,7 @@ class TrainerConfig(tfm.TrainerConfig):
             unless `runtime.deterministic` is set.
     """
 
-    reference_batch_size: int = 0
+    reference_batch_size: int = setting(0, low=0, unit="images")
     seed: int | None = None
 
 
@@ -97,13 +117,17 @@ class RuntimeConfig(tfm.RuntimeConfig):
             images and labels.
     """
 
-    cpu_replicas: int = 0
+    cpu_replicas: int = setting(0, low=0, unit="devices")
     deterministic: bool = False
 
 
 @dataclasses.dataclass
 class ExperimentConfig(tfm.ExperimentConfig):
-    """An experiment of this package; `experiment` is the name it is registered by."""
+    """An experiment of this package.
+
+    Attributes:
+        experiment: the name that it is registered by.
+    """
 
     experiment: str = ""
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)

@@ -9,13 +9,13 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras
-from official.vision.configs import maskrcnn as tfm_maskrcnn
 from official.vision.serving import detection, export_saved_model_lib
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.task_config import ExperimentConfig, names_by_id
+from libra_tf.experiments.stock import is_ours, of_ours
+from libra_tf.experiments.task_config import names_by_id
 from libra_tf.files.atomic import write_text
-from libra_tf.inputs.padded_input import fit_canvas, has_own_canvas
+from libra_tf.inputs.padded_input import fit_image
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.weights.restore import checkpoint_step, require_all
@@ -35,7 +35,7 @@ class LibraDetectionModule(detection.DetectionModule):
     """
 
     def _build_model(self) -> tf_keras.Model:
-        if not isinstance(self.params, ExperimentConfig):
+        if not is_ours(self.params):
             return super()._build_model()
         config = self.params.task.model
         nms = config.detection_generator.nms_version
@@ -46,17 +46,17 @@ class LibraDetectionModule(detection.DetectionModule):
                 f"task.model.detection_generator.nms_version {nms!r} needs a fixed "
                 f"batch size: give --batch_size, or use {_DYNAMIC_BATCH_NMS[1]!r}"
             )
-        size = [None, None] if has_own_canvas(config) else self._padded_size
+        size = [None, None] if config.fits_each_image else self._padded_size
         specs = tf_keras.layers.InputSpec(shape=[self._batch_size, *size, 3])
-        is_rcnn = isinstance(config, tfm_maskrcnn.MaskRCNN)
-        return (build_maskrcnn if is_rcnn else build_retinanet)(specs, config)
+        two_stage = self.params.task.is_two_stage
+        return (build_maskrcnn if two_stage else build_retinanet)(specs, config)
 
     def preprocess(self, images: tf.Tensor) -> tuple:
         """Returns the detector's input, anchors (None: its own) and image_info."""
-        if not has_own_canvas(self.params.task.model):
+        if not of_ours(self.params.task.model, "fits_each_image"):
             return super().preprocess(images)
         with tf.device("cpu:0"):
-            fitted, info = fit_canvas(images, self.params.task.model.canvas)
+            fitted, info = fit_image(images, self.params.task.model.canvas)
             return fitted, None, tf.tile(info[tf.newaxis], [tf.shape(images)[0], 1, 1])
 
 
@@ -140,7 +140,7 @@ def export_saved_model(
 
 
 def _input_size(params: Any, given: list[int] | None) -> list[int | None]:
-    if not has_own_canvas(params.task.model):
+    if not of_ours(params.task.model, "fits_each_image"):
         return [*(given or params.task.model.input_size[:2])]
     if given:
         raise UserError(
@@ -152,11 +152,12 @@ def _input_size(params: Any, given: list[int] | None) -> list[int | None]:
 
 def describe_model(params: Any, checkpoint: str) -> dict[str, Any]:
     """Returns what a user of the SavedModel cannot see in its signatures."""
-    canvas = {"canvas": params.task.model.canvas.as_dict()}
+    model = params.task.model
+    fits_each_image = of_ours(model, "fits_each_image")
     return {
-        "experiment": getattr(params, "experiment", ""),
+        "experiment": of_ours(params, "experiment"),
         "class_names": names_by_id(params.task),
-        "input_size": list(params.task.model.input_size[:2]),
+        "input_size": list(model.input_size[:2]),
         "global_step": checkpoint_step(checkpoint),
-        **(canvas if has_own_canvas(params.task.model) else {}),
+        **({"canvas": model.canvas.as_dict()} if fits_each_image else {}),
     }

@@ -1,7 +1,7 @@
-"""Images on canvases of their own, as mmdetection evaluates: `canvas.form` "reference".
+"""A padded input for each image, as mmdetection evaluates: `canvas.form` "reference".
 
-The canvas has the size of the resized image, padded to multiples of 32, so a batch is
-one image, and shapes are known when a step runs only.
+It has the size of the resized image, padded to multiples of 32, so a batch is one
+image, and shapes are known when a step runs only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from official.vision.dataloaders import tf_example_decoder, utils
 from official.vision.ops import box_ops
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.reference_config import Canvas
+from libra_tf.experiments.reference_config import Canvas, MaskRCNNParts, RetinaNetParts
 from libra_tf.inputs.records import read_records
 from libra_tf.models.anchors import anchor_settings, multilevel_anchors
 from libra_tf.ops.keep_ratio import (
@@ -25,35 +25,18 @@ from libra_tf.ops.keep_ratio import (
 )
 
 
-def has_own_canvas(model_config: Any) -> bool:
-    """Whether every image gets a canvas that fits it, in evaluation and inference."""
-    canvas = getattr(model_config, "canvas", None)  # Model Garden's have none
-    return canvas is not None and canvas.form == "reference"
-
-
-def image_size(model_config) -> list[int | None]:
-    """Returns [height, width, 3] that a model is built for.
-
-    A reference canvas has another size for every image, and training one of its own.
-    """
-    if model_config.canvas.form == "reference":
-        return [None, None, 3]
-    return list(model_config.input_size)
-
-
-def require_canvas(model_config) -> None:
-    """Raises `UserError` unless `input_size` tells the canvas of training."""
-    if None in model_config.input_size:
-        cell = 2**model_config.max_level
-        side = math.ceil(model_config.canvas.long_side / cell) * cell
+def require_size(model: MaskRCNNParts | RetinaNetParts) -> None:
+    """Raises `UserError` unless `input_size` tells the size of training."""
+    if model.takes_any_size:
+        side = math.ceil(model.canvas.long_side / model.stride) * model.stride
         raise UserError(
             "task.model.input_size is [null, null, 3], which is for evaluation and "
-            "inference; training has one canvas: give its size, such as "
+            "inference; training pads all images to one size: give it, such as "
             f"[{side}, {side}, 3]"
         )
 
 
-def fit_canvas(images: tf.Tensor, canvas: Canvas) -> tuple[tf.Tensor, tf.Tensor]:
+def fit_image(images: tf.Tensor, canvas: Canvas) -> tuple[tf.Tensor, tf.Tensor]:
     """Resizes, normalises and pads images of one size.
 
     Args:
@@ -72,7 +55,7 @@ def fit_canvas(images: tf.Tensor, canvas: Canvas) -> tuple[tf.Tensor, tf.Tensor]
     return pad_to_multiple(images, canvas.divisor), info
 
 
-def build_canvas_inputs(
+def build_fitted_inputs(
     task: Any,
     params: Any,
     input_context: tf.distribute.InputContext | None = None,
@@ -115,7 +98,7 @@ def build_canvas_inputs(
 
 def _parse(data: dict, model: Any, params: Any) -> tuple[tf.Tensor, dict]:
     """One record, as Model Garden's parsers have it."""
-    images, info = fit_canvas(data["image"][tf.newaxis], model.canvas)
+    images, info = fit_image(data["image"][tf.newaxis], model.canvas)
     size = tf.unstack(tf.shape(images)[1:3])
     anchors = multilevel_anchors(size, **anchor_settings(model))
     shape = tf.shape(data["image"])[:2]

@@ -114,14 +114,14 @@ def _with_image_shape(image: tf.Tensor, labels: dict) -> tuple[tf.Tensor, dict]:
 
 
 def without_padding(image_info: tf.Tensor) -> tf.Tensor:
-    """Gives the size of the resized image in place of that of its canvas.
+    """Gives the size of the resized image in place of that of the padded input.
 
     Boxes are clipped to it, in training as in inference.
 
     Args:
-        image_info: [4, 2]: size before resizing, size of the canvas, scale, offset of
-            the canvas in the resized image.
+        image_info: [4, 2]: size before resizing, size of the padded input, scale,
+            offset of that in the resized image.
     """
-    original, canvas, scale, offset = tf.unstack(image_info)
-    size = tf.minimum(tf.round(original * scale) - offset, canvas)
+    original, padded, scale, offset = tf.unstack(image_info)
+    size = tf.minimum(tf.round(original * scale) - offset, padded)
     return tf.stack([original, size, scale, offset])

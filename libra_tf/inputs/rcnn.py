@@ -11,11 +11,7 @@ from official.vision.dataloaders import tf_example_decoder
 from libra_tf.experiments import task_config
 from libra_tf.inputs.anchor_choice import anchor_chooser
 from libra_tf.inputs.labels import fill_replicas, map_labels
-from libra_tf.inputs.padded_input import (
-    build_canvas_inputs,
-    has_own_canvas,
-    require_canvas,
-)
+from libra_tf.inputs.padded_input import build_fitted_inputs, require_size
 from libra_tf.inputs.parsers import AnchorParser
 from libra_tf.inputs.records import read_records
 from libra_tf.models.anchors import anchor_settings
@@ -61,8 +57,8 @@ def build_inputs(
         stock: Model Garden's pipeline, called with the three before.
     """
     if not params.is_training:
-        if has_own_canvas(task.model):
-            dataset = build_canvas_inputs(task, params, input_context)
+        if task.model.fits_each_image:
+            dataset = build_fitted_inputs(task, params, input_context)
         else:
             dataset = labelled(task, params, input_context, pick_dataset, stock=stock)
         return fill_replicas(dataset, input_context)
@@ -82,7 +78,7 @@ def labelled(
     stock: Stock,
 ) -> tf.data.Dataset:
     """Batches with labels of the detector's anchors; see `build_inputs`."""
-    require_canvas(task.model)
+    require_size(task.model)
     if task.model.anchor.form == "reference":
         return _read_own_anchors(task, params, input_context, pick_dataset)
     return stock(params, input_context, pick_dataset)

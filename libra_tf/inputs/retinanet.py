@@ -9,11 +9,7 @@ from official.vision.dataloaders import tf_example_decoder
 
 from libra_tf.experiments import task_config
 from libra_tf.inputs.labels import fill_replicas
-from libra_tf.inputs.padded_input import (
-    build_canvas_inputs,
-    has_own_canvas,
-    require_canvas,
-)
+from libra_tf.inputs.padded_input import build_fitted_inputs, require_size
 from libra_tf.inputs.parsers import DenseInstanceParser, DenseParser, InstanceParser
 from libra_tf.inputs.records import read_records
 from libra_tf.models.anchors import anchor_settings
@@ -51,8 +47,8 @@ def build_inputs(
         input_context: of the strategy.
         stock: Model Garden's pipeline, called with the two before.
     """
-    if not params.is_training and has_own_canvas(task.model):
-        dataset = build_canvas_inputs(task, params, input_context)
+    if not params.is_training and task.model.fits_each_image:
+        dataset = build_fitted_inputs(task, params, input_context)
     else:
         dataset = _labelled(task, params, input_context, stock)
     return dataset if params.is_training else fill_replicas(dataset, input_context)
@@ -64,7 +60,7 @@ def _labelled(
     input_context: tf.distribute.InputContext | None,
     stock: Stock,
 ) -> tf.data.Dataset:
-    require_canvas(task.model)
+    require_size(task.model)
     isr = task.losses.isr.enabled and params.is_training
     if isr or task.model.anchor.form == "reference":
         return _read_own_labels(task, params, input_context)

@@ -11,6 +11,7 @@ import tf_keras
 # Residual blocks of each stage, by depth (He et al., CVPR 2016, table 1).
 STAGE_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 EXPANSION = 4  # of a bottleneck: outer channels by inner ones
+NORMS = ("fixed", "fixed_statistics", "batch")
 FIRST_LEVEL = 2  # the first stage has stride 2**2
 NORM_EPSILON, NORM_MOMENTUM = 1e-5, 0.9  # PyTorch's, whose momentum is 1 - ours
 
@@ -112,10 +113,8 @@ class TorchResNet(tf_keras.Model):
         kernel_regularizer: tf_keras.regularizers.Regularizer | None = None,
         **kwargs,
     ):
-        if norm not in ("fixed", "fixed_statistics", "batch"):
-            raise ValueError(
-                f"norm must be fixed, fixed_statistics or batch, got {norm!r}"
-            )
+        if norm not in NORMS:
+            raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
         shape = ResNetShape(depth, base_channels, groups, width_per_group)
         if input_specs is None:
             input_specs = tf_keras.layers.InputSpec(shape=[None, None, None, 3])

@@ -14,7 +14,7 @@ BETA = 1.0
 
 FORMS = ("consistent", "reference")
 
-_MAX_EXPONENT = 80.0  # e^(gamma / alpha) has to fit into float32
+MAX_EXPONENT = 80.0  # e^(gamma / alpha) has to fit into float32
 
 
 def balanced_l1(
@@ -123,9 +123,9 @@ def _check_numbers(alpha: float, gamma: float, beta: float, form: str) -> None:
     for name, value in (("alpha", alpha), ("gamma", gamma), ("beta", beta)):
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be > 0, got {value}")
-    if gamma / alpha > _MAX_EXPONENT:
+    if gamma / alpha > MAX_EXPONENT:
         raise ValueError(
-            f"gamma / alpha must be at most {_MAX_EXPONENT}, or e^(gamma / alpha) "
+            f"gamma / alpha must be at most {MAX_EXPONENT}, or e^(gamma / alpha) "
             f"leaves float32, got {gamma} / {alpha}"
         )
     if form not in FORMS:

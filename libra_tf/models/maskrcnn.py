@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +12,6 @@ from official.vision.modeling import factory, maskrcnn_model
 from official.vision.ops import box_ops
 
 from libra_tf.experiments import model_config
-from libra_tf.experiments.sampling_rule import sampling_rule
 from libra_tf.models.anchors import own_anchors
 from libra_tf.models.backbone import freeze_stages
 from libra_tf.models.heads import (
@@ -44,6 +42,8 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
         anchor_form: see `RPNAnchor`.
         **kwargs: of Model Garden's model.
     """
+
+    is_two_stage = True
 
     def __init__(self, *args: Any, anchor_form: str = "model_garden", **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -155,10 +155,10 @@ def build_roi_sampler(
     if config.is_stock:
         return None
     sampler = RoISampler(
+        config.rule,
         mix_gt_boxes=config.mix_gt_boxes,
         seed=config.seed,
         name="roi_sampler",
-        **dataclasses.asdict(sampling_rule(config)),
     )
     # Its count of calls must be there when a checkpoint is restored.
     sampler.build(None)

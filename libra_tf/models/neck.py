@@ -102,10 +102,6 @@ def build_neck(
         "path_aggregation": [aggregation],
         "balanced_path_aggregation": [aggregation, pyramid],
     }
-    if config.type not in necks:
-        raise ValueError(
-            f"type of the neck must be one of {', '.join(necks)}, got {config.type!r}"
-        )
     chain = necks[config.type]
     return chain[0] if len(chain) == 1 else NeckChain(chain, name=config.type)
 

@@ -29,6 +29,8 @@ class LibraRetinaNet(retinanet_model.RetinaNetModel):
         **kwargs: of Model Garden's model.
     """
 
+    is_two_stage = False
+
     def __init__(self, *args: Any, anchor_form: str = "model_garden", **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._config_dict["anchor_form"] = anchor_form

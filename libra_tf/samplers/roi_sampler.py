@@ -67,27 +67,25 @@ class RoISampler(tf_keras.layers.Layer):
       as matched box.
 
     Args:
+        rule: how to choose; None is `SamplingRule()`.
         mix_gt_boxes: append the ground truth to the proposals.
         skip_subsampling: label all boxes, draw none (later stages of a cascade).
         seed: start of the random draws.
-        **kwargs: the settings of `SamplingRule` by name, and of the Keras layer.
-
-    Raises:
-        ValueError: if an argument is out of its range or not one of its choices.
+        **kwargs: of the Keras layer.
     """
 
     def __init__(
         self,
+        rule: SamplingRule | None = None,
+        *,
         mix_gt_boxes: bool = True,
         skip_subsampling: bool = False,
         seed: int = 0,
         **kwargs,
     ):
-        names = {field.name for field in dataclasses.fields(SamplingRule)}
-        self._rule = SamplingRule(**{k: v for k, v in kwargs.items() if k in names})
-        layer = {k: v for k, v in kwargs.items() if k not in names}
         # Without autocast: bfloat16 keeps 8 bits, 4 pixels at coordinate 1000.
-        super().__init__(**{"autocast": False, "trainable": False, **layer})
+        super().__init__(**{"autocast": False, "trainable": False, **kwargs})
+        self.rule = rule or SamplingRule()
         self.mix_gt_boxes = mix_gt_boxes
         self.skip_subsampling = skip_subsampling
         self.seed = seed
@@ -95,9 +93,10 @@ class RoISampler(tf_keras.layers.Layer):
     @property
     def num_sampled_rois(self) -> int:
         """K."""
-        return self._rule.num_sampled_rois
+        return self.rule.num_sampled_rois
 
     def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates the count of calls."""
         self.num_calls = self.add_weight(
             name="num_calls",
             shape=[],
@@ -146,6 +145,10 @@ class RoISampler(tf_keras.layers.Layer):
         """As `call`, with the weights of the class loss.
 
         Args:
+            boxes: see `call`.
+            gt_boxes: see `call`.
+            gt_classes: see `call`.
+            gt_outer_boxes: see `call`.
             miner: gives the head's answer for the candidates; needed by the rules in
                 `rule.MINED`.
 
@@ -210,27 +213,38 @@ class RoISampler(tf_keras.layers.Layer):
             boxes = tf.concat([boxes, tf.cast(gt_boxes, boxes.dtype)], axis=1)
         if not self._keeps_all:
             boxes = pad_rows(boxes, self.num_sampled_rois)
-        rule, mined = dataclasses.asdict(self._rule), None
-        if self._rule.is_mined and miner is not None:
+        mined = None
+        if self.rule.is_mined and miner is not None:
             # The head cannot look at padding.
             fill = tf.constant(_FILL_ROI, boxes.dtype)
             mined = miner(tf.where(has_area(boxes)[..., tf.newaxis], boxes, fill))
         return select_rois(
-            boxes, gt_boxes, gt_classes=gt_classes, mined=mined, seed=seed, **rule
+            boxes,
+            gt_boxes,
+            rule=self.rule,
+            gt_classes=gt_classes,
+            mined=mined,
+            seed=seed,
         )
 
     @property
     def _keeps_all(self) -> bool:
-        return self.skip_subsampling or self._rule.draws_nothing
+        return self.skip_subsampling or self.rule.draws_nothing
 
     def get_config(self) -> dict:
+        """Returns the arguments, the rule as a dictionary."""
         return {
             **super().get_config(),
-            **dataclasses.asdict(self._rule),
+            "rule": dataclasses.asdict(self.rule),
             "mix_gt_boxes": self.mix_gt_boxes,
             "skip_subsampling": self.skip_subsampling,
             "seed": self.seed,
         }
+
+    @classmethod
+    def from_config(cls, config: dict) -> RoISampler:
+        """The inverse of `get_config`."""
+        return cls(**{**config, "rule": SamplingRule(**config["rule"])})
 
     def _next_seed(self) -> tf.Tensor:
         """A seed of its own for each call and replica; counts the call."""

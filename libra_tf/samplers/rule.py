@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+
+from libra_tf.ops.hierarchical_rank import IOU_THRESHOLD
+from libra_tf.samplers.score_ranked import BIAS, SCORE_THRESHOLD, K
+from libra_tf.setting import check_limits, setting
 
 POSITIVES = ("random", "instance_balanced", "hardest", "all")
 NEGATIVES = (
@@ -16,6 +19,8 @@ NEGATIVES = (
 )
 # These need a forward pass of the head over all candidates.
 MINED = ("hardest", "score_ranked")
+_FAST_RCNN = "Fast R-CNN, section 2.3"
+_PISA = "mmdetection, ScoreHLRSampler"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,97 +28,51 @@ class SamplingRule:
     """Settings of `select_rois`; raises `ValueError` for one out of its range.
 
     Attributes:
-        num_sampled_rois: how many to draw per image, at least 1.
-        foreground_fraction: highest share of positives, in [0, 1].
+        num_sampled_rois: how many to draw per image.
+        foreground_fraction: highest share of positives.
         foreground_iou_threshold: positive is IoU >= this.
         background_iou_high_threshold: negative is IoU < this; between it and
             `foreground_iou_threshold` a box is ignored. End of the IoU bins.
         background_iou_low_threshold: negative is IoU >= this.
-        positives: one of `POSITIVES`.
-        negatives: one of `NEGATIVES`. "all" goes with positives "all" only: nothing is
-            drawn, every labelled candidate is trained on.
+        positives: how positives are drawn.
+        negatives: how negatives are drawn. "all" goes with positives "all" only:
+            nothing is drawn, every labelled candidate is trained on.
         num_bins: IoU bins of the balanced negatives.
         without_quota: with positives and negatives "hardest", take the hardest of both
             kinds together.
-        k, bias, score_threshold, group_iou_threshold: of the negatives "score_ranked",
-            see `score_ranked.isr_negative_sample`.
+        k: of the negatives "score_ranked", see `score_ranked.isr_negative_sample`.
+        bias: the same.
+        score_threshold: the same.
+        group_iou_threshold: the same.
     """
 
-    num_sampled_rois: int = 512
-    foreground_fraction: float = 0.25
-    foreground_iou_threshold: float = 0.5
-    background_iou_high_threshold: float = 0.5
-    background_iou_low_threshold: float = 0.0
-    positives: str = "random"
-    negatives: str = "random"
-    num_bins: int = 3
+    num_sampled_rois: int = setting(512, low=1)
+    foreground_fraction: float = setting(0.25, low=0, high=1, source=_FAST_RCNN)
+    foreground_iou_threshold: float = setting(0.5, low=0, high=1, unit="IoU")
+    background_iou_high_threshold: float = setting(0.5, above=0, high=1, unit="IoU")
+    background_iou_low_threshold: float = setting(0.0, low=0, below=1, unit="IoU")
+    positives: str = setting("random", choices=POSITIVES)
+    negatives: str = setting("random", choices=NEGATIVES)
+    num_bins: int = setting(3, low=1, source="K of Libra R-CNN, section 3.1")
     without_quota: bool = False
-    k: float = 0.5
-    bias: float = 0.0
-    score_threshold: float = 0.05
-    group_iou_threshold: float = 0.5
+    k: float = setting(K, above=0, source=_PISA)
+    bias: float = setting(BIAS, low=0, high=1, source=_PISA)
+    score_threshold: float = setting(SCORE_THRESHOLD, low=0, high=1, source=_PISA)
+    group_iou_threshold: float = setting(
+        IOU_THRESHOLD, above=0, high=1, unit="IoU", source=_PISA
+    )
 
     def __post_init__(self) -> None:
-        if self.num_sampled_rois < 1:
-            raise ValueError(
-                f"num_sampled_rois must be at least 1, got {self.num_sampled_rois}"
-            )
-        if not 0 <= self.foreground_fraction <= 1:
-            raise ValueError(
-                f"foreground_fraction must be in [0, 1], got {self.foreground_fraction}"
-            )
-        self._check_thresholds()
-        self._check_choices()
-        if self.num_bins < 1:
-            raise ValueError(f"num_bins must be at least 1, got {self.num_bins}")
-        self._check_ranking()
-
-    @property
-    def draws_nothing(self) -> bool:
-        """Whether every labelled candidate is trained on."""
-        return self.positives == "all"
-
-    @property
-    def is_mined(self) -> bool:
-        """Whether the choice needs the head's answer for every candidate."""
-        return self.positives in MINED or self.negatives in MINED
-
-    def _check_thresholds(self) -> None:
+        check_limits(self)
         low, high = (
             self.background_iou_low_threshold,
             self.background_iou_high_threshold,
         )
-        if not (0 <= low < high <= self.foreground_iou_threshold <= 1):
+        if not low < high <= self.foreground_iou_threshold:
             raise ValueError(
-                "the thresholds must keep 0 <= background_iou_low_threshold < "
-                "background_iou_high_threshold <= foreground_iou_threshold <= 1, got "
+                "the thresholds must keep background_iou_low_threshold < "
+                "background_iou_high_threshold <= foreground_iou_threshold, got "
                 f"{low}, {high} and {self.foreground_iou_threshold}"
-            )
-
-    def _check_ranking(self) -> None:
-        if not 0 < self.k < math.inf:
-            raise ValueError(f"score_ranked k must be > 0, got {self.k}")
-        for name in ("bias", "score_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"score_ranked {name} must be in [0, 1], got {getattr(self, name)}"
-                )
-        if not 0 < self.group_iou_threshold <= 1:
-            raise ValueError(
-                "score_ranked group_iou_threshold must be in (0, 1], got "
-                f"{self.group_iou_threshold}"
-            )
-
-    def _check_choices(self) -> None:
-        if self.positives not in POSITIVES:
-            raise ValueError(
-                f"positives must be one of {', '.join(POSITIVES)}, "
-                f"got {self.positives!r}"
-            )
-        if self.negatives not in NEGATIVES:
-            raise ValueError(
-                f"negatives must be one of {', '.join(NEGATIVES)}, "
-                f"got {self.negatives!r}"
             )
         if (self.positives == "all") != (self.negatives == "all"):
             raise ValueError(
@@ -126,3 +85,13 @@ class SamplingRule:
                 "without_quota goes with positives and negatives 'hardest', got "
                 f"{self.positives!r} and {self.negatives!r}"
             )
+
+    @property
+    def draws_nothing(self) -> bool:
+        """Whether every labelled candidate is trained on."""
+        return self.positives == "all"
+
+    @property
+    def is_mined(self) -> bool:
+        """Whether the choice needs the head's answer for every candidate."""
+        return self.positives in MINED or self.negatives in MINED

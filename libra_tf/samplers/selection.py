@@ -59,10 +59,10 @@ def select_rois(
     boxes: tf.Tensor,
     gt_boxes: tf.Tensor,
     *,
+    rule: SamplingRule,
     gt_classes: tf.Tensor | None = None,
     mined: MinedRoIs | None = None,
     seed: tf.Tensor,
-    **rule: float | str | bool,
 ) -> RoISelection:
     """Labels candidates by their IoU with the ground truth and draws a subset.
 
@@ -73,29 +73,29 @@ def select_rois(
         boxes: [B, N, 4], candidates, yxyx in pixels. Padding (-1) and boxes without
             area (what non-maximum suppression pads with) are never drawn.
         gt_boxes: [B, M, 4], yxyx in pixels, padded with -1.
+        rule: how to choose.
         gt_classes: [B, M], needed with `mined`.
         mined: the head's answer for every candidate; needed by "hardest" and
             "score_ranked".
         seed: integer tensor [2].
-        **rule: the settings of `SamplingRule`, by name.
 
     Returns:
         A `RoISelection`. No gradient flows through it.
 
     Raises:
-        ValueError: a setting out of its range, or the rule needs what is not given.
+        ValueError: the rule needs what is not given.
 
     References: see `ops.sampling` and `samplers.score_ranked`.
     """
-    settings = SamplingRule(**rule)
-    if settings.is_mined and (mined is None or gt_classes is None):
+    if rule.is_mined and (mined is None or gt_classes is None):
         raise ValueError(
-            f"positives {settings.positives!r} and negatives {settings.negatives!r} "
+            f"positives {rule.positives!r} and negatives {rule.negatives!r} "
             "need the head's answer for every candidate (mined) and gt_classes"
         )
+    mined = mined if rule.is_mined else None
     boxes, gt_boxes = tf.stop_gradient(boxes), tf.stop_gradient(gt_boxes)
-    labels = _label(boxes, gt_boxes, gt_classes, settings, mined)
-    chosen_positive, chosen_negative, weights = _choose(labels, settings, mined, seed)
+    labels = _label(boxes, gt_boxes, gt_classes, rule, mined)
+    chosen_positive, chosen_negative, weights = _choose(labels, rule, mined, seed)
     return RoISelection(
         boxes=boxes,
         iou=labels.iou,
@@ -121,7 +121,7 @@ def _label(
     above_low = iou >= rule.background_iou_low_threshold
     negative = valid & above_low & (iou < rule.background_iou_high_threshold)
     losses = None
-    if rule.is_mined:
+    if mined is not None:
         classes = pad_rows(gt_classes, 1)
         losses = tf.stop_gradient(
             class_losses(mined.class_logits, classes, matched, positive)
@@ -143,7 +143,7 @@ def _choose(
     seeds = tf.random.experimental.stateless_split(seed, 2, alg="philox")
     positive = _choose_positives(labels, rule, seeds[0])
     wanted = rule.num_sampled_rois - tf.reduce_sum(tf.cast(positive, tf.int32), 1)
-    if rule.negatives == "score_ranked":
+    if mined is not None and rule.negatives == "score_ranked":
         negative, weights = isr_negative_sample(
             best_foreground(mined.class_logits)[1],
             mined.boxes,

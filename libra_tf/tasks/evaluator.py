@@ -6,18 +6,15 @@ import numpy as np
 
 from libra_tf.evaluation.evaluator import CocoEvaluator
 from libra_tf.evaluation.proposals import PAPER_NUMBERS
-from libra_tf.experiments.task_config import names_by_id
-
-# Always logged, since a best checkpoint may be chosen by them; -1 where there is no
-# object, as pycocotools has it.
-ALWAYS = ("AP", "AP50", "AP75")
+from libra_tf.experiments.task_config import MASK_METRICS, METRICS, names_by_id
 
 
 def with_undefined(logs: dict, include_mask: bool = False) -> dict:
     """Returns metrics of an evaluation, with -1 for an AP that is not defined."""
-    prefixes = ("", "mask_") if include_mask else ("",)
-    undefined = {p + name: np.float32(-1) for p in prefixes for name in ALWAYS}
-    return undefined | dict(logs)
+    # Always logged, since a best checkpoint may be chosen by them; -1 where there is no
+    # object, as pycocotools has it.
+    always = METRICS + MASK_METRICS if include_mask else METRICS
+    return dict.fromkeys(always, np.float32(-1)) | dict(logs)
 
 
 def proposal_numbers(num_proposals: int) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ from official.vision.tasks import maskrcnn as tfm_task
 from libra_tf.criteria.rcnn import rcnn_losses, rpn_losses
 from libra_tf.experiments import task_config
 from libra_tf.inputs import rcnn as rcnn_inputs
-from libra_tf.inputs.padded_input import image_size
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.ops.logits import logit
@@ -37,16 +36,16 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         """Builds the detector and its weights."""
         config = self.task_config.model
         model = build_maskrcnn(
-            tf_keras.layers.InputSpec(shape=[None, *image_size(config)]),
+            tf_keras.layers.InputSpec(shape=[None, *config.built_size]),
             config,
             l2_regularizer(self.task_config.losses.l2_weight_decay),
-            seed=self.task_config.train_data.seed,
+            seed=self.task_config.seed,
         )
         if self.task_config.freeze_backbone:
             model.backbone.trainable = False
         # A first call on symbolic inputs creates the weights.
         model(
-            tf_keras.Input(image_size(config)),
+            tf_keras.Input(config.built_size),
             image_shape=tf_keras.Input([2]),
             training=False,
         )

@@ -13,7 +13,6 @@ from official.vision.tasks import retinanet as tfm_task
 from libra_tf.criteria.dense import dense_losses, needed_states
 from libra_tf.experiments import task_config
 from libra_tf.inputs import retinanet as retinanet_inputs
-from libra_tf.inputs.padded_input import has_own_canvas, image_size
 from libra_tf.layers.running_state import RunningState
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.retinanet import build_retinanet
@@ -36,10 +35,10 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         """Builds the detector and its weights."""
         config = self.task_config.model
         model = build_retinanet(
-            tf_keras.layers.InputSpec(shape=[None, *image_size(config)]),
+            tf_keras.layers.InputSpec(shape=[None, *config.built_size]),
             config,
             l2_regularizer(self.task_config.losses.l2_weight_decay),
-            seed=self.task_config.train_data.seed,
+            seed=self.task_config.seed,
         )
         if self.task_config.freeze_backbone:
             model.backbone.trainable = False
@@ -103,13 +102,13 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         metrics = super().build_metrics(training=True)
         if not training and self.task_config.use_coco_metrics:
             self.coco_metric = build_evaluator(self.task_config, include_mask=False)
-        # The targets of losses need one canvas for all images.
-        without_losses = not training and has_own_canvas(self.task_config.model)
+        # The targets of losses need one size for all images.
+        without_losses = not training and self.task_config.model.fits_each_image
         return [] if without_losses else metrics
 
     def validation_step(self, inputs, model, metrics=None):
-        """Detects and computes losses; no losses on canvases of any size."""
-        if not has_own_canvas(self.task_config.model):
+        """Detects and computes losses; no losses where images have any size."""
+        if not self.task_config.model.fits_each_image:
             return super().validation_step(inputs, model, metrics)
         images, labels = inputs
         outputs = model(

@@ -12,7 +12,7 @@ from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.evaluation.evaluator import CocoEvaluator
-from libra_tf.inputs.padded_input import has_own_canvas
+from libra_tf.experiments.stock import of_ours
 from libra_tf.training.prepare import prepare
 from libra_tf.weights.restore import restore_all
 
@@ -40,7 +40,7 @@ def evaluate_checkpoint(
     dataset = task.build_inputs(params.task.validation_data)
 
     # One graph for all sizes of image; else one for each, with the sizes known.
-    any_size = has_own_canvas(params.task.model)
+    any_size = of_ours(params.task.model, "fits_each_image")
 
     @tf.function(input_signature=[dataset.element_spec] if any_size else None)
     def step(inputs):

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from libra_tf.experiments.stock import is_ours, of_ours
 from libra_tf.experiments.task_config import names_by_id
 from libra_tf.weights.restore import inspect_checkpoint
 
@@ -24,8 +25,8 @@ def describe_run(
     gpus = len(tf.config.list_physical_devices("GPU"))
     replicas = strategy.num_replicas_in_sync
     batch_size = params.task.train_data.global_batch_size
-    name = getattr(params, "experiment", "") or type(params.task).__name__
-    data = getattr(params.task, "dataset", "") or params.task.train_data.input_path
+    name = of_ours(params, "experiment") or type(params.task).__name__
+    data = of_ours(params.task, "dataset") or params.task.train_data.input_path
     rows = {
         "experiment": name,
         "devices": f"{gpus} GPU found, {replicas} replica(s), "
@@ -34,7 +35,7 @@ def describe_run(
         "classes": _classes(params.task),
         "model": f"{_count(model.trainable_variables):.1f} M trainable parameters, "
         f"input {'x'.join(str(n) for n in params.task.model.input_size[:2])}",
-        "switches": _switches(params.task),
+        "switches": _switches(params.task) if is_ours(params) else "",
         "weights": _weights(task, model, resumed_from, step),
         "output": model_dir,
     }
@@ -49,12 +50,10 @@ def _classes(task: Any) -> str:
 
 
 def _switches(task: Any) -> str:
-    neck = getattr(task.model, "neck", None)
-    if neck is None:
-        return ""
+    neck = task.model.neck
     parts = [f"neck {neck.type}" + (f" ({neck.refine})" if neck.type != "none" else "")]
-    sampler = getattr(task.model, "roi_sampler", None)
-    if sampler is not None:
+    if task.is_two_stage:
+        sampler = task.model.roi_sampler
         parts.append(f"RoI sampler {sampler.positives} + {sampler.negatives}")
     parts.append(f"box loss {task.losses.box.type}")
     return ", ".join(parts)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from official.common import distribute_utils
 
 from libra_tf.errors import UserError
+from libra_tf.experiments.stock import of_ours
 
 
 def build_strategy(runtime: Any) -> tf.distribute.Strategy:
@@ -27,7 +28,7 @@ def build_strategy(runtime: Any) -> tf.distribute.Strategy:
             f"runtime.num_gpus is {runtime.num_gpus}, but TensorFlow sees {available} "
             "GPUs here; lower it, or run `libra doctor` to find out why"
         )
-    cpu_replicas = getattr(runtime, "cpu_replicas", 0)
+    cpu_replicas = of_ours(runtime, "cpu_replicas")
     if cpu_replicas > 1:
         if runtime.num_gpus:
             raise UserError("runtime.cpu_replicas goes with runtime.num_gpus=0 only")

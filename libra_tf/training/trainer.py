@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 from official.core import base_trainer
 
+from libra_tf.experiments.stock import of_ours
 from libra_tf.inputs.one_order import one_by_one
 
 
@@ -19,7 +20,7 @@ class Trainer(base_trainer.Trainer):
 
     def distribute_dataset(self, dataset_or_fn, *args, **kwargs) -> Any:
         """Opens an input pipeline on the strategy; see the base class."""
-        if not getattr(self.config.runtime, "deterministic", False):
+        if not of_ours(self.config.runtime, "deterministic"):
             return super().distribute_dataset(dataset_or_fn, *args, **kwargs)
 
         def build(*args, **kwargs):

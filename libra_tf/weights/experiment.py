@@ -41,7 +41,7 @@ def experiment_for(architecture: Architecture, class_names: dict[int, str]) -> A
     task = {
         "dataset": "",
         "class_names": ["background", *names],
-        # Every image has a canvas of its own.
+        # Every image has a padded input of its own.
         "validation_data": {"global_batch_size": 1},
     }
     params = get_experiment(BASES[architecture.detector])

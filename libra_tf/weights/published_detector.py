@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.checks import check_seams
-from libra_tf.experiments.field_types import check_types
-from libra_tf.experiments.reference_checks import check_forms
+from libra_tf.experiments.contradictions import check_detector
+from libra_tf.experiments.fields import check_fields
 from libra_tf.experiments.saved import override, parse_override
 from libra_tf.ops.keep_ratio import DEVIATION_RGB, MEAN_RGB
 from libra_tf.torch_files.state_dict import StateDict, read_state_dict
@@ -95,13 +94,12 @@ def _override(params: Any, texts: Sequence[str]) -> None:
     start, names = params.task.init_checkpoint, list(params.task.class_names)
     for text in texts:
         override(params, parse_override(text), f"--set {text}")
-    check_types(params)
+    check_fields(params)
     if params.task.init_checkpoint != start:
         raise UserError("--set task.init_checkpoint: it will be the import itself")
     if list(params.task.class_names) != names:
         raise UserError("--set task.class_names: name the classes by --class-names")
-    check_seams(params.task)
-    check_forms(params.task)
+    check_detector(params)
 
 
 def _digest(path: str) -> str:

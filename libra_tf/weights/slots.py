@@ -69,7 +69,7 @@ def published_layout(model: LibraMaskRCNN | LibraRetinaNet) -> dict[str, Slot]:
     parts = checkpoint_parts(model.checkpoint_items)
     slots = dict(backbone_slots(model.backbone, "backbone."))
     slots |= _neck_slots(parts["decoder"], parts.get("neck"))
-    if isinstance(model, LibraMaskRCNN):
+    if model.is_two_stage:
         slots |= _rpn_slots(model.rpn_head)
         (head,) = model.detection_head
         crop_size = model.roi_aligner.get_config()["crop_size"]

@@ -1,4 +1,4 @@
-"""experiments.checks and field_types: what is refused, and in which words."""
+"""experiments.fields and contradictions of data and schedule: what is refused."""
 
 import re
 
@@ -6,8 +6,8 @@ import pytest
 
 from libra_tf.errors import UserError
 from libra_tf.experiments import NAMES
-from libra_tf.experiments.checks import check
-from libra_tf.experiments.field_types import check_types
+from libra_tf.experiments.contradictions import check_experiment
+from libra_tf.experiments.fields import check_fields
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import get_experiment, override, parse_override
 
@@ -57,7 +57,7 @@ def test_the_experiments_are_good(name):
     ],
 )
 def test_the_types_that_model_garden_itself_uses_are_good(name):
-    check_types(get_experiment(name))
+    check_fields(get_experiment(name))
 
 
 @pytest.mark.parametrize(
@@ -124,24 +124,24 @@ def test_values_of_a_type_that_fits(setting):
         ("task.losses.box.beta=.inf", "task.losses.box.beta is inf; it must be > 0"),
         (
             "task.model.roi_sampler.positives=ohem",
-            "positives must be one of random, instance_balanced, .* 'ohem'",
+            "positives is 'ohem'; choose random, instance_balanced, hardest, all",
         ),
         (
             "task.model.roi_sampler.negatives=ohem",
-            "must be one of random, iou_balanced, iou_balanced_published, ",
+            "negatives is 'ohem'; choose random, iou_balanced, iou_balanced_pub",
         ),
         (
             "task.model.roi_sampler.num_bins=0",
-            "roi_sampler: num_bins must be at least 1, got 0",
+            "roi_sampler.num_bins is 0; it must be >= 1",
         ),
-        ("task.model.roi_sampler.foreground_fraction=1.5", r"in \[0, 1\], got 1.5"),
+        ("task.model.roi_sampler.foreground_fraction=1.5", r"is 1.5; .* in \[0, 1\]"),
         ("task.losses.box.gamma=50", "gamma / alpha is 100; balanced L1 overflows"),
         ("task.model.backbone.type=resnett", "backbone.type is 'resnett'; choose"),
         ("task.model.backbone.resnet.model_id=19", "model_id is 19; choose 10"),
         ("task.model.min_level=7", "min_level is 7, above task.model.max_level, 6"),
-        ("trainer.max_to_keep=0", "max_to_keep is 0; it must be > 0"),
+        ("trainer.max_to_keep=0", "max_to_keep is 0; it must be >= 1"),
         ("runtime.mixed_precision_dtype=float17", "'float17'; choose None, float32"),
-        ("task.model.frozen_stages=5", "frozen_stages is 5 with backbone resnet"),
+        ("task.model.frozen_stages=5", r"frozen_stages is 5; it must be in \[0, 4\]"),
         ("task.model.rpn_sampler.neg_pos_ub=-1", "neg_pos_ub is -1; it must be >= 0"),
         (
             "task.losses.frcnn_class_loss_top_k_percent=0.5",
@@ -162,14 +162,14 @@ def test_values_of_a_type_that_fits(setting):
         ),
         ("task.train_data.input_path=", "task.train_data.input_path is empty: give"),
         ("task.validation_data.input_path=", "validation_data.input_path is empty"),
-        ("task.train_data.global_batch_size=0", "global_batch_size is 0; .* > 0"),
-        ("task.validation_data.global_batch_size=-8", "batch_size is -8; .* > 0"),
+        ("task.train_data.global_batch_size=0", "global_batch_size is 0; .* >= 1"),
+        ("task.validation_data.global_batch_size=-8", "batch_size is -8; .* >= 1"),
         ("trainer.train_steps=-5", "trainer.train_steps is -5; it must be >= 0"),
-        ("trainer.steps_per_loop=0", "trainer.steps_per_loop is 0; it must be > 0"),
-        ("trainer.summary_interval=-1", "summary_interval is -1; it must be > 0"),
+        ("trainer.steps_per_loop=0", "trainer.steps_per_loop is 0; it must be >= 1"),
+        ("trainer.summary_interval=-1", "summary_interval is -1; it must be >= 1"),
         ("trainer.validation_interval=-1", "validation_interval is -1; .* >= 0"),
         ("trainer.reference_batch_size=-1", "reference_batch_size is -1; .* >= 0"),
-        ("trainer.checkpoint_interval=0", "checkpoint_interval is 0; it must be > 0"),
+        ("trainer.checkpoint_interval=0", "checkpoint_interval is 0; it must be >= 1"),
         (
             "trainer.checkpoint_interval=150",
             "checkpoint_interval is 150; .* multiple of trainer.steps_per_loop, 112",
@@ -194,7 +194,7 @@ def test_waymo_metrics():
     params = experiment()
     params.task.use_wod_metrics = True
     with pytest.raises(UserError, match="use_wod_metrics: Waymo metrics are not part"):
-        check(params)
+        check_experiment(params)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
-"""experiments.method_checks: each refusal, and that its neighbours are allowed."""
+"""experiments.contradictions: each refusal, and that its neighbours are allowed."""
 
 import re
 
 import pytest
 
 from libra_tf.errors import UserError
-from libra_tf.experiments import NAMES, loss_config, model_config
+from libra_tf.experiments import NAMES, contradictions, loss_config, model_config
 from libra_tf.experiments.resolve import resolve
-from libra_tf.experiments.sampling_rule import sampling_rule
 from libra_tf.experiments.saved import get_experiment, override, parse_override
 
 FASTER, MASK, RETINA = NAMES
@@ -41,6 +40,20 @@ def accept(*settings, name=RETINA):
     resolve(experiment(*settings, name=name))
 
 
+@pytest.mark.parametrize("name", [MASK, RETINA])
+def test_every_message_names_settings_that_there_are(name):
+    params = experiment(name=name)
+    kind = "TWO_STAGE" if params.task.is_two_stage else "ONE_STAGE"
+    rules = sum((getattr(contradictions, n) for n in ("DETECTOR", kind, "RUN")), ())
+    assert len({rule.name for rule in rules}) == len(rules)
+    for rule in rules:
+        text = rule.message.format(
+            task=params.task, trainer=params.trainer, runtime=params.runtime
+        )
+        assert "task." in text or "trainer." in text
+        assert "{" not in text
+
+
 CLASS = "losses.classification"
 RESIDUAL = ("model.objectness.type=residual", f"{CLASS}.type=residual_objectness")
 STOCK_SAMPLER = (
@@ -54,16 +67,16 @@ STOCK_SAMPLER = (
     ("setting", "message"),
     [
         ("model.objectness.type=cascade", "is 'cascade'; choose none, residual"),
-        ("model.prior.value=0.0", "value is 0.0; it must be between 0 and 1"),
-        ("model.prior.value=1.0", "value is 1.0; it must be between 0 and 1"),
-        ("model.prior.value=.nan", "value is nan; it must be between 0 and 1"),
+        ("model.prior.value=0.0", r"value is 0.0; it must be in \(0, 1\)"),
+        ("model.prior.value=1.0", r"value is 1.0; it must be in \(0, 1\)"),
+        ("model.prior.value=.nan", r"value is nan; it must be in \(0, 1\)"),
         ("model.prior.score_threshold=low", "choose fixed, global_prior, class_prior"),
         ("losses.isr.k=0", "task.losses.isr.k is 0; it must be > 0"),
         ("losses.isr.k=.inf", "task.losses.isr.k is inf; it must be > 0"),
-        ("losses.isr.bias=-0.5", "task.losses.isr.bias is -0.5; it must be >= 0"),
-        ("losses.isr.bias=2", "task.losses.isr.bias is 2; it must be at most 1"),
+        ("losses.isr.bias=-0.5", r"task.losses.isr.bias is -0.5; .* in \[0, 1\]"),
+        ("losses.isr.bias=2", r"task.losses.isr.bias is 2; .* in \[0, 1\]"),
         ("losses.carl.k=-1", "task.losses.carl.k is -1; it must be > 0"),
-        ("losses.carl.bias=1.5", "task.losses.carl.bias is 1.5; .* at most 1"),
+        ("losses.carl.bias=1.5", r"task.losses.carl.bias is 1.5; .* in \[0, 1\]"),
         ("losses.carl.weight=-1", "task.losses.carl.weight is -1; .* >= 0"),
         ("losses.guided.factor=0", "task.losses.guided.factor is 0; it must be > 0"),
         ("losses.guided.roi_factor=-1", "guided.roi_factor is -1; it must be > 0"),
@@ -79,19 +92,19 @@ def test_ranges_of_every_detector(name, setting, message):
     [
         (f"{CLASS}.type=softmax", "is 'softmax'; choose focal, cross_entropy, ghm_c"),
         (f"{CLASS}.weight=0", "classification.weight is 0; it must be > 0"),
-        (f"{CLASS}.ghm.num_bins=0", "classification.ghm.num_bins is 0; .* > 0"),
+        (f"{CLASS}.ghm.num_bins=0", "classification.ghm.num_bins is 0; .* >= 1"),
         (f"{CLASS}.ghm.mu=0", "classification.ghm.mu is 0; it must be > 0"),
         (f"{CLASS}.ghm.momentum=1.0", r"momentum is 1.0; it must be in \[0, 1\)"),
         (f"{CLASS}.ghm.momentum=-0.1", r"momentum is -0.1; it must be in \[0, 1\)"),
         (f"{CLASS}.ghm.divisor=mean", "is 'mean'; choose non_empty, all"),
-        ("losses.box.ghm.num_bins=-1", "losses.box.ghm.num_bins is -1; .* > 0"),
+        ("losses.box.ghm.num_bins=-1", "losses.box.ghm.num_bins is -1; .* >= 1"),
         ("losses.box.ghm.divisor=mean", "losses.box.ghm.divisor is 'mean'; choose"),
         (f"{CLASS}.average_precision.delta=0", "delta is 0; it must be > 0"),
         (f"{CLASS}.distributional_ranking.scale=0", "scale is 0; it must be > 0"),
         (f"{CLASS}.distributional_ranking.smoothing=-1", "smoothing is -1; .* > 0"),
         (f"{CLASS}.distributional_ranking.positive_temperature=0", "is 0; .* > 0"),
         (f"{CLASS}.distributional_ranking.negative_temperature=0", "is 0; .* > 0"),
-        (f"{CLASS}.objectness.updates=0", "objectness.updates is 0; it must be > 0"),
+        (f"{CLASS}.objectness.updates=0", "objectness.updates is 0; it must be >= 1"),
         (f"{CLASS}.objectness.objectness=0", "objectness.objectness is 0; .* > 0"),
         (f"{CLASS}.objectness.classification=0", "classification is 0; .* > 0"),
         ("losses.normalizer=positives", "is 'positives'; choose tfm, reference"),
@@ -105,11 +118,14 @@ def test_ranges_of_retinanet(setting, message):
     ("setting", "message"),
     [
         ("model.rpn_sampler.negatives=hard", "choose random, iou_balanced, all"),
-        ("model.rpn_sampler.num_bins=0", "rpn_sampler.num_bins is 0; .* > 0"),
+        ("model.rpn_sampler.num_bins=0", "rpn_sampler.num_bins is 0; .* >= 1"),
         ("losses.box.type=ghm_r", "is 'ghm_r'; choose huber, smooth_l1"),
         ("losses.normalizer=mean", "is 'mean'; choose tfm, reference, positives"),
-        ("model.roi_sampler.score_ranked.k=0", "roi_sampler: score_ranked k .* got 0"),
-        ("model.roi_sampler.score_ranked.iou_threshold=0", "group_iou_threshold"),
+        (
+            "model.roi_sampler.score_ranked.k=0",
+            "roi_sampler.score_ranked.k is 0; .* > 0",
+        ),
+        ("model.roi_sampler.score_ranked.iou_threshold=0", "iou_threshold is 0"),
         ("model.roi_sampler.positives=all", "roi_sampler: .* 'all' together"),
         ("model.roi_sampler.without_quota=true", "without_quota goes with"),
     ],
@@ -330,10 +346,10 @@ def test_every_setting_of_the_sampler_reaches_the_rule():
             k=0.7, bias=0.1, score_threshold=0.2, iou_threshold=0.8
         ),
     )
-    rule = sampling_rule(sampler)
+    rule = sampler.rule
     for name in vars(rule).keys() & vars(sampler).keys():
         assert getattr(rule, name) == getattr(sampler, name), name
     ranked = rule.k, rule.bias, rule.score_threshold, rule.group_iou_threshold
     assert ranked == (0.7, 0.1, 0.2, 0.8)
-    with pytest.raises(UserError, match=r"task.model.roi_sampler: .* got 2"):
-        sampling_rule(sampler.replace(foreground_fraction=2))
+    assert sampler.contradiction == ""
+    assert "together or not at all" in sampler.replace(positives="all").contradiction

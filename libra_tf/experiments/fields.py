@@ -1,0 +1,116 @@
+"""One walk over all settings: their types, ranges and choices.
+
+Model Garden takes any value from YAML, where 1e-3 (without a point) is text.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from official.modeling import hyperparams
+
+from libra_tf.errors import UserError
+from libra_tf.experiments.inherited import INHERITED
+from libra_tf.setting import Limits, limits_of
+
+_PLAIN: dict[type, Any] = {bool: bool, int: int, float: (int, float), str: str}
+_UNIONS = (typing.Union, types.UnionType)
+_LISTS = (list, tuple, Sequence)
+
+
+class Field(NamedTuple):
+    """A setting in its place.
+
+    Attributes:
+        path: "task.losses.box.beta".
+        owner: class of the section that it is in.
+        name: "beta".
+        annotation: its type.
+        value: what it is set to.
+        limits: what it may be.
+    """
+
+    path: str
+    owner: type
+    name: str
+    annotation: Any
+    value: Any
+    limits: Limits
+
+    @property
+    def kind(self) -> str:
+        """Its type in words."""
+        return _describe(self.annotation)
+
+    @property
+    def is_section(self) -> bool:
+        """Whether it holds other settings."""
+        return isinstance(self.value, hyperparams.Config)
+
+
+def walk(config: hyperparams.Config, path: str = "") -> Iterator[Field]:
+    """Yields every setting below `config`, each section before what is in it."""
+    owner = type(config)
+    for name, annotation in owner._get_annotations().items():
+        value, place = getattr(config, name, None), f"{path}{name}"
+        limits = INHERITED.get(place) or limits_of(owner, name)
+        if name == "type" and isinstance(config, hyperparams.OneOfConfig):
+            reserved = (*config.RESERVED_ATTR, "type")
+            parts = sorted(k for k in vars(config) if k not in reserved)
+            limits = Limits(choices=tuple(parts) if value is not None else ())
+        yield Field(place, owner, name, annotation, value, limits)
+        if isinstance(value, hyperparams.Config):
+            yield from walk(value, f"{place}.")
+
+
+def check_fields(config: hyperparams.Config) -> None:
+    """Raises `UserError` for the first setting of a wrong type, range or choice."""
+    for field in walk(config):
+        if not _has_type(field):
+            raise UserError(
+                f"{field.path} is {field.value!r}; it must be of type {field.kind}"
+            )
+        if not field.limits.allow(field.value):
+            raise UserError(f"{field.path} is {field.value!r}; {field.limits.advice()}")
+
+
+def _has_type(field: Field) -> bool:
+    # `a.b=` means an empty text; Model Garden itself leaves some numbers unset.
+    may_be_unset = _fits("", field.annotation) or (
+        field.annotation in _PLAIN and getattr(field.owner, field.name, 0) is None
+    )
+    unset = field.value is None and may_be_unset
+    return unset or _fits(field.value, field.annotation)
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    if annotation in _PLAIN:
+        if isinstance(value, bool):
+            return annotation is bool
+        return isinstance(value, _PLAIN[annotation])
+    arguments, origin = typing.get_args(annotation), typing.get_origin(annotation)
+    if origin in _UNIONS:
+        return any(_fits(value, each) for each in arguments)
+    if origin in _LISTS:
+        is_list = isinstance(value, list | tuple)
+        return is_list and all(_fits(each, arguments[0]) for each in value)
+    if isinstance(annotation, type):
+        if issubclass(annotation, hyperparams.Config):
+            return isinstance(value, hyperparams.Config)
+        return isinstance(value, annotation)
+    return True
+
+
+def _describe(annotation: Any) -> str:
+    arguments, origin = typing.get_args(annotation), typing.get_origin(annotation)
+    if origin in _UNIONS:
+        return " or ".join(_describe(each) for each in arguments)
+    if origin in _LISTS:
+        return f"list of {_describe(arguments[0])}"
+    if annotation is type(None):
+        return "null"
+    is_config = issubclass(annotation, hyperparams.Config)
+    return "mapping" if is_config else annotation.__name__

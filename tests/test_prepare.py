@@ -1,0 +1,34 @@
+"""training.prepare: which seed goes where."""
+
+import pytest
+import tiny
+
+from libra_tf.experiments.saved import override
+from libra_tf.training.prepare import prepare
+
+
+def prepared(kind, step=0, **sections):
+    params = tiny.experiment(f"libra_{kind}_resnetfpn_coco", **sections)
+    records = {"input_path": "*.tfrecord"}
+    data = {"train_data": records, "validation_data": records}
+    override(params, {"task": data}, "test")
+    prepare(params, step)
+    return params
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_a_resumed_run_has_the_weights_of_its_start_and_other_data(kind):
+    for step in (0, 6):
+        params = prepared(kind, step, trainer={"seed": 3})
+        assert params.task.seed == 3
+        assert params.task.train_data.seed == 3 + step
+        if params.task.is_two_stage:
+            assert params.task.model.roi_sampler.seed == 3
+
+
+def test_a_seed_of_the_data_is_not_one_of_the_weights():
+    given = {"train_data": {"seed": 5}}
+    params = prepared("retinanet", task=given, trainer={"seed": None})
+    assert (params.task.seed, params.task.train_data.seed) == (None, 5)
+    params = prepared("retinanet", task=given, trainer={"seed": 3})
+    assert (params.task.seed, params.task.train_data.seed) == (3, 5)
