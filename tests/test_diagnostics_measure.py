@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 import tiny
 from official.core import task_factory
+from tolerances import NETWORK, tolerance
 
 from libra_tf.commands.main import main
 from libra_tf.diagnostics import run
@@ -145,7 +146,7 @@ def test_a_one_stage_detector_by_the_command(one_stage, tmp_path, capsys):
     values = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == values
     again = measure_run(one_stage, images=3, stream=io.StringIO())
-    assert again == pytest.approx(columns(values), rel=1e-4)
+    assert again == pytest.approx(columns(values), rel=tolerance(NETWORK))
     assert values["images"] == 3
     assert values["sample"] is None
     assert values["objective"]["threshold"] == pytest.approx(0.11)

@@ -6,7 +6,7 @@ dtype. `growth` counts the roundings that another order of the same operations
 
 | depth         | what is between input and output                 | float32 growth    |
 |---------------|--------------------------------------------------|-------------------|
-| `ELEMENTWISE` | a few operations and `exp` or `log`, 1 to 4 each | 16                |
+| `ELEMENTWISE` | some operations, exp, log, sums of few terms     | 16                |
 | `REDUCTION`   | a sum of n <= 2**14 terms grows like sqrt(n)     | 128               |
 | `NETWORK`     | some 60 convolutions in turn, sqrt(60) * 128     | 1024              |
 | `SCORES`      | a network, its proposals, a softmax              | 8 * 1024          |
@@ -24,6 +24,10 @@ counts results and not terms.
 The allowed error is `tolerance * |expected|` for what is elementwise and for sums of
 one sign. In a network terms cancel, so that it is `tolerance * scale`, where `scale` is
 the largest |expected|. A test of other sums that cancel gives the scale of their terms.
+
+Not from this table, and written where they are used: the error of finite differences
+(of their step), of means of random draws (of the number of draws), of figures that a
+paper or another program gives with few digits, of float64, and of pixels of pictures.
 
 Exact equality is claimed where the same operations run in the same process, or where
 nothing is rounded (copies, choices, counts).
