@@ -59,7 +59,9 @@ def match(actual: Detections, expected: Detections) -> list[tuple[int, int]]:
     return found
 
 
-def assert_detections_close(actual, expected, *, side, threshold=0.0, most=None):
+def assert_detections_close(
+    actual, expected, *, side, threshold=0.0, most=None, of=SCORES
+):
     """Same detections in any order; those at the end of the list may differ.
 
     Args:
@@ -69,9 +71,10 @@ def assert_detections_close(actual, expected, *, side, threshold=0.0, most=None)
         threshold: Score below which a detector tells nothing.
         most: Largest number of detections in an image: the last one that it keeps is
             the threshold of a full list.
+        of: Depth of what computed the scores, see `tolerances`.
     """
     __tracebackhide__ = True
-    allowed = tolerance(SCORES)
+    allowed = tolerance(of)
     for found in (actual, expected):
         falls = np.diff(found.scores) <= 0
         assert falls.all(), "detections are not sorted by score"
@@ -85,7 +88,7 @@ def assert_detections_close(actual, expected, *, side, threshold=0.0, most=None)
             name = ("actual", "expected")[which]
             assert near, f"{name} detection {k} has no partner: {_tell(found, k)}"
     i, j = np.array(pairs, int).reshape(-1, 2).T
-    assert_close(actual.scores[i], expected.scores[j], of=SCORES, scale=1.0)
+    assert_close(actual.scores[i], expected.scores[j], of=of, scale=1.0)
     assert_close(actual.boxes[i], expected.boxes[j], of=NETWORK, scale=side)
 
 

@@ -3,7 +3,8 @@
     python -m pytest --errors -k "golden or published or paper" tests
 
 Each line is a test file: the largest |actual - expected| over the largest |expected| of
-one `np.testing.assert_allclose`, over all tests that were run.
+one `np.testing.assert_allclose`, by which `assert_close` compares, over all tests that
+were run.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import ELEMENTWISE, assert_close
 
 from libra_tf.losses.average_precision import AveragePrecisionLoss, average_precision
 
@@ -116,9 +117,9 @@ def test_the_walk_over_the_positives():
         loss, gradient = loss_and_gradient(
             labels, scores, delta=delta, interpolated=interpolated
         )
-        np.testing.assert_allclose(loss, value, atol=1e-6)
-        np.testing.assert_allclose(gradient, slope, atol=1e-6)
-        np.testing.assert_allclose(gradient.sum(), 0, atol=1e-6)
+        assert_close(loss, value, of=ELEMENTWISE, scale=1.0)
+        assert_close(gradient, slope, of=ELEMENTWISE, scale=1.0)
+        assert_close(gradient.sum(), 0, of=ELEMENTWISE, scale=1.0)
         empty += not np.any(labels == 1)
     assert empty > 10
 
@@ -130,9 +131,9 @@ def test_the_chunks_do_not_matter(max_elements):
     scores, labels = np.float32(rng.normal(size=400)), np.int32(np.arange(400) < 150)
     whole = loss_and_gradient(labels, scores)
     parts = loss_and_gradient(labels, scores, max_elements=max_elements)
-    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-6)
+    assert_close(parts[0], whole[0], of=ELEMENTWISE)
     np.testing.assert_allclose(parts[1], whole[1], atol=1e-7)
-    np.testing.assert_allclose(whole[0], one_by_one(labels, scores, 1, True)[0], 1e-6)
+    assert_close(whole[0], one_by_one(labels, scores, 1, True)[0], of=ELEMENTWISE)
 
 
 def test_an_eager_tape_does_not_keep_the_chunks(monkeypatch):
@@ -163,7 +164,7 @@ def test_the_gradient_from_above_multiplies():
         tape.watch(logits)
         loss = 3.0 * average_precision([1, 1, 0, 0, 0], logits) ** 2
     expected = 6 * 0.1923077 * np.array(GOLDEN["plain"][4])
-    np.testing.assert_allclose(tape.gradient(loss, logits), expected, atol=1e-6)
+    assert_close(tape.gradient(loss, logits), expected, of=ELEMENTWISE, scale=1.0)
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [-1, -1, -1], [0, -1, 0], [1, 1, -1]])
@@ -191,14 +192,14 @@ def test_ties_count_half():
 
 def test_one_positive():
     loss, gradient = loss_and_gradient([0, 1, 0], [0.5, 0.0, -5.0])
-    np.testing.assert_allclose(loss, 0.75 / 1.75, rtol=1e-6)
-    np.testing.assert_allclose(gradient, [0.75 / 1.75, -0.75 / 1.75, 0], rtol=1e-6)
+    assert_close(loss, 0.75 / 1.75, of=ELEMENTWISE)
+    assert_close(gradient, [0.75 / 1.75, -0.75 / 1.75, 0], of=ELEMENTWISE)
 
 
 def test_far_scores():
     loss, gradient = loss_and_gradient([1, 0, 1, 0], [1e30, -1e30, -3e38, 3e38])
     np.testing.assert_allclose(loss, 0.5)
-    np.testing.assert_allclose(gradient, [-0.25, 0.125, -0.25, 0.375], rtol=1e-6)
+    assert_close(gradient, [-0.25, 0.125, -0.25, 0.375], of=ELEMENTWISE)
     for scores in ([np.inf, -np.inf], [-np.inf, np.inf], [np.inf, np.inf]):
         assert np.all(np.isfinite(loss_and_gradient([1, 0], scores)[1]))
 
@@ -246,8 +247,8 @@ def test_graph_and_xla(jit_compile, max_elements):
         labels[0, :9] = -1
         loss, gradient = traced(labels, scores)
         value, slope = loss_and_gradient(labels, scores)
-        np.testing.assert_allclose(loss, value, atol=1e-6)
-        np.testing.assert_allclose(gradient, slope, atol=1e-6)
+        assert_close(loss, value, of=ELEMENTWISE, scale=1.0)
+        assert_close(gradient, slope, of=ELEMENTWISE, scale=1.0)
 
 
 def test_unknown_shapes_in_a_graph():
@@ -259,7 +260,7 @@ def test_unknown_shapes_in_a_graph():
         scores = np.float32(np.random.default_rng(3).normal(size=shape))
         labels = np.int32(scores > 0.3)
         expected, _ = loss_and_gradient(labels, -scores)
-        np.testing.assert_allclose(traced(labels, -scores), expected, atol=1e-6)
+        assert_close(traced(labels, -scores), expected, of=ELEMENTWISE, scale=1.0)
 
 
 def test_class_is_the_function():

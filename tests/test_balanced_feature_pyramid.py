@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import ELEMENTWISE, REDUCTION, assert_close, tolerance
 
 from libra_tf.layers import BalancedFeaturePyramid, NonLocalBlock
 
@@ -35,12 +36,12 @@ def pyramid(sizes=((8, 8), (4, 4), (2, 2)), channels=6, batch=2, first=3):
 
 def test_even_sizes_by_hand():
     out = BalancedFeaturePyramid(refine=None)(EVEN)
-    np.testing.assert_allclose(
-        out["4"][0, ..., 0], [[48.3333, 62.3333], [77.6667, 91.6667]], rtol=1e-5
+    assert_close(
+        out["4"][0, ..., 0], [[48.3333, 62.3333], [77.6667, 91.6667]], of=REDUCTION
     )
-    np.testing.assert_allclose(out["5"][0, ..., 0], [[151.6667]], rtol=1e-5)
-    np.testing.assert_allclose(
-        out["3"][0, 0, :, 0], [38.3333, 39.3333, 44.3333, 45.3333], rtol=1e-5
+    assert_close(out["5"][0, ..., 0], [[151.6667]], of=REDUCTION)
+    assert_close(
+        out["3"][0, 0, :, 0], [38.3333, 39.3333, 44.3333, 45.3333], of=REDUCTION
     )
 
 
@@ -51,12 +52,12 @@ def test_uneven_sizes_by_hand():
         [38.6667, 39.3333, 73],
         [107, 107.6667, 141.3333],
     ]
-    np.testing.assert_allclose(out["4"][0, ..., 0], integrated, rtol=1e-5)
-    np.testing.assert_allclose(
-        out["5"][0, ..., 0], [[139.3333, 273], [407.6667, 541.3333]], rtol=1e-5
+    assert_close(out["4"][0, ..., 0], integrated, of=REDUCTION)
+    assert_close(
+        out["5"][0, ..., 0], [[139.3333, 273], [407.6667, 541.3333]], of=REDUCTION
     )
-    np.testing.assert_allclose(
-        out["3"][0, -1, :, 0], [127, 128, 129.6667, 130.6667, 165.3333], rtol=1e-5
+    assert_close(
+        out["3"][0, -1, :, 0], [127, 128, 129.6667, 130.6667, 165.3333], of=REDUCTION
     )
 
 
@@ -128,7 +129,7 @@ def test_the_convolution_ends_in_relu():
     layer = BalancedFeaturePyramid(refine="conv")
     features = pyramid()
     out = layer(features)["4"] - features["4"]
-    assert np.min(out) == pytest.approx(0, abs=1e-6)
+    assert np.min(out) == pytest.approx(0, abs=tolerance(ELEMENTWISE))
     assert np.max(out) > 0
 
 
@@ -151,7 +152,7 @@ def test_graph_xla_and_unknown_batch(refine, jit_compile):
     spec = {k: tf.TensorSpec([None, *v.shape[1:]]) for k, v in features.items()}
     actual = tf.function(layer, [spec], jit_compile=jit_compile)(features)
     for level in features:
-        np.testing.assert_allclose(actual[level], expected[level], rtol=1e-5, atol=1e-6)
+        assert_close(actual[level], expected[level], of=REDUCTION, scale=1.0)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -183,9 +184,7 @@ def test_a_batch_equals_its_images():
     for i in range(3):
         single = layer({k: v[i : i + 1] for k, v in features.items()})
         for level in features:
-            np.testing.assert_allclose(
-                single[level][0], whole[level][i], rtol=1e-5, atol=1e-6
-            )
+            assert_close(single[level][0], whole[level][i], of=REDUCTION, scale=1.0)
 
 
 def test_all_weights_are_trained():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.losses import BalancedL1Loss, balanced_l1
 
@@ -45,7 +46,7 @@ def test_table(sign):
     ):
         loss, gradient = loss_and_gradient(sign * x, **kwargs)
         np.testing.assert_allclose(loss, value, rtol=1e-5, atol=1e-8)
-        np.testing.assert_allclose(gradient, sign * slope, rtol=1e-5)
+        assert_close(gradient, sign * slope, of=REDUCTION)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_table(sign):
 )
 def test_other_settings(alpha, gamma, at_half, at_one):
     loss, _ = loss_and_gradient([0.5, 1.0], alpha=alpha, gamma=gamma)
-    np.testing.assert_allclose(loss, [at_half, at_one], rtol=1e-6)
+    assert_close(loss, [at_half, at_one], of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("case", range(6))
@@ -73,14 +74,14 @@ def test_golden(case):
         beta=beta,
         form="reference",
     )
-    np.testing.assert_allclose(loss, GOLDEN[f"{case}/loss"], rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(gradient, GOLDEN[f"{case}/grad"], rtol=1e-6, atol=1e-6)
+    assert_close(loss, GOLDEN[f"{case}/loss"], of=ELEMENTWISE, scale=1.0)
+    assert_close(gradient, GOLDEN[f"{case}/grad"], of=ELEMENTWISE, scale=1.0)
 
 
 def test_the_forms_agree_for_beta_one():
     x = tf.linspace(-3.0, 3.0, 41)
-    np.testing.assert_allclose(
-        loss_and_gradient(x), loss_and_gradient(x, form="reference"), rtol=1e-6
+    assert_close(
+        loss_and_gradient(x), loss_and_gradient(x, form="reference"), of=ELEMENTWISE
     )
 
 
@@ -91,17 +92,17 @@ def test_consistent_gradient_of_the_paper(beta):
     x = beta * np.linspace(0.01, 2, 200).astype(np.float32)
     loss, gradient = loss_and_gradient(x, beta=beta)
     expected = np.where(x < beta, 0.5 * np.log(b * x / beta + 1), 1.5)
-    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+    assert_close(gradient, expected, of=REDUCTION)
     assert np.all(np.diff(gradient) >= -1e-6)
     below, above = loss_and_gradient([beta * (1 - 1e-6), beta * (1 + 1e-6)], beta=beta)
-    np.testing.assert_allclose(below[0], below[1], rtol=1e-5)
-    np.testing.assert_allclose(above[0], above[1], rtol=1e-5)
+    assert_close(below[0], below[1], of=REDUCTION)
+    assert_close(above[0], above[1], of=REDUCTION)
     assert np.all(np.diff(loss) > 0)
 
 
 def test_consistent_values_for_beta_011():
     loss, _ = loss_and_gradient([0.05, 0.11, 1], beta=0.11)
-    np.testing.assert_allclose(loss, [0.0382796, 0.1186453, 1.4536453], rtol=1e-5)
+    assert_close(loss, [0.0382796, 0.1186453, 1.4536453], of=REDUCTION)
 
 
 def test_the_reference_form_has_the_slope_beside_zero_that_its_docstring_says():
@@ -151,19 +152,17 @@ def test_graph_and_xla(jit_compile):
     x = tf.linspace(-2.0, 2.0, 33)
     traced = tf.function(balanced_l1, jit_compile=jit_compile)
     expected = balanced_l1(tf.zeros_like(x), x)
-    np.testing.assert_allclose(
-        traced(tf.zeros_like(x), x), expected, rtol=1e-5, atol=1e-7
-    )
+    assert_close(traced(tf.zeros_like(x), x), expected, of=REDUCTION, scale=1.0)
 
 
 def test_class_sums_the_coordinates_and_weights_the_boxes():
     x = tf.constant([[[0.3, -1.2, 0.05, 2.0], [1.0, 0.0, 0.0, 0.0]]])
     sums = BalancedL1Loss(reduction="none")(tf.zeros_like(x), x)
-    np.testing.assert_allclose(sums, [[4.1523115, 1.078593545]], rtol=1e-6)
+    assert_close(sums, [[4.1523115, 1.078593545]], of=ELEMENTWISE)
     weighted = BalancedL1Loss(reduction="sum")(
         tf.zeros_like(x), x, sample_weight=tf.constant([[2.0, 0.0]])
     )
-    np.testing.assert_allclose(weighted, 2 * 4.1523115, rtol=1e-6)
+    assert_close(weighted, 2 * 4.1523115, of=ELEMENTWISE)
 
 
 def test_class_comes_back_from_its_config():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from official.vision.ops import box_ops, iou_similarity
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.ops.boxes import (
     ROI_DELTA_WEIGHTS,
@@ -36,7 +37,7 @@ def test_golden():
     golden = np.load(GOLDEN)
     boxes = tf.constant(golden["boxes_xyxy"][None][..., [1, 0, 3, 2]])
     actual = pairwise_iou(boxes, boxes)[0]
-    np.testing.assert_allclose(actual, golden["iou"], rtol=1e-6, atol=1e-7)
+    assert_close(actual, golden["iou"], of=ELEMENTWISE, scale=1.0)
 
 
 @pytest.mark.parametrize("jit_compile", [None, False, True])
@@ -49,7 +50,7 @@ def test_equals_model_garden(jit_compile):
         function = tf.function(pairwise_iou, jit_compile=jit_compile)
     actual = function(boxes, gt)
     if jit_compile:  # XLA may fuse a multiply and an add
-        np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-7)
+        assert_close(actual, expected, of=ELEMENTWISE, scale=1.0)
     else:
         np.testing.assert_array_equal(actual, expected)
     assert np.all(actual[:, -2] == -1)
@@ -93,7 +94,7 @@ def test_paired_iou_is_the_diagonal(jit_compile):
     if jit_compile is not None:
         function = tf.function(paired_iou, jit_compile=jit_compile)
     if jit_compile:  # XLA may fuse a multiply and an add
-        np.testing.assert_allclose(function(first, second), expected, rtol=1e-6)
+        assert_close(function(first, second), expected, of=ELEMENTWISE)
     else:
         np.testing.assert_array_equal(function(first, second), expected)
     assert np.any(expected.numpy() == -1)
@@ -146,7 +147,7 @@ def test_decode_hand_values():
     deltas = tf.constant([[1.0, -5.0, 5 * np.log(2.0), 5000.0]])
     decoded = decode_deltas(deltas, anchors, weights=ROI_DELTA_WEIGHTS)
     # center (22, 20), sides (40, 40 * 62.5)
-    np.testing.assert_allclose(decoded, [[2, -1230, 42, 1270]], rtol=1e-5)
+    assert_close(decoded, [[2, -1230, 42, 1270]], of=REDUCTION)
 
 
 def test_decode_inverts_encode():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.losses import smooth_l1
 from libra_tf.losses.carl import carl
@@ -46,16 +47,20 @@ def value_and_gradients(p, losses, positive=None, **kwargs):
 
 def test_published_value():
     p = class_probability(LOGITS)
-    np.testing.assert_allclose(
-        p, [0.786986, 0.576117, 0.333333, 0.307196, 0.909443, 0.106507], atol=1e-6
+    assert_close(
+        p,
+        [0.786986, 0.576117, 0.333333, 0.307196, 0.909443, 0.106507],
+        of=ELEMENTWISE,
+        scale=1.0,
     )
     value = carl(p, box_losses(), ALL)
-    np.testing.assert_allclose(
+    assert_close(
         value / box_losses(),
         [1.376657, 1.096717, 0.774408, 0.739709, 1.539226, 0.473283],
-        atol=1e-6,
+        of=ELEMENTWISE,
+        scale=1.0,
     )
-    np.testing.assert_allclose(tf.reduce_sum(value) / 8, 1.3508083, rtol=1e-6)
+    assert_close(tf.reduce_sum(value) / 8, 1.3508083, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize(("k", "bias"), [(1.0, 0.2), (2.0, 0.0), (0.5, 0.1), (0, 0)])
@@ -63,14 +68,14 @@ def test_values_and_mean_weight_one(k, bias):
     value, *_ = value_and_gradients(P, L, k=k, bias=bias)
     expected = expected_carl(P, L, k, bias)
     np.testing.assert_allclose(value, expected, rtol=2e-6, atol=1e-12)
-    np.testing.assert_allclose((value / L).mean(), 1, rtol=1e-6)
+    assert_close((value / L).mean(), 1, of=ELEMENTWISE)
 
 
 def test_k_zero_and_bias_one_are_the_box_loss():
     for kwargs in ({"k": 0.0}, {"bias": 1.0}):
         value, to_p, _ = value_and_gradients(P, L, **kwargs)
-        np.testing.assert_allclose(value, L, rtol=1e-6)
-        np.testing.assert_allclose(to_p, 0, atol=1e-6)
+        assert_close(value, L, of=ELEMENTWISE)
+        assert_close(to_p, 0, of=ELEMENTWISE, scale=1.0)
 
 
 @pytest.mark.parametrize(("k", "bias"), [(1.0, 0.2), (2.0, 0.1)])
@@ -80,10 +85,10 @@ def test_gradient_of_the_docstring(k, bias):
     value, slope = base**k, k * base ** (k - 1) * (1 - bias)
     mean = (value * L).sum() / value.sum()
     expected = len(P) / value.sum() * (L - mean) * slope
-    np.testing.assert_allclose(to_p, expected, rtol=1e-5, atol=1e-6)
+    assert_close(to_p, expected, of=REDUCTION, scale=1.0)
     is_bad = mean < L
     assert np.all((to_p > 0) == is_bad)  # descent lowers the score of a bad box
-    np.testing.assert_allclose(to_losses, len(P) * value / value.sum(), rtol=1e-6)
+    assert_close(to_losses, len(P) * value / value.sum(), of=ELEMENTWISE)
 
 
 def test_gradient_into_the_logits_against_finite_differences():
@@ -108,7 +113,7 @@ def test_only_positives_count():
     value, to_p, to_losses = value_and_gradients(p, losses, positive)
     expected = value_and_gradients(P[positive], L[positive])
     for actual, wanted in zip((value, to_p, to_losses), expected, strict=True):
-        np.testing.assert_allclose(actual[positive], wanted, rtol=1e-6, atol=1e-6)
+        assert_close(actual[positive], wanted, of=ELEMENTWISE, scale=1.0)
         np.testing.assert_array_equal(actual[~positive], 0)
 
 
@@ -122,9 +127,9 @@ def test_no_positives_and_no_examples():
 def test_one_positive_and_ties_have_weight_one():
     value, to_p, _ = value_and_gradients(P[:1], L[:1])
     np.testing.assert_allclose(value, L[:1])
-    np.testing.assert_allclose(to_p, 0, atol=1e-6)
+    assert_close(to_p, 0, of=ELEMENTWISE, scale=1.0)
     value, *_ = value_and_gradients(np.full(6, 0.3, np.float32), L)
-    np.testing.assert_allclose(value, L, rtol=1e-6)
+    assert_close(value, L, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +138,7 @@ def test_one_positive_and_ties_have_weight_one():
 @pytest.mark.parametrize("k", [0.5, 1.0, 30.0])
 def test_extreme_probabilities_without_bias(p, k):
     value, *gradients = value_and_gradients(np.float32(p), L[:3], k=k, bias=0.0)
-    np.testing.assert_allclose((value / L[:3]).mean(), 1, rtol=1e-5)
+    assert_close((value / L[:3]).mean(), 1, of=REDUCTION)
     assert np.all(np.isfinite(gradients))
 
 
@@ -161,7 +166,7 @@ def test_graph_and_xla(jit_compile):
     for actual, wanted in zip(
         traced(tf.constant(P), tf.constant(L), positive), expected, strict=True
     ):
-        np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-6)
+        assert_close(actual, wanted, of=REDUCTION, scale=1.0)
 
 
 def value_of(p, losses, positive):

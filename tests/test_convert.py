@@ -16,6 +16,7 @@ import tensorflow as tf
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 from PIL import Image
 from pycocotools.coco import COCO
+from tolerances import NETWORK, assert_close
 
 from libra_tf.data import manifest
 from libra_tf.data.coco import read_coco
@@ -67,10 +68,11 @@ def test_evaluation_file_describes_exactly_the_records(shapes, tmp_path):
         key = int(example["source_id"].numpy())
         objects = coco.loadAnns(coco.getAnnIds([key]))
         x, y, w, h = np.array([o["bbox"] for o in objects]).T
-        np.testing.assert_allclose(
+        assert_close(
             example["groundtruth_boxes"] * 64.0,
             np.stack([y, x, y + h, x + w], axis=-1),
-            atol=1e-4,
+            of=NETWORK,
+            scale=1.0,
         )
         np.testing.assert_array_equal(
             example["groundtruth_classes"], [o["category_id"] for o in objects]

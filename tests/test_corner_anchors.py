@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, NETWORK, assert_close
 
 from libra_tf.experiments.reference_config import RetinaNetAnchor, RPNAnchor
 from libra_tf.ops.corner_anchors import base_anchors, corner_anchors
@@ -20,17 +21,15 @@ def test_by_hand():
         [-16, -16, 16, 16],
         [-22.6274, -11.3137, 22.6274, 11.3137],
     ]
-    np.testing.assert_allclose(
-        base_anchors(32, 1, [2.0, 1.0, 0.5]), expected, atol=1e-4
-    )
+    assert_close(base_anchors(32, 1, [2.0, 1.0, 0.5]), expected, of=NETWORK, scale=1.0)
 
 
 def test_all_scales_of_a_ratio_come_first():
     base = base_anchors(32, 3, [2.0, 1.0, 0.5])
     heights, widths = base[:, 2] - base[:, 0], base[:, 3] - base[:, 1]
-    np.testing.assert_allclose(widths / heights, np.repeat([2, 1, 0.5], 3), rtol=1e-6)
+    assert_close(widths / heights, np.repeat([2, 1, 0.5], 3), of=ELEMENTWISE)
     areas = np.tile([2 ** (k / 3) for k in range(3)], 3)
-    np.testing.assert_allclose(np.sqrt(heights * widths), 32 * areas, rtol=1e-6)
+    assert_close(np.sqrt(heights * widths), 32 * areas, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("settings", [RPN, DENSE])

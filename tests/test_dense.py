@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from dense_batches import IGNORED, NUM_CLASSES
 from official.vision.tasks.retinanet import RetinaNetTask
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.criteria.dense import (
     batch_losses,
@@ -61,9 +62,7 @@ def entropies(dense):
 def test_cross_entropy_leaves_class_zero_out(normalizer, count):
     dense = batches.dense(CLASSES)
     found = losses(dense, normalizer=normalizer).classification
-    np.testing.assert_allclose(
-        found, tf.reduce_sum(entropies(dense)) / count, rtol=1e-5
-    )
+    assert_close(found, tf.reduce_sum(entropies(dense)) / count, of=REDUCTION)
     other = dense._replace(logits=dense.logits + tf.constant([5.0, 0, 0, 0]))
     np.testing.assert_array_equal(
         losses(other, normalizer=normalizer).classification, found
@@ -80,7 +79,7 @@ def test_focal_takes_its_settings():
     )
     valid = tf.cast(dense.valid, tf.float32)[..., tf.newaxis]
     expected = tf.reduce_sum(values * valid) / AT_LEAST_ONE
-    np.testing.assert_allclose(found.classification, expected, rtol=1e-5)
+    assert_close(found.classification, expected, of=REDUCTION)
 
 
 def test_with_model_gardens_settings_it_is_model_gardens_loss():
@@ -146,9 +145,9 @@ def test_ghm_of_boxes_has_the_weight_of_boxes():
     values, count, _ = ghm_r(
         dense.box_targets, dense.boxes, valid, num_bins=10, momentum=0.7, mu=0.02
     )
-    np.testing.assert_allclose(found.box, tf.reduce_sum(values) / count, rtol=1e-5)
+    assert_close(found.box, tf.reduce_sum(values) / count, of=REDUCTION)
     expected = found.classification + 10 * found.box
-    np.testing.assert_allclose(found.model, expected, rtol=1e-6)
+    assert_close(found.model, expected, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("kind", ["average_precision", "distributional_ranking"])
@@ -187,10 +186,10 @@ def test_residual_objectness_as_released():
     for divisors in ((1900, 905, 86.45), (1656.1, 795.245, 76.572)):
         found = batch_losses(dense, config, states=states, training=True)
         expected = objectness / divisors[0] + entropy / divisors[1]
-        np.testing.assert_allclose(found.classification, expected, rtol=1e-5)
-        np.testing.assert_allclose(found.box, errors / divisors[2], rtol=1e-5)
+        assert_close(found.classification, expected, of=REDUCTION)
+        assert_close(found.box, errors / divisors[2], of=REDUCTION)
     expected = 50 + 0.9**6 * 50
-    np.testing.assert_allclose(states[EXPECTED_POSITIVES].read(), [expected], rtol=1e-6)
+    assert_close(states[EXPECTED_POSITIVES].read(), [expected], of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize(
@@ -208,9 +207,9 @@ def test_residual_objectness_without_the_quirk(settings, divisors):
     classification = {"type": "residual_objectness", "objectness": settings}
     found = losses(dense, classification=classification, box={"type": "l1"})
     expected = objectness / (20 * divisors[0]) + entropy / (10 * divisors[1])
-    np.testing.assert_allclose(found.classification, expected, rtol=1e-5)
+    assert_close(found.classification, expected, of=REDUCTION)
     errors = tf.reduce_sum(tf.abs(dense.boxes - dense.box_targets))
-    np.testing.assert_allclose(found.box, errors / divisors[2], rtol=1e-5)
+    assert_close(found.box, errors / divisors[2], of=REDUCTION)
 
 
 def test_objectness_of_a_background_anchor_has_no_class_gradient():
@@ -238,20 +237,16 @@ def test_guided_scales_any_class_loss_to_the_box_loss(kind):
     found = losses(classification=classification, box=box, guided=guided)
     np.testing.assert_array_equal(found.box, plain.box)
     expected = 3 * 2 * 0.25 * found.box
-    np.testing.assert_allclose(found.classification, expected, rtol=1e-5)
-    np.testing.assert_allclose(found.model, expected + 0.25 * found.box, rtol=1e-5)
+    assert_close(found.classification, expected, of=REDUCTION)
+    assert_close(found.model, expected + 0.25 * found.box, of=REDUCTION)
 
 
 @pytest.mark.parametrize("kind", EVERY_CLASS_LOSS)
 def test_the_weight_of_the_class_loss(kind):
     plain = losses(classification={"type": kind})
     thrice = losses(classification={"type": kind, "weight": 3.0})
-    np.testing.assert_allclose(
-        thrice.classification, 3 * plain.classification, rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        thrice.model, thrice.classification + thrice.box, rtol=1e-6
-    )
+    assert_close(thrice.classification, 3 * plain.classification, of=ELEMENTWISE)
+    assert_close(thrice.model, thrice.classification + thrice.box, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("kind", ["focal", "cross_entropy"])
@@ -267,7 +262,7 @@ def test_isr_keeps_the_loss_and_moves_the_gradient(kind):
                 isr={"enabled": enabled},
             ).classification
         found[enabled] = loss, tape.gradient(loss, logits).numpy()
-    np.testing.assert_allclose(found[True][0], found[False][0], rtol=1e-5)
+    assert_close(found[True][0], found[False][0], of=REDUCTION)
     before, after = found[False][1], found[True][1]
     np.testing.assert_array_equal(after[CLASSES <= 0], before[CLASSES <= 0])
     before, after = before[CLASSES > 0], after[CLASSES > 0]
@@ -291,24 +286,22 @@ def test_isr_divides_by_the_weights_of_the_box_coder():
                 one._replace(logits=logits), coder=weights, isr={"enabled": True}
             )
         gradients.append(tape.gradient(loss.classification, logits).numpy())
-    np.testing.assert_allclose(gradients[1], gradients[0], atol=1e-6)
+    assert_close(gradients[1], gradients[0], of=ELEMENTWISE, scale=1.0)
     assert np.max(np.abs(gradients[2] - gradients[0])) > 1e-3
 
 
 def test_validation_has_no_objects_and_the_same_loss():
     training = losses(isr={"enabled": True})
     found = losses(batches.dense(CLASSES), isr={"enabled": True}, training=False)
-    np.testing.assert_allclose(found, training, rtol=1e-5)
+    assert_close(found, training, of=REDUCTION)
 
 
 def test_carl_is_added_to_the_box_loss():
     plain = losses(box={"weight": 0.5})
     found = losses(box={"weight": 0.5}, carl={"weight": 2.0, "k": 0.0})
     # With k 0 it is the box loss itself.
-    np.testing.assert_allclose(found.box, 3 * plain.box, rtol=1e-5)
-    np.testing.assert_allclose(
-        found.model, found.classification + 0.5 * found.box, rtol=1e-6
-    )
+    assert_close(found.box, 3 * plain.box, of=REDUCTION)
+    assert_close(found.model, found.classification + 0.5 * found.box, of=ELEMENTWISE)
     other = losses(carl={"weight": 1.0}).box
     assert float(other) != pytest.approx(float(2 * losses().box))
 

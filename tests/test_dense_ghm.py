@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from dense_batches import IGNORED
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.criteria.dense_batch import Dense
 from libra_tf.criteria.dense_ghm import BOX_DENSITY, CLASS_DENSITY, ghm_box, ghm_class
@@ -58,21 +59,21 @@ def states(num_bins=10):
 )
 def test_published_class_loss(settings, ignore, expected):
     loss = ghm_class(example(ignore), ghm(**settings), {}, True)
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert_close(loss, expected, of=ELEMENTWISE)
 
 
 def test_published_class_loss_with_momentum():
     config, kept = ghm(momentum=0.75), states()
     for expected in (4.1782293, 2.3875597, 1.8068018):
         loss = ghm_class(example(), config, kept, True)
-        np.testing.assert_allclose(loss, expected, rtol=1e-6)
+        assert_close(loss, expected, of=ELEMENTWISE)
     first = states()
     ghm_class(example(), config, first, True)
     found = first[CLASS_DENSITY].read().numpy()
     # 0.4 lies on the edge of two bins; through a logit it falls to either side.
     found[3:5] = found[3:5].sum() / 2
     expected = [0.75, 0.25, 0, 0.125, 0.125, 0.25, 0, 0, 0, 0.5]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert_close(found, expected, of=ELEMENTWISE)
     assert not np.any(first[BOX_DENSITY].read())
 
 
@@ -86,7 +87,7 @@ def box_example():
 
 def test_published_box_loss():
     loss = ghm_box(box_example(), ghm(mu=0.02), {}, True)
-    np.testing.assert_allclose(loss, 0.2570967, rtol=1e-6)
+    assert_close(loss, 0.2570967, of=ELEMENTWISE)
     assert ghm_box(box_example(), ghm(mu=0.5), {}, True) != loss
 
 
@@ -132,11 +133,11 @@ def test_levels_one_after_the_other(momentum):
             )
             total += tf.reduce_sum(values) / count
         expected.append(total)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert_close(found, expected, of=REDUCTION)
     joint = ghm_class(dense, ghm(momentum=momentum), states(), True)
     assert abs(float(joint - found[0])) > 1e-2
     if momentum:
-        np.testing.assert_allclose(kept[CLASS_DENSITY].read(), density, rtol=1e-6)
+        assert_close(kept[CLASS_DENSITY].read(), density, of=ELEMENTWISE)
 
 
 def test_boxes_level_by_level():
@@ -148,7 +149,7 @@ def test_boxes_level_by_level():
         inputs = dense.box_targets[:, part], dense.boxes[:, part], valid
         values, count, _ = ghm_r(*inputs, num_bins=10, momentum=0.0)
         expected += tf.reduce_sum(values) / count
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert_close(found, expected, of=REDUCTION)
 
 
 @pytest.mark.parametrize("row", [[-1, -1, -1], [IGNORED] * 3])
@@ -177,9 +178,9 @@ def test_graph_and_xla_keep_the_histogram(jit_compile):
     )
     for _ in range(3):
         eager = ghm_class(example(), config, expected, True)
-        np.testing.assert_allclose(traced(), eager, rtol=1e-6)
+        assert_close(traced(), eager, of=ELEMENTWISE)
     for name, state in kept.items():
-        np.testing.assert_allclose(state.read(), expected[name].read(), rtol=1e-6)
+        assert_close(state.read(), expected[name].read(), of=ELEMENTWISE)
 
 
 def test_the_class_that_is_never_used_is_not_counted():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from dense_batches import IGNORED
+from tolerances import ELEMENTWISE, REDUCTION, assert_close, tolerance
 
 from libra_tf.criteria.dense_batch import Dense
 from libra_tf.criteria.dense_ranking import ranking_loss
@@ -46,7 +47,7 @@ def row(scores, labels):
 )
 def test_published_ap_loss(scores, labels, expected):
     loss = ranking_loss(row(scores, labels), config(AP))
-    np.testing.assert_allclose(loss, expected, atol=1e-6)
+    assert_close(loss, expected, of=ELEMENTWISE, scale=1.0)
 
 
 def test_interpolation_is_a_setting():
@@ -86,14 +87,14 @@ def test_published_dr_loss():
     attached = [[-0.0696145, -0.0115496], [0.4887921, -0.3414146]]
     attached += [[0.0172698, -0.0052789], [0, 0]]
     loss, gradient = gradient_of(dr_example(), config(DR))
-    assert loss == pytest.approx(0.530879047, abs=1e-6)
-    np.testing.assert_allclose(gradient[0, :, 1:], attached, atol=1e-6)
+    assert loss == pytest.approx(0.530879047, abs=tolerance(ELEMENTWISE))
+    assert_close(gradient[0, :, 1:], attached, of=ELEMENTWISE, scale=1.0)
     assert not np.any(gradient[..., 0])
     detached = [[-0.0841093, 0.0114348], [0.3268446, -0.3027618]]
     detached += [[0.0711498, 0.0032259], [0, 0]]
     same, gradient = gradient_of(dr_example(), config(DR, detach_weights=True))
     assert same == pytest.approx(loss)
-    np.testing.assert_allclose(gradient[0, :, 1:], detached, atol=1e-6)
+    assert_close(gradient[0, :, 1:], detached, of=ELEMENTWISE, scale=1.0)
 
 
 @pytest.mark.parametrize(
@@ -142,4 +143,4 @@ def test_graph_and_xla(kind, jit_compile):
         return ranking_loss(dense._replace(logits=logits), config(kind))
 
     traced = tf.function(run, jit_compile=jit_compile)
-    np.testing.assert_allclose(traced(dense.logits), run(dense.logits), rtol=1e-5)
+    assert_close(traced(dense.logits), run(dense.logits), of=REDUCTION)

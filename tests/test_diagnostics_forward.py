@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from official.vision.ops import anchor
+from tolerances import ELEMENTWISE, NETWORK, REDUCTION, assert_close
 
 from libra_tf.diagnostics import forward
 from libra_tf.samplers import SamplingRule, select_rois
@@ -60,8 +61,8 @@ def test_pyramids_are_those_before_and_after_the_neck(ran):
     before = model.decoder.decoder(backbone)
     after = model.decoder(backbone)
     for level in levels:
-        np.testing.assert_allclose(pyramids.before[level], before[level], atol=1e-5)
-        np.testing.assert_allclose(pyramids.after[level], after[level], atol=1e-5)
+        assert_close(pyramids.before[level], before[level], of=REDUCTION, scale=1.0)
+        assert_close(pyramids.after[level], after[level], of=REDUCTION, scale=1.0)
         assert np.abs(after[level] - before[level]).max() > 1e-3
     assert model.is_two_stage == (kind == "fasterrcnn")
 
@@ -71,7 +72,7 @@ def test_without_a_neck_there_is_one_pyramid():
     _, pyramids = forward.run_detector(model, IMAGES, labels_of("retinanet"))
     assert pyramids.after is None
     expected = model.decoder(model.backbone(IMAGES))
-    np.testing.assert_allclose(pyramids.before["4"], expected["4"], atol=1e-5)
+    assert_close(pyramids.before["4"], expected["4"], of=REDUCTION, scale=1.0)
 
 
 def test_candidates_are_training_s_proposals_and_the_ground_truth(ran):
@@ -97,9 +98,7 @@ def test_the_head_answers_for_every_candidate_by_itself(ran):
     assert heads.deltas.shape == [2, 3, 16]
     assert np.isfinite(heads.class_logits).all()
     last = forward.run_head(model, features, boxes[:, 2:])
-    np.testing.assert_allclose(
-        heads.class_logits[:, 2:], last.class_logits, rtol=1e-4, atol=1e-5
-    )
+    assert_close(heads.class_logits[:, 2:], last.class_logits, of=NETWORK)
 
 
 def test_errors_of_positives_by_hand():
@@ -121,7 +120,7 @@ def test_errors_of_positives_by_hand():
     # The centre is off by 4 of 12 pixels, the height by 20 / 12; inverse standard
     # deviations 10 and 5.
     targets = np.array([10 * 4 / 12, 0, 5 * math.log(20 / 12), 0])
-    np.testing.assert_allclose(errors[0, 0], 2 - targets, atol=1e-5)
+    assert_close(errors[0, 0], 2 - targets, of=REDUCTION, scale=1.0)
 
 
 def test_errors_of_all_positives_not_of_a_drawn_part():
@@ -150,6 +149,6 @@ def test_errors_of_anchors_are_in_the_order_of_their_weights():
     labels = {"box_targets": targets, "box_weights": weights}
     errors, positive = forward.anchor_errors(outputs, labels)
     assert errors.shape == [1, 10, 4]
-    np.testing.assert_allclose(errors[0, :8], 0.25, atol=1e-6)
-    np.testing.assert_allclose(errors[0, 8:], -1.0, atol=1e-6)
+    assert_close(errors[0, :8], 0.25, of=ELEMENTWISE, scale=1.0)
+    assert_close(errors[0, 8:], -1.0, of=ELEMENTWISE, scale=1.0)
     assert np.flatnonzero(positive[0]).tolist() == [7, 9]

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, REDUCTION, tolerance
 
 from libra_tf.diagnostics.gradients import gradient_sums, summarize_gradients
 from libra_tf.losses import balanced_l1, l1, smooth_l1
@@ -37,8 +38,10 @@ def test_smooth_l1_by_hand():
 def test_balanced_l1_by_hand():
     sums = sums_of(ERRORS, BALANCED)
     inlier = 2 * AT_HALF + AT_TENTH + AT_HUNDREDTH
-    assert sums["inlier_gradient"] == pytest.approx(inlier, rel=1e-6)
-    assert sums["outlier_gradient"] == pytest.approx(3 * 1.5, rel=1e-6)
+    assert sums["inlier_gradient"] == pytest.approx(inlier, rel=tolerance(ELEMENTWISE))
+    assert sums["outlier_gradient"] == pytest.approx(
+        3 * 1.5, rel=tolerance(ELEMENTWISE)
+    )
 
 
 def test_l1_shares_the_gradient_by_number():
@@ -61,8 +64,12 @@ def test_many_errors_agree_with_the_closed_form(threshold):
     )
     expected = 0.5 * np.log1p(b / threshold * size[inlier])
     assert sums["inliers"] == inlier.sum()
-    assert sums["inlier_gradient"] == pytest.approx(expected.sum(), rel=1e-5)
-    assert sums["outlier_gradient"] == pytest.approx(1.5 * (~inlier).sum(), rel=1e-5)
+    assert sums["inlier_gradient"] == pytest.approx(
+        expected.sum(), rel=tolerance(REDUCTION)
+    )
+    assert sums["outlier_gradient"] == pytest.approx(
+        1.5 * (~inlier).sum(), rel=tolerance(REDUCTION)
+    )
 
 
 def test_only_positives_count_whatever_the_others_hold():
@@ -131,7 +138,7 @@ def test_graph_and_xla_give_the_same(jit):
 
     found = compiled(tf.constant(ERRORS), tf.constant([True, True]))
     found = {name: float(value) for name, value in found.items()}
-    assert found == pytest.approx(sums_of(ERRORS, BALANCED), rel=1e-6)
+    assert found == pytest.approx(sums_of(ERRORS, BALANCED), rel=tolerance(ELEMENTWISE))
 
 
 def test_low_precision_is_computed_in_float32():

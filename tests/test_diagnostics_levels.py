@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.diagnostics.levels import (
     is_pyramid,
@@ -31,7 +32,7 @@ def sums_of(levels, image=WHOLE, input_size=(4, 4)):
 def test_two_levels_by_hand():
     sums = sums_of(features(l1=FINE, l2=COARSE))
     # Cosines with [2, 0]: 1, 0, 3/5, and 0 for the vector 0.
-    np.testing.assert_allclose(sums["similarities"], [1.6], rtol=1e-6)
+    assert_close(sums["similarities"], [1.6], of=ELEMENTWISE)
     np.testing.assert_allclose(sums["norms"], [1 + 2 + 5 + 0, 2.0])
     np.testing.assert_allclose(sums["positions"], [4, 1])
     summary = summarize_levels(sums, ["2", "1"])
@@ -57,7 +58,7 @@ def test_positions_in_the_padding_do_not_count():
 def test_each_image_has_its_own_padding():
     levels = features(l1=FINE * 2, l2=COARSE * 2)
     sums = sums_of(levels, image=[[4.0, 4.0], [4.0, 2.0]])
-    np.testing.assert_allclose(sums["similarities"], [1.6 + 1.0 + 0.6], rtol=1e-6)
+    assert_close(sums["similarities"], [1.6 + 1.0 + 0.6], of=ELEMENTWISE)
     np.testing.assert_allclose(sums["positions"], [6, 1])
 
 
@@ -106,7 +107,7 @@ def test_batches_add_up():
     one = sums_of(features(l1=FINE, l2=COARSE))
     two = sums_of(features(l1=FINE * 2, l2=COARSE * 2), WHOLE * 2)
     for name in one:
-        np.testing.assert_allclose(two[name], 2 * one[name], rtol=1e-6)
+        assert_close(two[name], 2 * one[name], of=ELEMENTWISE)
 
 
 def test_the_visible_size_is_the_scaled_image_without_padding():
@@ -116,7 +117,7 @@ def test_the_visible_size_is_the_scaled_image_without_padding():
             [[100.0, 100], [64, 64], [1.0, 1.0], [10, 36]],  # larger, and cropped
         ]
     )
-    np.testing.assert_allclose(visible_size(info), [[32, 64], [64, 64]], rtol=1e-6)
+    assert_close(visible_size(info), [[32, 64], [64, 64]], of=ELEMENTWISE)
 
 
 def test_what_is_no_pyramid_is_refused():
@@ -134,7 +135,7 @@ def test_graph_and_xla_give_the_same(jit):
     levels = features(l1=FINE, l2=COARSE)
     step = tf.function(lambda x, s: level_sums(x, s, (4, 4)), jit_compile=jit)
     for name, value in step(levels, tf.constant(WHOLE)).items():
-        np.testing.assert_allclose(value, sums_of(levels)[name], rtol=1e-6)
+        assert_close(value, sums_of(levels)[name], of=ELEMENTWISE)
 
 
 def test_low_precision_is_computed_in_float32():
@@ -143,4 +144,4 @@ def test_low_precision_is_computed_in_float32():
     }
     sums = sums_of(levels)
     assert all(value.dtype == np.float32 for value in sums.values())
-    np.testing.assert_allclose(sums["similarities"], [1.6], rtol=1e-5)
+    assert_close(sums["similarities"], [1.6], of=REDUCTION)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.losses.distributional_ranking import (
     NEGATIVE_TEMPERATURE,
@@ -48,8 +49,8 @@ def hinge(negative, positive):
 @pytest.mark.parametrize(("detach", "slope"), [(False, ATTACHED), (True, DETACHED)])
 def test_golden(detach, slope):
     loss, gradient = loss_and_gradient(LABELS, LOGITS, detach_weights=detach)
-    np.testing.assert_allclose(loss, LOSS, rtol=1e-6)
-    np.testing.assert_allclose(loss, hinge(0.260448394, 0.727667245), rtol=1e-6)
+    assert_close(loss, LOSS, of=ELEMENTWISE)
+    assert_close(loss, hinge(0.260448394, 0.727667245), of=ELEMENTWISE)
     np.testing.assert_allclose(gradient, slope, atol=2e-7)
 
 
@@ -57,8 +58,8 @@ def test_golden_without_positives():
     """P+ is 1: the loss pushes the negatives down all the same."""
     labels = np.int32([[0, 0], [0, 0], [0, 0], [-1, -1]])
     loss, gradient = loss_and_gradient(labels, LOGITS)
-    np.testing.assert_allclose(loss, 1.631125553, rtol=1e-6)
-    np.testing.assert_allclose(loss, hinge(0.892688171, 1.0), rtol=1e-6)
+    assert_close(loss, 1.631125553, of=ELEMENTWISE)
+    assert_close(loss, hinge(0.892688171, 1.0), of=ELEMENTWISE)
     assert gradient[0, 0] > 0
 
 
@@ -67,7 +68,7 @@ def test_equal_scores_give_the_same_loss_for_every_prior(prior):
     logits = np.full([50, 3], math.log(prior / (1 - prior)))
     labels = np.int32(np.arange(150).reshape(50, 3) % 17 == 0)
     loss, _ = loss_and_gradient(labels, logits)
-    np.testing.assert_allclose(loss, EQUAL_SCORES, rtol=1e-6)
+    assert_close(loss, EQUAL_SCORES, of=ELEMENTWISE)
     np.testing.assert_allclose(EQUAL_SCORES, 2.032391568, rtol=1e-9)
 
 
@@ -76,7 +77,7 @@ def test_no_negatives():
     labels = np.int32([[1, -1], [-1, 1], [-1, -1], [-1, -1]])
     loss, gradient = loss_and_gradient(labels, LOGITS)
     q = np.exp(-P[[0, 1], [0, 1]])
-    np.testing.assert_allclose(loss, hinge(0, q @ [0.9, 0.6] / q.sum()), rtol=1e-6)
+    assert_close(loss, hinge(0, q @ [0.9, 0.6] / q.sum()), of=ELEMENTWISE)
     assert np.all(np.isfinite(gradient))
     assert gradient[0, 0] < 0
 
@@ -84,7 +85,7 @@ def test_no_negatives():
 def test_all_ignored_or_no_scores():
     for shape in ([4, 2], [0, 2], [0]):
         loss, gradient = loss_and_gradient(np.full(shape, -1), np.ones(shape))
-        np.testing.assert_allclose(loss, hinge(0, 1), rtol=1e-6)
+        assert_close(loss, hinge(0, 1), of=ELEMENTWISE)
         np.testing.assert_array_equal(gradient, np.zeros(shape))
 
 
@@ -95,13 +96,13 @@ def test_per_image_is_the_mean_over_the_images():
         loss_and_gradient(*image) for image in zip(labels, logits, strict=True)
     ]  # the third without positives, the fourth ignored
     loss, gradient = loss_and_gradient(labels, logits, per_image=True)
-    np.testing.assert_allclose(loss, np.mean([value for value, _ in alone]), rtol=1e-6)
+    assert_close(loss, np.mean([value for value, _ in alone]), of=ELEMENTWISE)
     np.testing.assert_allclose(
         gradient, np.stack([slope for _, slope in alone]) / 4, atol=1e-7
     )
     assert abs(loss_and_gradient(labels, logits)[0] - loss) > 0.01
     one = loss_and_gradient(LABELS[None], LOGITS[None], per_image=True)
-    np.testing.assert_allclose(one[0], LOSS, rtol=1e-6)
+    assert_close(one[0], LOSS, of=ELEMENTWISE)
 
 
 def test_per_image_without_images():
@@ -131,7 +132,7 @@ def test_temperatures_to_their_limits():
     """Very small ones leave the worst positive and the worst negative; large, means."""
     small = {"positive_temperature": 1e-3, "negative_temperature": 1e-3}
     loss, _ = loss_and_gradient(LABELS, LOGITS, **small)
-    np.testing.assert_allclose(loss, hinge(0.3, 0.6), rtol=1e-5)
+    assert_close(loss, hinge(0.3, 0.6), of=REDUCTION)
     large = {"positive_temperature": 1e4, "negative_temperature": 1e4}
     loss, _ = loss_and_gradient(LABELS, LOGITS, **large)
     np.testing.assert_allclose(loss, hinge(0.65 / 4, 0.75), rtol=1e-4)
@@ -146,9 +147,9 @@ def test_far_logits(far):
             assert np.isfinite(loss)
             assert np.all(np.isfinite(gradient))
     loss, _ = loss_and_gradient([1, 0], [-far, far])
-    np.testing.assert_allclose(loss, hinge(1, 0), rtol=1e-6)
+    assert_close(loss, hinge(1, 0), of=ELEMENTWISE)
     loss, _ = loss_and_gradient([1, 0], [-far, far], smoothing=1e4)
-    np.testing.assert_allclose(loss, 4 * 1.5, rtol=1e-6)
+    assert_close(loss, 4 * 1.5, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -162,7 +163,7 @@ def test_empty_and_undefined_in_a_graph(jit_compile):
         )
         none = tf.zeros([0, 4])
         expected = distributional_ranking(none, none, per_image=per_image)
-        np.testing.assert_allclose(traced(none, none), expected, rtol=1e-6)
+        assert_close(traced(none, none), expected, of=ELEMENTWISE)
         for label in (0, 1):
             logits = tf.where(tf.equal(LABELS, label), math.nan, LOGITS)
             assert math.isnan(traced(tf.constant(LABELS), logits))
@@ -189,8 +190,8 @@ def test_graph_and_xla(jit_compile, per_image):
     for labels in (LABELS, np.minimum(LABELS, 0), 0 * LABELS - 1):
         loss, gradient = traced(labels, LOGITS)
         value, slope = loss_and_gradient(labels, LOGITS, per_image=per_image)
-        np.testing.assert_allclose(loss, value, rtol=1e-6)
-        np.testing.assert_allclose(gradient, slope, atol=1e-6)
+        assert_close(loss, value, of=ELEMENTWISE)
+        assert_close(gradient, slope, of=ELEMENTWISE, scale=1.0)
 
 
 def test_unknown_shapes_in_a_graph():
@@ -203,7 +204,7 @@ def test_unknown_shapes_in_a_graph():
             input_signature=specs,
         )
         expected, _ = loss_and_gradient(LABELS, LOGITS, per_image=per_image)
-        np.testing.assert_allclose(traced(LABELS, LOGITS), expected, rtol=1e-6)
+        assert_close(traced(LABELS, LOGITS), expected, of=ELEMENTWISE)
 
 
 def test_class_comes_back_from_its_config():
@@ -225,11 +226,11 @@ def test_class_comes_back_from_its_config():
         per_image=True,
     )
     for each in (loss, restored):
-        np.testing.assert_allclose(each(LABELS, LOGITS), expected, rtol=1e-6)
+        assert_close(each(LABELS, LOGITS), expected, of=ELEMENTWISE)
     default = DistributionalRankingLoss()
     assert default.negative_temperature == NEGATIVE_TEMPERATURE
-    np.testing.assert_allclose(NEGATIVE_TEMPERATURE, 0.07982356, rtol=1e-7)
-    np.testing.assert_allclose(default(LABELS, LOGITS), LOSS, rtol=1e-6)
+    assert_close(NEGATIVE_TEMPERATURE, 0.07982356, of=ELEMENTWISE)
+    assert_close(default(LABELS, LOGITS), LOSS, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from official.vision.evaluation import coco_evaluator
 from PIL import Image
+from tolerances import ELEMENTWISE, tolerance
 
 from libra_tf.errors import UserError
 from libra_tf.evaluation import coco_checks
@@ -142,7 +143,9 @@ def model_garden(data, path, **kwargs):
 def assert_equal_figures(ours, theirs):
     """Every figure of Model Garden, with its -1 for what does not exist."""
     for key, value in theirs.items():
-        assert ours.get(key, -1) == pytest.approx(value, abs=1e-6), key
+        assert ours.get(key, -1) == pytest.approx(value, abs=tolerance(ELEMENTWISE)), (
+            key
+        )
 
 
 @pytest.mark.parametrize("limit", [100, 5])
@@ -168,7 +171,9 @@ def test_ap_at_each_iou_threshold(tmp_path):
     ours = run(CocoEvaluator(path, include_mask=True), data.batches)
     for prefix in ("", "mask_"):
         at = [ours[f"{prefix}AP@0.{percent}"] for percent in range(50, 100, 5)]
-        assert np.mean(at) == pytest.approx(ours[f"{prefix}AP"], abs=1e-6)
+        assert np.mean(at) == pytest.approx(
+            ours[f"{prefix}AP"], abs=tolerance(ELEMENTWISE)
+        )
         assert (at[0], at[5]) == (ours[f"{prefix}AP50"], ours[f"{prefix}AP75"])
         assert at == sorted(at, reverse=True)
     assert len({at[0], at[5], at[9]}) == 3
@@ -181,7 +186,7 @@ def test_ground_truth_from_the_batches(tmp_path, column):
     theirs = model_garden(Data(), None, include_mask=False)
     assert_equal_figures(ours, theirs)
     from_file = run(CocoEvaluator(data.write(tmp_path / "val.json")), data.batches)
-    assert ours == pytest.approx(from_file, abs=1e-6)
+    assert ours == pytest.approx(from_file, abs=tolerance(ELEMENTWISE))
 
 
 def test_masks_equal_model_garden(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from PIL import Image
+from tolerances import ELEMENTWISE, NETWORK, assert_close
 
 from libra_tf.commands.main import main
 from libra_tf.inference.detector import load_detector
@@ -46,9 +47,9 @@ def test_saved_model_gives_the_checkpoints_detections(exported):
     a = load_detector(run_folder).detect(image)
     b = load_detector(str(saved_model)).detect(image)
     assert len(a.boxes) > 0
-    np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-4)
+    assert_close(a.boxes, b.boxes, of=NETWORK, scale=1.0)
     np.testing.assert_array_equal(a.classes, b.classes)
-    np.testing.assert_allclose(a.scores, b.scores, atol=1e-6)
+    assert_close(a.scores, b.scores, of=ELEMENTWISE, scale=1.0)
     assert (a.masks is not None) == (kind == "maskrcnn")
     if kind == "maskrcnn":
         assert a.masks == b.masks
@@ -76,7 +77,7 @@ def test_three_kinds_of_input_and_any_batch_agree(exported):
     for name, inputs in (("image_bytes", encoded), ("tf_example", examples)):
         outputs = signatures[name](inputs=tf.constant(inputs))
         for key, value in batch.items():
-            np.testing.assert_allclose(outputs[key], value, atol=1e-4, err_msg=key)
+            assert_close(outputs[key], value, of=NETWORK, scale=1.0, err_msg=key)
     single = signatures["serving_default"](inputs=tf.constant(arrays[1][np.newaxis]))
     for key in ("detection_boxes", "detection_scores"):
         np.testing.assert_allclose(single[key][0], batch[key][1], atol=1e-3)
@@ -109,7 +110,7 @@ def test_batch_of_one(exported, tmp_path):
     assert main(["export", "--model", run_folder, "--out", out, "--batch-size=1"]) == 0
     found = load_detector(out).detect(as_array(images[0]))
     expected = load_detector(run_folder).detect(as_array(images[0]))
-    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+    assert_close(found.scores, expected.scores, of=ELEMENTWISE, scale=1.0)
 
 
 def test_predict_writes_coco_results_and_pictures(exported, tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from PIL import Image
+from tolerances import ELEMENTWISE, NETWORK, assert_close
 
 from libra_tf.commands.main import main
 from libra_tf.experiments.saved import override
@@ -67,9 +68,9 @@ def test_saved_model_gives_the_checkpoints_detections(name, data, tmp_path):
     for path in images[:3]:
         image = np.asarray(Image.open(path).convert("RGB"))
         a, b = checkpoint.detect(image), exported.detect(image)
-        np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-4)
+        assert_close(a.boxes, b.boxes, of=NETWORK, scale=1.0)
         np.testing.assert_array_equal(a.classes, b.classes)
-        np.testing.assert_allclose(a.scores, b.scores, atol=1e-6)
+        assert_close(a.scores, b.scores, of=ELEMENTWISE, scale=1.0)
         found += len(a.boxes)
         if name == "class_thresholds":
             thresholds = class_thresholds(saved_model)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.losses.focal import FocalLoss, focal
 
@@ -76,7 +77,7 @@ def test_gamma_zero_is_weighted_cross_entropy():
     expected = tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=x)
     expected *= tf.where(y == 1, 0.25, 0.75)
     loss, _ = loss_and_gradient(y, x, gamma=0)
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert_close(loss, expected, of=ELEMENTWISE)
 
 
 def test_it_is_the_loss_of_model_garden():
@@ -96,10 +97,8 @@ def test_huge_logits(y, gamma, jit_compile):
     alpha_t, sign = (0.25, -1) if y else (0.75, 1)
     wrong = sign * HUGE
     assert np.all(np.isfinite(loss))
-    np.testing.assert_allclose(
-        loss.numpy()[wrong >= 89], alpha_t * wrong[wrong >= 89], rtol=1e-5
-    )
-    np.testing.assert_allclose(gradient.numpy()[wrong >= 89], alpha_t * sign, rtol=1e-5)
+    assert_close(loss.numpy()[wrong >= 89], alpha_t * wrong[wrong >= 89], of=REDUCTION)
+    assert_close(gradient.numpy()[wrong >= 89], alpha_t * sign, of=REDUCTION)
     np.testing.assert_allclose(gradient.numpy()[wrong <= -89], 0, atol=1e-30)
 
 
@@ -149,10 +148,10 @@ def test_class_sums_the_classes_and_weights_the_boxes():
     x = tf.constant([[[0.0, 0.0], [2.0, 0.0]]])
     expected = [0.043321699 + 0.129965096, 1.237558635 + 0.129965096]
     sums = FocalLoss(reduction="none")(y, x)
-    np.testing.assert_allclose(sums, [expected], rtol=1e-6)
+    assert_close(sums, [expected], of=ELEMENTWISE)
     weight = tf.constant([[2.0, 0.0]])
     weighted = FocalLoss(reduction="sum")(y, x, sample_weight=weight)
-    np.testing.assert_allclose(weighted, 2 * expected[0], rtol=1e-6)
+    assert_close(weighted, 2 * expected[0], of=ELEMENTWISE)
 
 
 def test_class_comes_back_from_its_config():

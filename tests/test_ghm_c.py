@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.losses import gradient_density
 from libra_tf.losses.ghm_c import GHMCLoss, ghm_c
@@ -73,16 +74,16 @@ def test_golden(case):
             density=density if momentum else None,
         )
         expected = GOLDEN[f"{case}/{call}/grad"]
-        np.testing.assert_allclose(loss, GOLDEN[f"{case}/{call}/loss"], rtol=1e-6)
+        assert_close(loss, GOLDEN[f"{case}/{call}/loss"], of=ELEMENTWISE)
         np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_hand_values():
     values, total, density = ghm_c(Y, X, ALL, **PLAIN)
-    np.testing.assert_allclose(values, BETA * CROSS_ENTROPY, rtol=1e-5)
+    assert_close(values, BETA * CROSS_ENTROPY, of=REDUCTION)
     assert total == 8
     np.testing.assert_array_equal(density, [3, 1, 0, 0, 1, 1, 0, 0, 0, 2])
-    np.testing.assert_allclose(tf.reduce_sum(values) / total, 1.0445573, rtol=1e-6)
+    assert_close(tf.reduce_sum(values) / total, 1.0445573, of=ELEMENTWISE)
 
 
 def test_hand_values_of_other_settings():
@@ -92,7 +93,7 @@ def test_hand_values_of_other_settings():
         (1.0851038, np.arange(8) != 4, PLAIN),
     ):
         loss, gradient, _ = loss_and_gradient(Y, X, valid, **kwargs)
-        np.testing.assert_allclose(loss, expected, rtol=1e-6)
+        assert_close(loss, expected, of=ELEMENTWISE)
         assert np.all((gradient != 0) == valid)
 
 
@@ -102,7 +103,7 @@ def test_momentum():
         loss, _, density = loss_and_gradient(
             Y, X, ALL, num_bins=10, momentum=0.75, density=density
         )
-        np.testing.assert_allclose(loss, expected, rtol=1e-6)
+        assert_close(loss, expected, of=ELEMENTWISE)
     first = ghm_c(Y, X, ALL, num_bins=10, momentum=0.75).density
     expected = [0.75, 0.25, 0, 0, 0.25, 0.25, 0, 0, 0, 0.5]
     np.testing.assert_array_equal(first, expected)
@@ -124,8 +125,8 @@ def test_five_levels_in_a_chain():
         y, x, valid = random_entries(4**level * 8, seed=level)
         _, expected, state = formula(y, x, valid, 30, 0.75, state)
         loss, _, density = loss_and_gradient(y, x, valid, density=density)
-        np.testing.assert_allclose(loss, expected, rtol=1e-5)
-        np.testing.assert_allclose(density, state, rtol=1e-6)
+        assert_close(loss, expected, of=REDUCTION)
+        assert_close(density, state, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("divisor", ["non_empty", "all"])
@@ -135,9 +136,7 @@ def test_formula(bins, divisor):
     expected, loss, state = formula(y, x, valid, bins, divide_by_all=divisor == "all")
     result = ghm_c(y, x, valid, num_bins=bins, momentum=0.0, divisor=divisor)
     np.testing.assert_allclose(result.values, expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(
-        tf.reduce_sum(result.values) / result.total, loss, rtol=1e-5
-    )
+    assert_close(tf.reduce_sum(result.values) / result.total, loss, of=REDUCTION)
     np.testing.assert_array_equal(result.density, state)
 
 
@@ -145,7 +144,7 @@ def test_one_bin_is_cross_entropy():
     y, x, valid = random_entries()
     values = ghm_c(y, x, valid, num_bins=1, momentum=0.0).values
     expected = tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=x)
-    np.testing.assert_allclose(values, tf.where(valid, expected, 0.0), rtol=1e-6)
+    assert_close(values, tf.where(valid, expected, 0.0), of=ELEMENTWISE)
 
 
 def test_all_in_one_bin():
@@ -153,7 +152,7 @@ def test_all_in_one_bin():
     x = np.zeros(50, np.float32)
     for divisor, beta in (("non_empty", 1.0), ("all", 1 / 30)):
         values = ghm_c(0 * x, x, x == 0, momentum=0.0, divisor=divisor).values
-        np.testing.assert_allclose(values, beta * np.log(2), rtol=1e-6)
+        assert_close(values, beta * np.log(2), of=ELEMENTWISE)
 
 
 def test_each_bin_has_the_same_share_of_the_weight():
@@ -241,7 +240,7 @@ def test_what_is_not_valid_counts_nowhere():
     np.testing.assert_array_equal(other[2], density)
     assert not np.any(gradient[~valid])
     alone, _, _ = loss_and_gradient(y[valid], x[valid], np.ones(valid.sum(), bool))
-    np.testing.assert_allclose(loss, alone, rtol=1e-6)
+    assert_close(loss, alone, of=ELEMENTWISE)
 
 
 def test_valid_of_each_kind():
@@ -292,7 +291,7 @@ def test_replicas_together_are_the_whole_batch():
         for half in zip(*halves, strict=True)
     ]
     joined = tf.concat([result.values for result in results], axis=0)
-    np.testing.assert_allclose(joined, values, rtol=1e-6)
+    assert_close(joined, values, of=ELEMENTWISE)
     for result in results:
         assert result.total == total
         np.testing.assert_array_equal(result.density, density)
@@ -330,7 +329,7 @@ def test_graph_and_xla(dtype, jit_compile):
     other = tf.function(result_and_gradient, jit_compile=jit_compile)(*arguments)
     for one, two in zip(expected, other, strict=True):
         one, two = tf.cast(one, tf.float32), tf.cast(two, tf.float32)
-        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-7)
+        assert_close(one, two, of=REDUCTION, scale=1.0)
 
 
 def test_unknown_shapes_in_a_graph():
@@ -340,7 +339,7 @@ def test_unknown_shapes_in_a_graph():
     traced = tf.function(lambda *a: tuple(ghm_c(*a)), input_signature=specs)
     arguments = y.reshape(-1, 5), x.reshape(-1, 5), valid[:120, None]
     for one, two in zip(traced(*arguments), ghm_c(*arguments), strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-6)
+        assert_close(one, two, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])
@@ -360,12 +359,12 @@ def test_class_is_the_function_without_momentum():
     values, total, _ = ghm_c(y, x, boxes[..., None], num_bins=10, momentum=0.0)
     weights = tf.cast(boxes, tf.float32) * 3
     loss = GHMCLoss(10)(y, x, sample_weight=weights)
-    np.testing.assert_allclose(loss, tf.reduce_sum(values) / total, rtol=1e-6)
+    assert_close(loss, tf.reduce_sum(values) / total, of=ELEMENTWISE)
     parts = GHMCLoss(10, reduction="none")(y, x, sample_weight=weights)
-    np.testing.assert_allclose(parts, tf.reduce_sum(values, -1) / total, rtol=1e-6)
-    np.testing.assert_allclose(GHMCLoss(10)(Y, X), 1.0445573, rtol=1e-6)
+    assert_close(parts, tf.reduce_sum(values, -1) / total, of=ELEMENTWISE)
+    assert_close(GHMCLoss(10)(Y, X), 1.0445573, of=ELEMENTWISE)
     half = GHMCLoss(10, divisor="all")(Y, X, sample_weight=1.0)
-    np.testing.assert_allclose(half, 0.5222787, rtol=1e-6)
+    assert_close(half, 0.5222787, of=ELEMENTWISE)
 
 
 def test_class_in_a_compiled_model():
@@ -376,7 +375,7 @@ def test_class_in_a_compiled_model():
     arguments = {"sample_weight": valid[:, 0], "batch_size": 256, "verbose": 0}
     before = model.get_weights()[0]
     history = model.fit(x, y, **arguments).history
-    np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
+    assert_close(history["loss"], expected, of=REDUCTION)
     assert model.get_weights()[0] != before
 
 

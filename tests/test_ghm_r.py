@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.losses.ghm_r import GHMRLoss, ghm_r
 
@@ -52,12 +53,12 @@ def random_entries(size=3000, seed=0):
 def test_hand_values():
     for sign in (1, -1):
         values, total, density = ghm_r(0 * D, sign * D, ALL, **PLAIN)
-        np.testing.assert_allclose(tf.reduce_sum(values) / total, LOSS, rtol=1e-6)
+        assert_close(tf.reduce_sum(values) / total, LOSS, of=ELEMENTWISE)
         np.testing.assert_array_equal(density, [1, 0, 0, 0, 0, 0, 0, 0, 0, 3])
         asl1 = np.sqrt(np.float64(D) ** 2 + 0.02**2) - 0.02
-        np.testing.assert_allclose(values, asl1 * [2, 2 / 3, 2 / 3, 2 / 3], rtol=1e-6)
+        assert_close(values, asl1 * [2, 2 / 3, 2 / 3, 2 / 3], of=ELEMENTWISE)
     values = ghm_r(0 * D, D, ALL, divisor="all", **PLAIN).values
-    np.testing.assert_allclose(tf.reduce_sum(values) / 4, LOSS / 5, rtol=1e-6)
+    assert_close(tf.reduce_sum(values) / 4, LOSS / 5, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("bins", [1, 10, 30])
@@ -79,16 +80,16 @@ def test_five_levels_in_a_chain():
         y, x, valid = random_entries(4**level * 8, seed=level)
         expected, slope, state = formula(y, x, valid, 0.02, 10, 0.7, state)
         loss, gradient, density = loss_and_gradient(y, x, valid, density=density)
-        np.testing.assert_allclose(loss, expected.sum() / valid.sum(), rtol=1e-5)
+        assert_close(loss, expected.sum() / valid.sum(), of=REDUCTION)
         np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-9)
-        np.testing.assert_allclose(density, state, rtol=1e-6)
+        assert_close(density, state, of=ELEMENTWISE)
 
 
 def test_momentum_of_the_first_call():
     """The average starts at 0, so the first loss is divided by 1 - 0.7."""
     loss, _, density = loss_and_gradient(0 * D, D, ALL)
-    np.testing.assert_allclose(loss, LOSS / 0.3, rtol=1e-6)
-    np.testing.assert_allclose(density.numpy()[[0, 9]], [0.3, 0.9], rtol=1e-6)
+    assert_close(loss, LOSS / 0.3, of=ELEMENTWISE)
+    assert_close(density.numpy()[[0, 9]], [0.3, 0.9], of=ELEMENTWISE)
 
 
 def test_gradient_against_finite_differences():
@@ -113,14 +114,14 @@ def test_zero_and_huge_errors():
     d = np.float32([0, 1e18, -1e30, 3e38])
     values, _, density = ghm_r(0 * d, d, ALL, num_bins=2, **PLAIN)
     assert values[0] == 0
-    np.testing.assert_allclose(values[1:] / np.abs(d[1:]), 2 / 3, rtol=1e-6)
+    assert_close(values[1:] / np.abs(d[1:]), 2 / 3, of=ELEMENTWISE)
     np.testing.assert_array_equal(density, [1, 3])
     with tf.GradientTape() as tape:
         x = tf.constant(d)
         tape.watch(x)
         values = ghm_r(0 * d, x, ALL, num_bins=2, **PLAIN).values
     expected = np.float32([0, 2 / 3, -2 / 3, 2 / 3])
-    np.testing.assert_allclose(tape.gradient(values, x), expected, rtol=1e-6)
+    assert_close(tape.gradient(values, x), expected, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("mu", [1e-15, 1e9])
@@ -139,7 +140,7 @@ def test_what_is_not_valid_counts_nowhere():
     np.testing.assert_array_equal(other[1], gradient)
     np.testing.assert_array_equal(other[2], density)
     alone, _, _ = loss_and_gradient(y[valid], x[valid], np.ones(valid.sum(), bool))
-    np.testing.assert_allclose(loss, alone, rtol=1e-6)
+    assert_close(loss, alone, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("shape", [[0], [2, 0, 4], [7, 4]])
@@ -156,8 +157,8 @@ def test_one_positive():
     one = np.arange(150)[:, None] == 7
     loss, gradient, _ = loss_and_gradient(y, x, one)
     alone, expected, _ = loss_and_gradient(y[7], x[7], ALL)
-    np.testing.assert_allclose(loss, alone, rtol=1e-6)
-    np.testing.assert_allclose(gradient[7], expected, rtol=1e-6)
+    assert_close(loss, alone, of=ELEMENTWISE)
+    assert_close(gradient[7], expected, of=ELEMENTWISE)
     assert not np.any(np.delete(gradient, 7, axis=0))
 
 
@@ -165,7 +166,7 @@ def test_sum_replicas_makes_two_equal_replicas_one_batch():
     y, x, valid = random_entries(600)
     twice = ghm_r(*(np.tile(a, 2) for a in (y, x, valid)))
     half = ghm_r(y, x, valid, sum_replicas=lambda counts: 2 * counts)
-    np.testing.assert_allclose(half.values, twice.values[:600], rtol=1e-6)
+    assert_close(half.values, twice.values[:600], of=ELEMENTWISE)
     np.testing.assert_array_equal(half.density, twice.density)
     assert half.total == twice.total == 2 * valid.sum()
 
@@ -195,10 +196,10 @@ def test_class_is_the_function_without_momentum():
     values, total, _ = ghm_r(y, x, boxes[..., None], **PLAIN)
     weights = boxes.astype(np.float32)
     loss = GHMRLoss()(y, x, sample_weight=weights)
-    np.testing.assert_allclose(loss, tf.reduce_sum(values) / total, rtol=1e-6)
+    assert_close(loss, tf.reduce_sum(values) / total, of=ELEMENTWISE)
     parts = GHMRLoss(reduction="none")(y, x, sample_weight=weights)
-    np.testing.assert_allclose(parts, tf.reduce_sum(values, -1) / total, rtol=1e-6)
-    np.testing.assert_allclose(GHMRLoss()(0 * D, D), LOSS, rtol=1e-6)
+    assert_close(parts, tf.reduce_sum(values, -1) / total, of=ELEMENTWISE)
+    assert_close(GHMRLoss()(0 * D, D), LOSS, of=ELEMENTWISE)
 
 
 def test_class_comes_back_from_its_config():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, assert_close
 
 from libra_tf.losses.guided import FACTOR, ROI_FACTOR, guided
 from libra_tf.ops.logits import optimal_bias
@@ -23,8 +24,8 @@ def gradients(class_loss, box_loss, **kwargs):
 @pytest.mark.parametrize(("factor", "value"), [(FACTOR, 0.2), (ROI_FACTOR, 0.4)])
 def test_golden(factor, value):
     loss, by_class, by_box = gradients(0.8, 0.2, factor=factor)
-    np.testing.assert_allclose(loss, value, rtol=1e-6)
-    np.testing.assert_allclose(by_class, value / 0.8, rtol=1e-6)
+    assert_close(loss, value, of=ELEMENTWISE)
+    assert_close(by_class, value / 0.8, of=ELEMENTWISE)
     assert by_box is None
 
 
@@ -36,16 +37,16 @@ def test_the_gradient_of_the_logits_is_a_quarter_of_plain_cross_entropy():
         )
         box_loss = 0.25 * plain  # of the same weights: none of it may come through
         loss = guided(plain, box_loss)
-    np.testing.assert_allclose(
-        tape.gradient(loss, logits), 0.25 * tape.gradient(plain, logits), rtol=1e-6
+    assert_close(
+        tape.gradient(loss, logits), 0.25 * tape.gradient(plain, logits), of=ELEMENTWISE
     )
-    np.testing.assert_allclose(loss, box_loss, rtol=1e-6)
+    assert_close(loss, box_loss, of=ELEMENTWISE)
 
 
 def test_a_normaliser_of_the_class_loss_cancels():
     one, quarter = gradients(0.8, 0.2), gradients(0.8 / 4, 0.2)
-    np.testing.assert_allclose(one[0], quarter[0], rtol=1e-6)
-    np.testing.assert_allclose(one[1], quarter[1] / 4, rtol=1e-6)
+    assert_close(one[0], quarter[0], of=ELEMENTWISE)
+    assert_close(one[1], quarter[1] / 4, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +85,8 @@ def test_replicas_take_the_ratio_of_the_means():
         )
         for i in (0, 1)
     ]
-    np.testing.assert_allclose(np.mean([loss for loss, _, _ in each]), together, 1e-6)
-    np.testing.assert_allclose([slope for _, slope, _ in each], by_class, rtol=1e-6)
+    assert_close(np.mean([loss for loss, _, _ in each]), together, of=ELEMENTWISE)
+    assert_close([slope for _, slope, _ in each], by_class, of=ELEMENTWISE)
     assert abs(by_class - (0.2 / 0.8 + 0.5 / 0.1) / 2) > 1
     nothing = {"global_class_loss": 0.0, "global_box_loss": 1.0}
     assert gradients(0.8, 0.2, **nothing)[1] == 0
@@ -96,7 +97,7 @@ def test_half_types_are_computed_in_float32(dtype):
     class_loss, box_loss = tf.constant(0.8, dtype), tf.constant(0.2, dtype)
     loss, by_class, _ = gradients(class_loss, box_loss)
     assert loss.dtype == np.float32
-    np.testing.assert_allclose(loss, tf.cast(box_loss, tf.float32), rtol=1e-6)
+    assert_close(loss, tf.cast(box_loss, tf.float32), of=ELEMENTWISE)
     assert by_class.dtype == dtype.as_numpy_dtype
 
 
@@ -104,8 +105,10 @@ def test_half_types_are_computed_in_float32(dtype):
 def test_graph_and_xla(jit_compile):
     traced = tf.function(guided, jit_compile=jit_compile)
     class_losses, box_losses = tf.constant([0.8, 0.0, 3.0]), tf.constant([0.2, 1.0, 0])
-    np.testing.assert_allclose(
-        traced(class_losses, box_losses), guided(class_losses, box_losses), rtol=1e-6
+    assert_close(
+        traced(class_losses, box_losses),
+        guided(class_losses, box_losses),
+        of=ELEMENTWISE,
     )
 
 

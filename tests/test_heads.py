@@ -9,6 +9,7 @@ import tf_keras
 import tiny
 from official.vision.modeling import factory
 from official.vision.modeling.heads import dense_prediction_heads, instance_heads
+from tolerances import NETWORK, REDUCTION, assert_close
 
 from libra_tf.layers.objectness import ResidualObjectness
 from libra_tf.models.heads import (
@@ -101,7 +102,7 @@ def test_detection_head_gives_log_probabilities():
     np.testing.assert_array_equal(boxes, head(x)[1])
     assert logits.shape == head(x)[0].shape == (2, 5, CLASSES)
     # Model Garden's softmax changes nothing.
-    np.testing.assert_allclose(tf.exp(logits), tf.nn.softmax(logits), rtol=1e-5)
+    assert_close(tf.exp(logits), tf.nn.softmax(logits), of=REDUCTION)
     start = np.full(logits.shape, 0.25 / (CLASSES - 1))
     start[..., 0] = 0.75
     np.testing.assert_allclose(tf.nn.softmax(logits), start, atol=0.03)
@@ -124,7 +125,7 @@ def test_cross_entropy_of_the_detection_head():
     classes = raw[..., 1:] - np.log(np.exp(raw[..., 1:]).sum(-1, keepdims=True))
     chosen = np.take_along_axis(classes, np.maximum(labels - 1, 0)[..., None], -1)
     expected = np.where(is_object, -np.log(p) - chosen[..., 0], -np.log(1 - p))
-    np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-5)
+    assert_close(loss, expected, of=NETWORK)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -246,7 +247,7 @@ def test_graph_and_xla(case, jit_compile):
     _, ours, x = swapped(case)
     compiled = tf.function(ours, jit_compile=jit_compile)
     for a, b in zip(*map(tf.nest.flatten, (ours(x), compiled(x))), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        assert_close(a, b, of=NETWORK)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -389,4 +390,4 @@ def test_saved_model(case, tmp_path):
     loaded = tf.saved_model.load(str(tmp_path))
     actual = loaded.serve(x)
     for key, value in serve(x).items():
-        np.testing.assert_allclose(actual[key], value, rtol=1e-4, atol=1e-5)
+        assert_close(actual[key], value, of=NETWORK)

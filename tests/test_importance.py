@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.losses.importance import isr_positive_weights
 from libra_tf.ops.rescale import keep_weighted_sum, shifted_power
@@ -31,8 +32,8 @@ def weights_of(iou=IOU, positive=ALL, values=LOSSES, weights=None, **kwargs):
 )
 def test_published_code(k, bias, expected):
     weights = weights_of(k=k, bias=bias)
-    np.testing.assert_allclose(weights, expected, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose((weights * LOSSES).numpy().sum(), 5.404339, rtol=1e-6)
+    assert_close(weights, expected, of=ELEMENTWISE, scale=1.0)
+    assert_close((weights * LOSSES).numpy().sum(), 5.404339, of=ELEMENTWISE)
 
 
 def test_defaults_are_the_published_ones():
@@ -42,7 +43,7 @@ def test_defaults_are_the_published_ones():
 def test_k_zero_and_bias_one_keep_the_weights():
     old = np.float32([1, 2, 0.5, 0, 3, 1])
     for kwargs in ({"k": 0.0}, {"bias": 1.0}):
-        np.testing.assert_allclose(weights_of(weights=old, **kwargs), old, rtol=1e-6)
+        assert_close(weights_of(weights=old, **kwargs), old, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.3])
@@ -52,7 +53,7 @@ def test_old_weights_multiply_and_zero_stays_zero(bias):
     u = np.array([1, 0.25, 0.5, 0.75, 1, 0.75])
     expected = old * (bias + (1 - bias) * u) ** 2
     expected *= (old * LOSSES).sum() / (expected * LOSSES).sum()
-    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+    assert_close(weights, expected, of=ELEMENTWISE)
     assert weights[3] == 0
 
 
@@ -75,8 +76,8 @@ def test_the_total_stays_and_other_entries_keep_their_weight(k, bias):
     *_, positive, values, old = batch
     weights = isr_positive_weights(*batch, k=k, bias=bias).numpy()
     np.testing.assert_array_equal(weights[~positive], old[~positive])
-    np.testing.assert_allclose(
-        (weights * values)[positive].sum(), (old * values)[positive].sum(), rtol=1e-5
+    assert_close(
+        (weights * values)[positive].sum(), (old * values)[positive].sum(), of=REDUCTION
     )
     assert np.all(weights >= 0)
 
@@ -95,13 +96,13 @@ def test_what_is_not_positive_is_not_looked_at():
 
 def test_one_positive_keeps_its_weight():
     weights = weights_of(positive=np.arange(6) == 1, weights=2 * LOSSES)
-    np.testing.assert_allclose(weights, 2 * LOSSES, rtol=1e-6)
+    assert_close(weights, 2 * LOSSES, of=ELEMENTWISE)
 
 
 def test_ties_favour_the_lowest_index():
     weights = weights_of(iou=np.full(6, 0.5, np.float32), values=np.ones(6, "float32"))
     u = np.array([1, 0.5, 0.25, 0.75, 1, 0.75])
-    np.testing.assert_allclose(weights, 6 * u**2 / (u**2).sum(), rtol=1e-6)
+    assert_close(weights, 6 * u**2 / (u**2).sum(), of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +139,7 @@ def test_graph_and_xla(jit_compile):
     batch = random_batch()
     traced = tf.function(isr_positive_weights, jit_compile=jit_compile)
     expected = isr_positive_weights(*batch)
-    np.testing.assert_allclose(
-        traced(*map(tf.constant, batch)), expected, rtol=1e-5, atol=1e-7
-    )
+    assert_close(traced(*map(tf.constant, batch)), expected, of=REDUCTION, scale=1.0)
 
 
 def test_bfloat16():
@@ -160,7 +159,7 @@ def test_rows_are_scaled_on_their_own():
         members,
     )
     expected = [[0.5, 1.5, 1], [0.75, 0.75, 1.5], [1, 1, 1]]
-    np.testing.assert_allclose(scaled, expected, rtol=1e-6)
+    assert_close(scaled, expected, of=ELEMENTWISE)
 
 
 def test_a_factor_beyond_float32_is_not_used():
@@ -172,8 +171,8 @@ def test_a_factor_beyond_float32_is_not_used():
 def test_shifted_power():
     x = tf.constant([0.0, 0.5, 1.0])
     np.testing.assert_allclose(shifted_power(x, k=2, bias=0), [0, 0.25, 1])
-    np.testing.assert_allclose(
-        shifted_power(x, k=0.5, bias=0.2), np.sqrt([0.2, 0.6, 1]), rtol=1e-6
+    assert_close(
+        shifted_power(x, k=0.5, bias=0.2), np.sqrt([0.2, 0.6, 1]), of=ELEMENTWISE
     )
     np.testing.assert_array_equal(shifted_power(x, k=0, bias=0), [1, 1, 1])
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, assert_close
 
 from libra_tf.ops.boxes import pairwise_iou
 from libra_tf.ops.largest_iou import largest_iou
@@ -26,7 +27,7 @@ def scene():
 def test_hand_values():
     gt = tf.constant([[[0.0, 0, 4, 4], [2, 2, 6, 6], [-1, -1, -1, -1]]])
     boxes = tf.constant([[[0.0, 0, 4, 4], [2, 0, 6, 4], [9, 9, 10, 10], [3, 3, 3, 3]]])
-    np.testing.assert_allclose(largest_iou(boxes, gt), [[1, 8 / 24, 0, 0]], rtol=1e-6)
+    assert_close(largest_iou(boxes, gt), [[1, 8 / 24, 0, 0]], of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("jit_compile", [None, False, True])
@@ -37,7 +38,7 @@ def test_equals_the_table_of_all_pairs(jit_compile):
         function = tf.function(largest_iou, jit_compile=jit_compile)
     expected = tf.maximum(tf.reduce_max(pairwise_iou(boxes, gt), axis=2), 0)
     found = function(boxes, gt)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert_close(found, expected, of=ELEMENTWISE)
     assert found.dtype == tf.float32
     assert np.all(found[2] == 0)
     assert np.all(np.max(found[:2], axis=1) > 0)
@@ -68,7 +69,7 @@ def test_no_gradient_even_in_xla():
         return tape.gradient(loss, boxes)
 
     found = gradient(boxes).numpy()
-    np.testing.assert_allclose(found[..., 0], largest_iou(boxes, gt), rtol=1e-6)
+    assert_close(found[..., 0], largest_iou(boxes, gt), of=ELEMENTWISE)
     assert not np.any(found[..., 1:])
 
 
@@ -83,4 +84,4 @@ def test_in_a_data_pipeline_with_unknown_sizes():
     dataset = tf.data.Dataset.from_tensor_slices((boxes, gt)).batch(2).map(largest_iou)
     assert dataset.element_spec.shape.as_list() == [None, 40]
     found = np.concatenate([x.numpy() for x in dataset])
-    np.testing.assert_allclose(found, largest_iou(boxes, gt), rtol=1e-6)
+    assert_close(found, largest_iou(boxes, gt), of=ELEMENTWISE)

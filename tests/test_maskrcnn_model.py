@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from official.vision.ops import box_ops
+from tolerances import REDUCTION, assert_close
 
 from libra_tf.experiments.saved import override
 from libra_tf.samplers import MinedRoIs, RoISampler
@@ -173,7 +174,7 @@ def test_the_head_answers_in_inference_mode(mining):
     logits, deltas = model.detection_head[0](
         model.roi_aligner(features, candidates), training=False
     )
-    np.testing.assert_allclose(mined.class_logits, logits, atol=1e-5)
+    assert_close(mined.class_logits, logits, of=REDUCTION, scale=1.0)
     best = np.argmax(logits[..., 1:], -1) + 1
     deltas = np.take_along_axis(
         deltas.numpy().reshape(2, 30, -1, 4), best[..., None, None], 2

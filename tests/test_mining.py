@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import REDUCTION, assert_close
 
 from libra_tf.samplers.mining import best_foreground, class_losses
 
@@ -24,7 +25,7 @@ def test_cross_entropy_of_the_target(jit_compile, dtype):
     if jit_compile is not None:
         function = tf.function(class_losses, jit_compile=jit_compile)
     losses = function(LOGITS, tf.cast(GT_CLASSES, dtype), MATCHED, POSITIVE)
-    np.testing.assert_allclose(losses, EXPECTED, rtol=1e-5)
+    assert_close(losses, EXPECTED, of=REDUCTION)
 
 
 def test_padded_ground_truth_is_no_class():
@@ -32,7 +33,7 @@ def test_padded_ground_truth_is_no_class():
     everything = tf.ones_like(POSITIVE)
     losses = class_losses(LOGITS, GT_CLASSES, MATCHED, everything)
     assert np.all(np.isfinite(losses))
-    np.testing.assert_allclose(losses[0, 3], -np.log(0.5), rtol=1e-5)
+    assert_close(losses[0, 3], -np.log(0.5), of=REDUCTION)
 
 
 def test_bfloat16_logits_give_float32_losses():

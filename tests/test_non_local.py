@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import NETWORK, REDUCTION, assert_close
 
 from libra_tf.layers import NonLocalBlock
 
@@ -36,7 +37,7 @@ def test_formula(reduction):
     weights /= weights.sum(-1, keepdims=True)
     gathered = weights @ conv(block.g, flat)
     expected = (flat + conv(block.conv_out, gathered)).reshape(x.shape)
-    np.testing.assert_allclose(block(x), expected, rtol=1e-4, atol=1e-5)
+    assert_close(block(x), expected, of=NETWORK)
 
 
 def test_number_of_parameters():
@@ -88,7 +89,7 @@ def test_graph_xla_and_unknown_shape(jit_compile):
     x = features(2, 3, 4, 6)
     shape = [None, 3, 4, 6] if jit_compile else [None, None, None, 6]
     traced = tf.function(block, [tf.TensorSpec(shape)], jit_compile=jit_compile)
-    np.testing.assert_allclose(traced(x), block(x), rtol=1e-4, atol=1e-5)
+    assert_close(traced(x), block(x), of=NETWORK)
 
 
 def test_gradient_against_finite_differences():
@@ -113,7 +114,7 @@ def test_batch_equals_its_images_and_empty_batch():
     block = randomized()
     x = features(3, 3, 4, 6)
     singles = [block(x[i : i + 1]) for i in range(3)]
-    np.testing.assert_allclose(block(x), tf.concat(singles, 0), rtol=1e-5, atol=1e-6)
+    assert_close(block(x), tf.concat(singles, 0), of=REDUCTION, scale=1.0)
     assert block(x[:0]).shape == [0, 3, 4, 6]
 
 

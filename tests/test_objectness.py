@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import ELEMENTWISE, NETWORK, REDUCTION, assert_close, tolerance
 
 from libra_tf.layers.objectness import ResidualObjectness
 
@@ -52,9 +53,9 @@ def test_formula(kind):
     anchors = layer.num_anchors
     assert out.shape == (*SHAPES[kind][:-1], anchors * 4)
     per_anchor = out.reshape(*SHAPES[kind][:-1], anchors, 4)
-    np.testing.assert_allclose(per_anchor[..., 0], objectness, rtol=1e-4, atol=1e-5)
+    assert_close(per_anchor[..., 0], objectness, of=NETWORK)
     expected = classes.reshape(*SHAPES[kind][:-1], anchors, 3)
-    np.testing.assert_allclose(per_anchor[..., 1:], expected, rtol=1e-4, atol=1e-5)
+    assert_close(per_anchor[..., 1:], expected, of=NETWORK)
 
 
 def test_start_of_the_released_code():
@@ -64,18 +65,20 @@ def test_start_of_the_released_code():
     assert layer.count_params() == 2 * 590_080 + (9 * 256 + 1) * 9 * (1 + 1 + 80)
     for hidden in (layer.first, layer.second):
         bound = 1 / math.sqrt(9 * 256)
-        assert np.abs(hidden.kernel).max() == pytest.approx(bound, rel=1e-4)
+        assert np.abs(hidden.kernel).max() == pytest.approx(
+            bound, rel=tolerance(NETWORK)
+        )
         assert np.std(hidden.kernel) == pytest.approx(bound / math.sqrt(3), rel=0.01)
         assert np.all(hidden.bias == 0)
     for score in (layer.first_score, layer.second_score, layer.class_score):
         assert np.std(score.kernel) == pytest.approx(0.01, rel=0.02)
-    np.testing.assert_allclose(layer.first_score.bias, -6.906755, rtol=1e-6)
-    np.testing.assert_allclose(layer.second_score.bias, -6.906755, rtol=1e-6)
-    np.testing.assert_allclose(layer.class_score.bias, -4.36945, rtol=1e-6)
+    assert_close(layer.first_score.bias, -6.906755, of=ELEMENTWISE)
+    assert_close(layer.second_score.bias, -6.906755, of=ELEMENTWISE)
+    assert_close(layer.class_score.bias, -4.36945, of=ELEMENTWISE)
     out = tf.reshape(layer(tf.zeros([1, 4, 4, 256])), [-1, 81])
-    np.testing.assert_allclose(out[:, 0], -13.8135, rtol=1e-6)
+    assert_close(out[:, 0], -13.8135, of=ELEMENTWISE)
     np.testing.assert_allclose(tf.sigmoid(out[:, 0]), 1.0e-6, rtol=0.01)
-    np.testing.assert_allclose(tf.sigmoid(out[:, 1:]), 1 / 80, rtol=1e-5)
+    assert_close(tf.sigmoid(out[:, 1:]), 1 / 80, of=REDUCTION)
 
 
 @pytest.mark.parametrize(("num_classes", "bias"), [(2, 0), (3, 0), (4, -math.log(2))])
@@ -83,7 +86,7 @@ def test_prior_of_few_classes(num_classes, bias):
     """One class alone has the prior 1, whose logit is infinite."""
     layer = ResidualObjectness(num_classes)
     layer.build([None, 4, 4, 3])
-    np.testing.assert_allclose(layer.class_score.bias, bias, rtol=1e-6)
+    assert_close(layer.class_score.bias, bias, of=ELEMENTWISE)
 
 
 def test_other_biases():
@@ -127,7 +130,7 @@ def test_gradient_against_finite_differences():
     step = np.random.default_rng(3).normal(size=x.shape) * 1e-6
     high = tf.reduce_sum(layer(x + step) ** 2)
     low = tf.reduce_sum(layer(x - step) ** 2)
-    np.testing.assert_allclose((high - low) / 2, np.sum(gradient * step), rtol=1e-5)
+    assert_close((high - low) / 2, np.sum(gradient * step), of=REDUCTION)
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
@@ -137,7 +140,7 @@ def test_graph_xla_and_unknown_batch(kind, jit_compile):
     x = features(SHAPES[kind])
     spec = tf.TensorSpec([None, *x.shape[1:]])
     traced = tf.function(layer, [spec], jit_compile=jit_compile)
-    np.testing.assert_allclose(traced(x), layer(x), rtol=1e-4, atol=1e-5)
+    assert_close(traced(x), layer(x), of=NETWORK)
     shape = traced.get_concrete_function().output_shapes
     assert shape.as_list() == [None, *layer(x).shape[1:]]
     assert layer.compute_output_shape(x.shape) == layer(x).shape
@@ -160,7 +163,7 @@ def test_a_batch_equals_its_images(kind):
     layer = randomized(SHAPES[kind], **SETTINGS[kind])
     x = features(SHAPES[kind])
     for i in range(len(x)):
-        np.testing.assert_allclose(layer(x)[i], layer(x[i : i + 1])[0], atol=1e-5)
+        assert_close(layer(x)[i], layer(x[i : i + 1])[0], of=REDUCTION, scale=1.0)
 
 
 def test_no_rois():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import ELEMENTWISE, NETWORK, REDUCTION, assert_close
 
 from libra_tf.experiments import model_config
 from libra_tf.layers import BalancedFeaturePyramid, NonLocalBlock
@@ -78,7 +79,7 @@ def test_formula(sizes):
         down = convolve(current, layer.downsample[level], 2)
         current = features[level].numpy() + down
         expected = convolve(current, layer.output_convs[level], 1)
-        np.testing.assert_allclose(out[level], expected, rtol=1e-4, atol=1e-4)
+        assert_close(out[level], expected, of=NETWORK)
 
 
 def test_number_of_parameters():
@@ -107,7 +108,7 @@ def test_graph_xla_and_unknown_batch(jit_compile):
     spec = {k: tf.TensorSpec([None, *v.shape[1:]]) for k, v in features.items()}
     actual = tf.function(layer, [spec], jit_compile=jit_compile)(features)
     for level, expected in layer(features).items():
-        np.testing.assert_allclose(actual[level], expected, rtol=1e-4, atol=1e-5)
+        assert_close(actual[level], expected, of=NETWORK)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -129,9 +130,7 @@ def test_a_batch_equals_its_images():
     for i in range(3):
         single = layer({k: v[i : i + 1] for k, v in features.items()})
         for level in features:
-            np.testing.assert_allclose(
-                single[level][0], whole[level][i], rtol=1e-5, atol=1e-5
-            )
+            assert_close(single[level][0], whole[level][i], of=REDUCTION, scale=1.0)
 
 
 def test_gradient_reaches_all_weights_and_finer_levels():
@@ -160,7 +159,7 @@ def test_gradient_against_finite_differences():
     gradient = tape.gradient(value, features["3"])
     step = np.random.default_rng(3).normal(size=gradient.shape) * 1e-5
     slope = (total(features["3"] + step) - total(features["3"] - step)) / 2
-    np.testing.assert_allclose(slope, np.sum(gradient * step), rtol=1e-6)
+    assert_close(slope, np.sum(gradient * step), of=ELEMENTWISE)
 
 
 def test_comes_back_from_its_config():

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from official.core import task_factory
+from tolerances import ELEMENTWISE, REDUCTION, assert_close, tolerance
 
 from libra_tf.data.convert import convert
 from libra_tf.data.layout import layout_sources
@@ -119,9 +120,9 @@ def test_the_prior_of_retinanet_counts_every_image_once(retinanet, records):
     # Class 0 is never used.
     expected = positives.sum() / (labelled * 3)
     bias = math.log(expected / (1 - expected))
-    np.testing.assert_allclose(bias_of(model).numpy(), bias, rtol=1e-5)
+    assert_close(bias_of(model).numpy(), bias, of=REDUCTION)
     thresholds = model.detection_generator.class_thresholds.numpy()
-    np.testing.assert_allclose(thresholds[1:], positives[1:] / labelled, rtol=1e-6)
+    assert_close(thresholds[1:], positives[1:] / labelled, of=ELEMENTWISE)
 
 
 def test_the_prior_of_an_rpn_counts_anchors_before_the_draw(fasterrcnn, records):
@@ -131,7 +132,7 @@ def test_the_prior_of_an_rpn_counts_anchors_before_the_draw(fasterrcnn, records)
     positives, labelled = brute_force(records, labels["anchor_boxes"], (0.3, 0.7))
     expected = positives.sum() / labelled
     bias = math.log(expected / (1 - expected))
-    np.testing.assert_allclose(bias_of(model).numpy(), bias, rtol=1e-5)
+    assert_close(bias_of(model).numpy(), bias, of=REDUCTION)
     assert np.all(model.rpn_head._box_regressor.bias.numpy() == 0)
 
 
@@ -248,11 +249,11 @@ def test_numbers_of_the_release():
     counted = AnchorPrior([0.0] + [1.0] * 80, 1e5)
     assert counted.num_classes == 80
     assert counted.probability == pytest.approx(1e-5)
-    assert counted.bias == pytest.approx(-11.512915, abs=1e-6)
+    assert counted.bias == pytest.approx(-11.512915, abs=tolerance(ELEMENTWISE))
     rpn = AnchorPrior([20.0], 1e5)
     assert (rpn.num_classes, rpn.probability) == (1, pytest.approx(2e-4))
-    assert rpn.bias == pytest.approx(-8.516993, abs=1e-6)
-    assert logit(0.01) == pytest.approx(-4.59512, abs=1e-5)
+    assert rpn.bias == pytest.approx(-8.516993, abs=tolerance(ELEMENTWISE))
+    assert logit(0.01) == pytest.approx(-4.59512, abs=tolerance(REDUCTION))
     assert logit(0.5) == 0
 
 
@@ -261,7 +262,7 @@ def test_a_class_without_positives_has_the_prior_of_all():
     expected = [0.03, 0.03, 0.03, 0.06]
     found = counted.thresholds("class_prior")
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert_close(found, expected, of=ELEMENTWISE)
 
 
 def dense_labels(rows):
@@ -308,7 +309,7 @@ def test_a_prior_that_is_given(kind, request):
     with changed(task, value=1e-3, from_data=False, score_threshold="fixed"):
         task.initialize(model)
     expected = np.log(1e-3 / (1 - 1e-3))
-    np.testing.assert_allclose(bias_of(model).numpy(), expected, rtol=1e-6)
+    assert_close(bias_of(model).numpy(), expected, of=ELEMENTWISE)
 
 
 def test_without_a_prior_the_bias_is_model_gardens(retinanet):
@@ -326,4 +327,4 @@ def test_the_threshold_of_the_release(retinanet):
         task.initialize(model)
     expected = 4 / (1 + math.exp(-bias_of(model).numpy()[0]))
     thresholds = model.detection_generator.class_thresholds.numpy()
-    np.testing.assert_allclose(thresholds, [expected] * 4, rtol=1e-5)
+    assert_close(thresholds, [expected] * 4, of=REDUCTION)

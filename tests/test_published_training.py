@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras
 import tiny
 from official.core import task_factory
+from tolerances import NETWORK, assert_close
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import override
@@ -195,17 +196,18 @@ def test_labels_of_the_rpn_are_those_of_its_anchors(records):
     override(params, {"task": {"model": {"rpn_sampler": {"neg_pos_ub": 0.0}}}}, "test")
     _, labels = first_batch(params, records)
     anchors = flat(labels["anchor_boxes"], 4)
-    np.testing.assert_allclose(anchors, corner_grid(params.task.model), atol=1e-4)
+    assert_close(anchors, corner_grid(params.task.model), of=NETWORK, scale=1.0)
     classes = labels["gt_classes"][0].numpy()
     boxes = labels["gt_boxes"][0].numpy()[classes > 0]
     assert len(boxes)
     expected, owner = brute_force(boxes, anchors, 0.3, 0.7)
     np.testing.assert_array_equal(flat(labels["rpn_score_targets"], 1)[:, 0], expected)
     positive = expected == 1
-    np.testing.assert_allclose(
+    assert_close(
         flat(labels["rpn_box_targets"], 4)[positive],
         encode(boxes[owner[positive]], anchors[positive]),
-        atol=1e-4,
+        of=NETWORK,
+        scale=1.0,
     )
 
 
@@ -218,7 +220,7 @@ def test_labels_of_retinanet_are_those_of_its_anchors(records, isr):
     )
     _, labels = first_batch(params, records)
     anchors = flat(labels["anchor_boxes"], 4)
-    np.testing.assert_allclose(anchors, corner_grid(params.task.model), atol=1e-4)
+    assert_close(anchors, corner_grid(params.task.model), of=NETWORK, scale=1.0)
     positive = flat(labels["cls_targets"], 1)[:, 0] > 0
     assert positive.any()
     # The targets tell the objects; which are all matched by some anchor.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from official.vision.ops import box_ops
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.criteria.rcnn_pisa import (
     _predicted_iou,
@@ -66,9 +67,7 @@ def isr(k=2.0, bias=0.0):
 
 
 def test_the_predicted_iou_of_the_six():
-    np.testing.assert_allclose(
-        _predicted_iou(outputs()).numpy()[PLACES], IOU, rtol=1e-5
-    )
+    assert_close(_predicted_iou(outputs()).numpy()[PLACES], IOU, of=REDUCTION)
 
 
 @pytest.mark.parametrize(("k", "bias"), WEIGHTS)
@@ -76,7 +75,7 @@ def test_published_weights_over_three_images(k, bias):
     weights = roi_class_weights(outputs(), isr(k, bias)).numpy()
     np.testing.assert_allclose(weights[PLACES], WEIGHTS[k, bias], atol=2e-6)
     total = np.sum(weights[PLACES] * ENTROPIES)
-    np.testing.assert_allclose(total, 5.404339, rtol=1e-6)
+    assert_close(total, 5.404339, of=ELEMENTWISE)
     others = placed([False] * 6, True, dtype=bool)
     np.testing.assert_array_equal(weights[others], 1)
 
@@ -135,7 +134,7 @@ def test_no_positives():
 def test_graph_and_xla(jit_compile):
     traced = tf.function(lambda x: roi_class_weights(x, isr()), jit_compile=jit_compile)
     expected = roi_class_weights(outputs(), isr())
-    np.testing.assert_allclose(traced(outputs()), expected, rtol=1e-5)
+    assert_close(traced(outputs()), expected, of=REDUCTION)
 
 
 def test_weights_have_no_gradient():
@@ -193,16 +192,16 @@ def errors_as_published():
 def test_published_carl():
     """Over the eight RoIs, two of them background."""
     loss = carl(errors_as_published())
-    np.testing.assert_allclose(loss, 1.3508083, rtol=1e-6)
+    assert_close(loss, 1.3508083, of=ELEMENTWISE)
     half = carl(errors_as_published(), weight=0.5)
-    np.testing.assert_allclose(half, 1.3508083 / 2, rtol=1e-6)
+    assert_close(half, 1.3508083 / 2, of=ELEMENTWISE)
     by_coordinates = carl(errors_as_published(), normalizer="positives")
-    np.testing.assert_allclose(by_coordinates, 1.3508083 * 8 / 24, rtol=1e-6)
+    assert_close(by_coordinates, 1.3508083 * 8 / 24, of=ELEMENTWISE)
 
 
 def test_carl_with_k_zero_is_the_box_loss():
     loss = carl(errors_as_published(), k=0.0, elementwise=l1)
-    np.testing.assert_allclose(loss, 10 * np.sum(1 - np.array(IOU)) / 8, rtol=1e-5)
+    assert_close(loss, 10 * np.sum(1 - np.array(IOU)) / 8, of=REDUCTION)
 
 
 def test_carl_teaches_the_score_of_the_positives_only():
@@ -232,9 +231,9 @@ def test_the_task_weighs_the_class_loss():
     given = outputs()
     rows = np.sum(ENTROPIES), 2 * np.log(2 + 1)  # the background has equal logits
     plain, _ = task()._build_frcnn_losses(given, {})
-    np.testing.assert_allclose(plain, sum(rows) / 8, rtol=1e-5)
+    assert_close(plain, sum(rows) / 8, of=REDUCTION)
     weighed, box = task(isr={"enabled": True})._build_frcnn_losses(given, {})
-    np.testing.assert_allclose(weighed, plain, rtol=1e-5)
+    assert_close(weighed, plain, of=REDUCTION)
     # The total stays, the gradient does not.
     gradients = []
     for the_task in (task(), task(isr={"enabled": True})):
@@ -243,7 +242,7 @@ def test_the_task_weighs_the_class_loss():
             loss, _ = the_task._build_frcnn_losses(given, {})
         gradients.append(tape.gradient(loss, given["class_outputs"]).numpy())
     ratio = gradients[1][PLACES] / gradients[0][PLACES]
-    np.testing.assert_allclose(ratio[:, 0], WEIGHTS[2.0, 0.0], atol=1e-5)
+    assert_close(ratio[:, 0], WEIGHTS[2.0, 0.0], of=REDUCTION, scale=1.0)
     assert np.isfinite(box)
 
 
@@ -259,10 +258,10 @@ def test_the_task_adds_carl_to_the_box_loss_with_its_weight():
     given = errors_as_published()
     _, plain = task()._build_frcnn_losses(given, {})
     _, more = task(carl={"weight": 1.0})._build_frcnn_losses(given, {})
-    np.testing.assert_allclose(more - plain, 1.3508083, rtol=1e-5)
+    assert_close(more - plain, 1.3508083, of=REDUCTION)
     box = {"type": "smooth_l1", "weight": 3.0}
     _, thrice = task(carl={"weight": 1.0}, box=box)._build_frcnn_losses(given, {})
-    np.testing.assert_allclose(thrice, 3 * more, rtol=1e-6)
+    assert_close(thrice, 3 * more, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("normalizer", ["tfm", "reference", "positives"])
@@ -273,7 +272,7 @@ def test_guided_scales_the_class_loss_to_the_box_loss(box, normalizer):
     guided = task(**settings, guided={"enabled": True})
     class_loss, box_loss = guided._build_frcnn_losses(errors_as_published(), {})
     np.testing.assert_array_equal(box_loss, plain)
-    np.testing.assert_allclose(class_loss, 2 * box_loss, rtol=1e-6)
+    assert_close(class_loss, 2 * box_loss, of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("normalizer", ["tfm", "reference", "positives"])
@@ -291,6 +290,6 @@ def test_guided_scales_the_rpns_scores_to_its_boxes(normalizer):
     labels = {"rpn_score_targets": targets, "rpn_box_targets": box_targets}
     guided = task(normalizer=normalizer, guided={"enabled": True, "factor": 3.0})
     score_loss, box_loss = guided._build_rpn_losses(given, labels)
-    np.testing.assert_allclose(score_loss, 3 * box_loss, rtol=1e-6)
+    assert_close(score_loss, 3 * box_loss, of=ELEMENTWISE)
     _, plain = task(normalizer=normalizer)._build_rpn_losses(given, labels)
     np.testing.assert_array_equal(box_loss, plain)

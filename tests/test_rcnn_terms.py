@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.criteria.rcnn_terms import (
     flatten_levels,
@@ -19,7 +20,7 @@ from libra_tf.losses import balanced_l1, l1, smooth_l1
 from libra_tf.ops.per_class import deltas_of_class
 
 LN2 = math.log(2)
-ELEMENTWISE = {"balanced_l1": balanced_l1, "smooth_l1": smooth_l1, "l1": l1}
+BOX_LOSSES = {"balanced_l1": balanced_l1, "smooth_l1": smooth_l1, "l1": l1}
 
 
 def levels(labels):
@@ -52,30 +53,30 @@ def test_levels_are_joined_by_number_and_not_by_text():
 def test_rpn_loss_is_a_mean_over_the_sampled_anchors():
     # 2 positives and 2 negatives sampled, 1 not: 4 * ln 2 / 4.
     class_loss, box_loss = rpn([[1, 1, 0, 0, -1]], error=3.0)
-    np.testing.assert_allclose(class_loss, LN2, rtol=1e-6)
+    assert_close(class_loss, LN2, of=ELEMENTWISE)
     # Smooth L1 of 3 is 2.5; 4 coordinates of 2 positives, over 4 anchors.
-    np.testing.assert_allclose(box_loss, 2 * 4 * 2.5 / 4, rtol=1e-6)
+    assert_close(box_loss, 2 * 4 * 2.5 / 4, of=ELEMENTWISE)
 
 
 def test_rpn_scores_are_pushed_to_their_label():
     low, _ = rpn([[0, 0, -1]], logit=-3.0)
     # No positive: one is counted, so 2 entries are divided by 3.
-    np.testing.assert_allclose(low, 2 * math.log1p(math.exp(-3)) / 3, rtol=1e-6)
+    assert_close(low, 2 * math.log1p(math.exp(-3)) / 3, of=ELEMENTWISE)
     high, _ = rpn([[1, 1, -1]], logit=-3.0)
-    np.testing.assert_allclose(high, 2 * (3 + math.log1p(math.exp(-3))) / 3, rtol=1e-6)
+    assert_close(high, 2 * (3 + math.log1p(math.exp(-3))) / 3, of=ELEMENTWISE)
 
 
 def test_rpn_counts_at_least_one_of_each_kind_in_every_image():
     # Images: 2+1, then no positive (1+2), then nothing sampled (1+1): 8 in all.
     labels = [[1, 1, 0, -1], [0, 0, -1, -1], [-1, -1, -1, -1]]
     class_loss, box_loss = rpn(labels, error=0.5)
-    np.testing.assert_allclose(class_loss, 5 * LN2 / 8, rtol=1e-6)
-    np.testing.assert_allclose(box_loss, 2 * 4 * 0.125 / 8, rtol=1e-6)
+    assert_close(class_loss, 5 * LN2 / 8, of=ELEMENTWISE)
+    assert_close(box_loss, 2 * 4 * 0.125 / 8, of=ELEMENTWISE)
 
 
 def test_rpn_box_loss_has_its_beta():
     _, loss = rpn([[1, 0]], error=1.0, beta=1 / 9)
-    np.testing.assert_allclose(loss, 4 * (1 - 1 / 18) / 2, rtol=1e-6)
+    assert_close(loss, 4 * (1 - 1 / 18) / 2, of=ELEMENTWISE)
 
 
 def test_rpn_of_an_image_without_positives_has_no_box_gradient():
@@ -104,10 +105,8 @@ def test_class_loss_is_cross_entropy_over_the_sampled_rois():
     logits = np.log([[[1.0, 1.0, 2.0], [3.0, 1.0, 4.0]]])
     loss, gradient = class_loss_and_gradient(logits, [[2, 0]])
     expected = (math.log(4 / 2) + math.log(8 / 3)) / 2
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)
-    np.testing.assert_allclose(
-        gradient[0, 0], np.array([1 / 4, 1 / 4, 2 / 4 - 1]) / 2, rtol=1e-5
-    )
+    assert_close(loss, expected, of=ELEMENTWISE)
+    assert_close(gradient[0, 0], np.array([1 / 4, 1 / 4, 2 / 4 - 1]) / 2, of=REDUCTION)
 
 
 def test_class_loss_ignores_rows_that_no_candidate_filled():
@@ -116,7 +115,7 @@ def test_class_loss_ignores_rows_that_no_candidate_filled():
     loss, gradient = class_loss_and_gradient(rows, targets)
     kept = targets >= 0
     alone, _ = class_loss_and_gradient(rows[kept][np.newaxis], targets[kept][None])
-    np.testing.assert_allclose(loss, alone, rtol=1e-6)
+    assert_close(loss, alone, of=ELEMENTWISE)
     assert np.all(gradient[~kept] == 0)
     assert np.all(np.abs(gradient[kept]).sum(-1) > 0)
 
@@ -168,7 +167,7 @@ def test_box_loss_normalizers(normalizer, expected):
     loss, gradient = box_loss_and_gradient(
         outputs, [[1, 2], [0, -1]], targets, normalizer
     )
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert_close(loss, expected, of=ELEMENTWISE)
     assert np.all(gradient[0, 0, 4:8] < 0)
     assert np.all(gradient[0, 1, 8:12] < 0)
     assert np.count_nonzero(gradient) == 8
@@ -184,7 +183,7 @@ def test_box_loss_of_an_image_without_foreground_is_zero(normalizer, classes):
     np.testing.assert_array_equal(gradient, np.zeros([1, 2, 4]))
 
 
-@pytest.mark.parametrize("elementwise", ELEMENTWISE.values(), ids=ELEMENTWISE)
+@pytest.mark.parametrize("elementwise", BOX_LOSSES.values(), ids=BOX_LOSSES)
 @pytest.mark.parametrize("junk", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("where", ["targets", "outputs"])
 def test_rows_without_a_target_may_hold_anything(elementwise, junk, where):
@@ -213,11 +212,11 @@ def test_bfloat16_outputs_give_float32_losses():
         )
 
     assert loss(boxes).dtype == tf.float32
-    np.testing.assert_allclose(loss(boxes), loss(tf.cast(boxes, tf.float32)), rtol=1e-6)
+    assert_close(loss(boxes), loss(tf.cast(boxes, tf.float32)), of=ELEMENTWISE)
     wide = rcnn_class_loss(tf.cast(logits, tf.float32), classes)
     half = rcnn_class_loss(logits, classes)
     assert half.dtype == tf.float32
-    np.testing.assert_allclose(half, wide, rtol=1e-6)
+    assert_close(half, wide, of=ELEMENTWISE)
 
 
 def test_bfloat16_scores_of_the_rpn():
@@ -232,8 +231,8 @@ def test_bfloat16_scores_of_the_rpn():
     )
     assert (class_loss.dtype, box_loss.dtype) == (tf.float32, tf.float32)
     expected = (3 * math.log1p(math.exp(-2)) + 2 * 2) / 3
-    np.testing.assert_allclose(class_loss, expected, rtol=1e-6)
-    np.testing.assert_allclose(box_loss, 4 * 0.5 / 3, rtol=1e-6)
+    assert_close(class_loss, expected, of=ELEMENTWISE)
+    assert_close(box_loss, 4 * 0.5 / 3, of=ELEMENTWISE)
 
 
 def test_graph_with_unknown_batch():
@@ -257,14 +256,14 @@ def test_rpn_box_loss_divided_by_the_coordinates_of_the_positives():
     class_loss, box_loss = rpn(labels, error=3.0, normalizer="positives")
     np.testing.assert_array_equal(class_loss, plain)
     # Smooth L1 of 3 is 2.5 in each of the 12 coordinates.
-    np.testing.assert_allclose(box_loss, 2.5, rtol=1e-6)
+    assert_close(box_loss, 2.5, of=ELEMENTWISE)
     assert rpn([[0, 0, -1]], error=3.0, normalizer="positives")[1] == 0
 
 
 def test_the_positives_do_not_care_how_many_are_sampled():
     few = rpn([[1, 0]], error=0.4, normalizer="positives")[1]
     many = rpn([[1] + [0] * 500], error=0.4, normalizer="positives")[1]
-    np.testing.assert_allclose(few, many, rtol=1e-6)
+    assert_close(few, many, of=ELEMENTWISE)
     assert rpn([[1] + [0] * 500], error=0.4)[1] < 0.01 * few
 
 
@@ -301,7 +300,7 @@ def test_weights_multiply_the_entropies_and_not_the_divisor():
     with tf.GradientTape() as tape:
         tape.watch([logits, weights])
         loss = rcnn_class_loss(logits, classes, weights)
-    np.testing.assert_allclose(loss, expected / 5, rtol=1e-6)
+    assert_close(loss, expected / 5, of=ELEMENTWISE)
     gradient = tape.gradient(loss, logits).numpy()
     assert not np.any(gradient[1, :2])
     ones = rcnn_class_loss(logits, classes, tf.ones_like(weights))

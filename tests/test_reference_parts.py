@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from test_group_nms import by_loops
+from tolerances import ELEMENTWISE, assert_close
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.contradictions import check_detector, check_experiment
@@ -90,7 +91,7 @@ def test_proposals_by_loops():
     rows = by_loops(boxes, scores, groups, valid, 0.5, 80)
     assert 20 < len(rows) < 80
     np.testing.assert_allclose(found[0, : len(rows)], boxes[rows], atol=1e-3)
-    np.testing.assert_allclose(found_scores[0, : len(rows)], scores[rows], atol=1e-6)
+    assert_close(found_scores[0, : len(rows)], scores[rows], of=ELEMENTWISE, scale=1.0)
     assert not np.any(found[0, len(rows) :])
 
 
@@ -144,8 +145,8 @@ def assert_found(found, boxes, scores, groups, rows):
     np.testing.assert_allclose(
         found["detection_boxes"][0, :count], boxes[rows], atol=1e-3
     )
-    np.testing.assert_allclose(
-        found["detection_scores"][0, :count], scores[rows], atol=1e-6
+    assert_close(
+        found["detection_scores"][0, :count], scores[rows], of=ELEMENTWISE, scale=1.0
     )
     np.testing.assert_array_equal(
         found["detection_classes"][0, :count], groups[rows] + 1

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.losses.residual_objectness import (
     CLASS_DIVISOR,
@@ -35,22 +36,22 @@ def losses_and_gradients(
 
 def test_golden():
     sums, _ = losses_and_gradients(FOREGROUND, [True, True])
-    np.testing.assert_allclose(sums, [0.354390889, 0.626523375], rtol=1e-6)
+    assert_close(sums, [0.354390889, 0.626523375], of=ELEMENTWISE)
     score = tf.sigmoid(product_logits(OBJECTNESS, CLASSES))[0, 0]
-    np.testing.assert_allclose(score, 0.597694835, rtol=1e-6)
+    assert_close(score, 0.597694835, of=ELEMENTWISE)
 
 
 def test_the_classifier_learns_from_foreground_alone():
     _, (by_objectness, by_class) = losses_and_gradients(FOREGROUND, [True, True])
     objectness, classes = tf.sigmoid(OBJECTNESS), tf.sigmoid(CLASSES)
-    np.testing.assert_allclose(by_objectness, objectness - [[1], [0]], rtol=1e-5)
-    np.testing.assert_allclose(by_class[0], classes[0] - [1, 0], rtol=1e-5)
+    assert_close(by_objectness, objectness - [[1], [0]], of=REDUCTION)
+    assert_close(by_class[0], classes[0] - [1, 0], of=REDUCTION)
     np.testing.assert_array_equal(by_class[1], [0, 0])
 
 
 def test_ignored_anchors_count_nowhere():
     sums, slopes = losses_and_gradients(FOREGROUND, [True, False])
-    np.testing.assert_allclose(sums, [0.201413278, 0.626523375], rtol=1e-6)
+    assert_close(sums, [0.201413278, 0.626523375], of=ELEMENTWISE)
     assert slopes[0][1] == 0
     sums, slopes = losses_and_gradients([True, True], [False, False])
     np.testing.assert_array_equal(sums, [0, 0])
@@ -84,7 +85,7 @@ def test_a_batch_is_the_sum_of_its_images():
     )
     batch, _ = losses_and_gradients(*args)
     singles = [losses_and_gradients(*(x[i] for x in args))[0] for i in range(3)]
-    np.testing.assert_allclose(batch, np.sum(singles, axis=0), rtol=1e-5)
+    assert_close(batch, np.sum(singles, axis=0), of=REDUCTION)
 
 
 def test_product_logits_against_the_definition():
@@ -92,14 +93,16 @@ def test_product_logits_against_the_definition():
     product = 1 / (1 + np.exp(-a)) / (1 + np.exp(-b))
     expected = np.log(product) - np.log1p(-product)
     result = product_logits(np.float32(a)[..., None], np.float32(b)[..., None])
-    np.testing.assert_allclose(result[..., 0], expected, rtol=1e-5, atol=1e-6)
+    assert_close(result[..., 0], expected, of=REDUCTION, scale=1.0)
 
 
 def test_product_logits_broadcasts_over_the_classes():
     result = product_logits(OBJECTNESS[None], CLASSES[None])
     assert result.shape == [1, 2, 2]
-    np.testing.assert_allclose(
-        tf.sigmoid(result)[0], tf.sigmoid(OBJECTNESS) * tf.sigmoid(CLASSES), rtol=1e-5
+    assert_close(
+        tf.sigmoid(result)[0],
+        tf.sigmoid(OBJECTNESS) * tf.sigmoid(CLASSES),
+        of=REDUCTION,
     )
 
 
@@ -111,19 +114,19 @@ def test_product_logits_far_out():
     slopes = [g.numpy() for g in tape.gradient(result, [a, b])]
     x, y = np.float64(a), np.float64(b)
     expected = -np.logaddexp(np.logaddexp(-x, -y), -x - y)
-    np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-6)
+    assert_close(result, expected, of=ELEMENTWISE, scale=1.0)
     # Shares of the terms: e^-a and e^(-a - b) move with a, e^-b does not.
     by_a, by_b = 1 - np.exp(-y + expected), 1 - np.exp(-x + expected)
-    np.testing.assert_allclose(slopes, [by_a, by_b], atol=1e-5)
+    assert_close(slopes, [by_a, by_b], of=REDUCTION, scale=1.0)
 
 
 def test_joint_softmax_is_a_distribution():
     objectness, classes = OBJECTNESS[None], CLASSES[None]
     joint = joint_softmax_logits(objectness, classes)
     assert joint.shape == [1, 2, 3]
-    np.testing.assert_allclose(tf.nn.log_softmax(joint), joint, atol=1e-6)
-    np.testing.assert_allclose(
-        tf.exp(joint[..., 0]), 1 - tf.sigmoid(objectness)[..., 0], rtol=1e-6
+    assert_close(tf.nn.log_softmax(joint), joint, of=ELEMENTWISE, scale=1.0)
+    assert_close(
+        tf.exp(joint[..., 0]), 1 - tf.sigmoid(objectness)[..., 0], of=ELEMENTWISE
     )
 
 
@@ -142,7 +145,7 @@ def test_joint_softmax_cross_entropy_is_objectness_plus_class():
         np.maximum(labels - 1, 0), classes
     )
     expected = bce + tf.where(labels > 0, ce, 0.0)
-    np.testing.assert_allclose(joint, expected, rtol=1e-5, atol=1e-6)
+    assert_close(joint, expected, of=REDUCTION, scale=1.0)
 
 
 def test_joint_softmax_far_out():
@@ -158,12 +161,12 @@ def test_joint_softmax_far_out():
 
 def test_expected_positives():
     values = next_expected_positives(100.0, 50, updates=3)
-    np.testing.assert_allclose(values, [95, 90.5, 86.45], rtol=1e-6)
+    assert_close(values, [95, 90.5, 86.45], of=ELEMENTWISE)
     second = next_expected_positives(values[-1], tf.constant(50), updates=3)
     # The divisors of the second step, by 20, 10 and 1: 1656.1, 795.245, 76.572.
-    np.testing.assert_allclose(second, [82.805, 79.5245, 76.57205], rtol=1e-6)
+    assert_close(second, [82.805, 79.5245, 76.57205], of=ELEMENTWISE)
     assert len(next_expected_positives(100.0, 50)) == 1
-    np.testing.assert_allclose(next_expected_positives(1.0, 0), [1.0], rtol=1e-6)
+    assert_close(next_expected_positives(1.0, 0), [1.0], of=ELEMENTWISE)
 
 
 def test_divisors_of_the_released_code():
@@ -187,7 +190,7 @@ def test_graph_and_xla(jit_compile):
     args += [tf.constant(x) for x in (ONE_HOT, OBJECTNESS, CLASSES)]
     traced = tf.function(all_functions, jit_compile=jit_compile)
     for result, expected in zip(traced(*args), all_functions(*args), strict=True):
-        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+        assert_close(result, expected, of=REDUCTION, scale=1.0)
 
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, assert_close
 
 from libra_tf.ops.resize import adaptive_max_pool, nearest_resize
 
@@ -83,7 +84,7 @@ def test_gradient_against_finite_differences(resize):
         step[i] = 0.1
         moved = resize(x + step.reshape(x.shape))
         slope = (tf.reduce_sum(moved * weights) - total) / 0.1
-        np.testing.assert_allclose(gradient.flat[i], slope, atol=1e-6)
+        assert_close(gradient.flat[i], slope, of=ELEMENTWISE, scale=1.0)
 
 
 @pytest.mark.parametrize("resize", RESIZES)
@@ -99,7 +100,7 @@ def test_graph_xla_and_unknown_batch(resize, jit_compile):
     traced = tf.function(with_gradient, spec, jit_compile=jit_compile)
     x = features((4, 6))
     for expected, actual in zip(with_gradient(x), traced(x), strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=1e-6)
+        assert_close(actual, expected, of=ELEMENTWISE)
     static = traced.get_concrete_function().output_shapes[0]
     assert static.as_list() == [None, *resize(x).shape[1:]]
 
@@ -157,7 +158,7 @@ def test_unknown_sizes(resize, size):
         total = tf.reduce_sum(expected**2)
     y, gradient = unknown(x, *size)
     np.testing.assert_array_equal(y, expected)
-    np.testing.assert_allclose(gradient, tape.gradient(total, x), rtol=1e-6)
+    assert_close(gradient, tape.gradient(total, x), of=ELEMENTWISE)
 
 
 def test_nearest_rounds_its_factor_as_pytorch():

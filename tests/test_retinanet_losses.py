@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, REDUCTION, tolerance
 
 from libra_tf.experiments.saved import get_experiment, override
 from libra_tf.tasks import LibraRetinaNetTask
@@ -75,7 +76,7 @@ def test_class_loss_skips_ignored_anchors(logit):
     outputs, labels = batch([[2, -1, -2, -2]], 0.0, logit)
     expected = focal(logit, True) + (2 * CLASSES - 1) * focal(logit, False)
     found = losses(task(), outputs, labels)
-    assert found["class"] == pytest.approx(expected, rel=1e-5)
+    assert found["class"] == pytest.approx(expected, rel=tolerance(REDUCTION))
 
 
 def test_every_image_counts_as_one_positive_at_least():
@@ -97,7 +98,7 @@ def test_huber_with_the_reference_normalizer_keeps_model_gardens_weight():
     settings = {"huber_loss_delta": 0.1, "box_loss_weight": 50.0}
     found = losses(task({"type": "huber"}, **settings), outputs, labels)
     # Huber of 1 with delta 0.1, mean of the four coordinates.
-    assert found["box"] == pytest.approx(0.1 * (1 - 0.05), rel=1e-5)
+    assert found["box"] == pytest.approx(0.1 * (1 - 0.05), rel=tolerance(REDUCTION))
     assert found["model"] == pytest.approx(found["class"] + 50 * found["box"])
 
 
@@ -114,7 +115,7 @@ def test_balanced_l1_of_the_published_detector():
     box = {"type": "balanced_l1", "beta": 0.11, "form": "reference"}
     outputs, labels = batch([[1]], 0.5)
     found = losses(task(box), outputs, labels)
-    assert found["box"] == pytest.approx(4 * 0.773593545, rel=1e-6)
+    assert found["box"] == pytest.approx(4 * 0.773593545, rel=tolerance(ELEMENTWISE))
 
 
 @pytest.mark.parametrize("row", [[-1, -1], [-2, -2]])

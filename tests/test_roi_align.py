@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, NETWORK, assert_close
 
 from libra_tf.ops import roi_align as module
 from libra_tf.ops.roi_align import assign_levels, roi_align
@@ -84,7 +85,7 @@ def test_values(ratio):
     for i, n in np.ndindex(boxes.shape[:2]):
         k = levels[i, n]
         expected = by_loops(features[k][i], boxes[i, n], STRIDES[k], ratio)
-        np.testing.assert_allclose(result[i, n], expected, atol=1e-4)
+        assert_close(result[i, n], expected, of=NETWORK, scale=1.0)
 
 
 def test_the_grid_adapts_to_each_roi():
@@ -130,7 +131,7 @@ def test_chunks_do_not_change_the_result(monkeypatch):
     features, boxes = [tf.constant(x) for x in pyramid()], rois()
     expected, _ = run(features, boxes, 0)
     monkeypatch.setattr(module, "CELLS", 1)  # every RoI by itself
-    np.testing.assert_allclose(run(features, boxes, 0)[0], expected, atol=1e-6)
+    assert_close(run(features, boxes, 0)[0], expected, of=ELEMENTWISE, scale=1.0)
 
 
 def test_unknown_sizes_and_half_types():

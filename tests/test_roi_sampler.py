@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 from official.vision.modeling.layers import roi_sampler as tfm_roi_sampler
 from official.vision.ops import box_ops
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.ops.boxes import pairwise_iou
 from libra_tf.samplers import MinedRoIs, RoISampler, SamplingRule, select_rois
@@ -252,7 +253,7 @@ def test_graph_and_xla_draw_what_eager_draws(negatives, jit_compile):
     traced = tf.function(layer, jit_compile=jit_compile)
     for _ in range(2):
         for expected, actual in zip(eager(*scenes), traced(*scenes), strict=True):
-            np.testing.assert_allclose(actual, expected, rtol=1e-6)
+            assert_close(actual, expected, of=ELEMENTWISE)
     assert layer.num_calls == 2
 
 
@@ -454,7 +455,7 @@ def test_fill_of_a_mined_rule(rule):
     assert sampled.gt_indices.numpy().tolist() == [[0] + [-1] * 8]
     np.testing.assert_array_equal(sampled.rois[0, :2], [gt[0, 0], boxes[0, 0]])
     np.testing.assert_array_equal(sampled.rois[0, 2:], [[0, 0, 1, 1]] * 7)
-    np.testing.assert_allclose(sampled.class_weights, np.ones([1, 9]), rtol=1e-6)
+    assert_close(sampled.class_weights, np.ones([1, 9]), of=ELEMENTWISE)
     # The head sees candidates and boxes of one pixel, never padding.
     (candidates,) = seen
     assert np.all(candidates[..., 2:] > candidates[..., :2])
@@ -475,7 +476,7 @@ def test_graph_and_xla_mine_what_eager_mines(rule, jit_compile):
     expected = samplers[0].sample(*scenes, miner=head)
     for a, b in zip(traced(*scenes), expected, strict=True):
         if b is not None:
-            np.testing.assert_allclose(a, b, rtol=1e-5)
+            assert_close(a, b, of=REDUCTION)
 
 
 def test_all_takes_everything_and_draws_nothing():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.ops.boxes import decode_deltas
 from libra_tf.samplers.score_ranked import isr_negative_sample
@@ -60,10 +61,10 @@ def sample(n, scores=SCORES, negatives=None, values=LOSSES, images=1, **kwargs):
 def test_published_code(n, expected):
     (mask,), (weights,) = sample(n)
     assert set(np.flatnonzero(mask)) == set(ORDER[:n])
-    np.testing.assert_allclose(weights[ORDER[:n]], expected, atol=1e-6)
+    assert_close(weights[ORDER[:n]], expected, of=ELEMENTWISE, scale=1.0)
     np.testing.assert_array_equal(weights[~mask], 0)
     total = (weights * LOSSES)[mask].sum()
-    np.testing.assert_allclose(total, LOSSES[mask].sum(), rtol=1e-6)
+    assert_close(total, LOSSES[mask].sum(), of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize(("k", "bias"), [(1.0, 0.0), (0.5, 0.3), (2.0, 0.1)])
@@ -72,7 +73,7 @@ def test_weights_of_other_settings(k, bias):
     expected = (bias + (1 - bias) * np.float64([1, 0.8, 0.6, 0.4])) ** k
     losses = LOSSES[ORDER[:4]]
     expected *= losses.sum() / (expected * losses).sum()
-    np.testing.assert_allclose(weights[ORDER[:4]], expected, rtol=1e-6)
+    assert_close(weights[ORDER[:4]], expected, of=ELEMENTWISE)
     assert mask.sum() == 4
 
 
@@ -88,7 +89,7 @@ def test_more_than_all_is_all():
 
 def test_k_zero_gives_weights_one():
     mask, weights = sample(4, k=0.0)
-    np.testing.assert_allclose(weights, mask, rtol=1e-6)
+    assert_close(weights, mask, of=ELEMENTWISE)
 
 
 def test_a_score_at_the_threshold_is_not_valid():
@@ -109,9 +110,9 @@ def test_filling_is_uniform_and_weighs_as_the_last_ranked():
     assert np.all(np.abs(counts - 1500) < 5 * np.sqrt(3000 / 4))
     u = np.sqrt([1, 0.75, 0.75, 0.75])
     u *= 4 / u.sum()
-    np.testing.assert_allclose(weights[:, 0], u[0], rtol=1e-6)
+    assert_close(weights[:, 0], u[0], of=ELEMENTWISE)
     for row, chosen in zip(weights, mask, strict=True):
-        np.testing.assert_allclose(row[1:][chosen[1:]], u[1:], rtol=1e-6)
+        assert_close(row[1:][chosen[1:]], u[1:], of=ELEMENTWISE)
 
 
 def test_without_valid_a_uniform_draw_of_weight_one():
@@ -171,10 +172,10 @@ def test_exactly_the_wanted_number_and_the_total_stays(n):
     assert not np.any(mask.numpy() & ~negatives.numpy())
     assert np.all(weights.numpy()[mask] > 0)
     assert np.all(weights.numpy()[~mask] == 0)
-    np.testing.assert_allclose(
+    assert_close(
         tf.reduce_sum(weights * values, 1),
         tf.reduce_sum(tf.where(mask, values, 0.0), 1),
-        rtol=1e-5,
+        of=REDUCTION,
     )
 
 
@@ -214,7 +215,7 @@ def test_graph_and_xla_draw_what_eager_draws(jit_compile):
     mask, weights = tf.function(draw, jit_compile=jit_compile)(*batch)
     expected_mask, expected_weights = draw(*batch)
     np.testing.assert_array_equal(mask, expected_mask)
-    np.testing.assert_allclose(weights, expected_weights, rtol=1e-5)
+    assert_close(weights, expected_weights, of=REDUCTION)
 
 
 def test_under_a_gradient_in_xla():

@@ -7,6 +7,7 @@ import tf_keras
 from official.vision.modeling import retinanet_model
 from official.vision.modeling.layers import detection_generator
 from official.vision.ops import anchor
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.models.score_transform import ScoreTransform
 
@@ -61,8 +62,8 @@ def test_by_hand():
     raw = tf.constant([1.5, 1.0, -1.0, 0.0], shape=[1, 1, 1, CLASSES])
     out = transform(residual_objectness=True).transform(raw)
     scores = tf.sigmoid(out)[0, 0, 0]
-    np.testing.assert_allclose(scores[1], 0.597694835, rtol=1e-6)
-    np.testing.assert_allclose(scores[3], 0.817574476 / 2, rtol=1e-6)
+    assert_close(scores[1], 0.597694835, of=ELEMENTWISE)
+    assert_close(scores[3], 0.817574476 / 2, of=ELEMENTWISE)
     assert scores[0] == 0
 
 
@@ -73,7 +74,7 @@ def test_product_of_all_anchors():
         logits = per_anchor(raw)
         expected = sigmoid(logits[:, :1]) * sigmoid(logits[:, 1:])
         scores = sigmoid(per_anchor(out))
-        np.testing.assert_allclose(scores[:, 1:], expected, rtol=1e-5)
+        assert_close(scores[:, 1:], expected, of=REDUCTION)
         assert np.all(tf.sigmoid(per_anchor(out)[:, 0]) == 0)
 
 
@@ -106,7 +107,7 @@ def test_thresholds_are_of_the_product():
     layer.class_thresholds.assign([0.0, 0.6, 0.59, 0.0])
     raw = tf.constant([1.5, 1.0, 1.0, -3.0], shape=[1, 1, 1, CLASSES])
     scores = tf.sigmoid(layer.transform(raw))[0, 0, 0]
-    np.testing.assert_allclose(scores[:3], [0, 0, 0.597694835], rtol=1e-6)
+    assert_close(scores[:3], [0, 0, 0.597694835], of=ELEMENTWISE)
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -134,7 +135,7 @@ def test_graph_xla_and_unknown_batch(jit_compile):
     raw = outputs()[1]["3"]
     spec = tf.TensorSpec([None, *raw.shape[1:]])
     traced = tf.function(layer.transform, [spec], jit_compile=jit_compile)
-    np.testing.assert_allclose(traced(raw), layer.transform(raw), rtol=1e-5)
+    assert_close(traced(raw), layer.transform(raw), of=REDUCTION)
     shape = traced.get_concrete_function().output_shapes
     assert shape.as_list() == [None, *raw.shape[1:]]
 
@@ -162,9 +163,7 @@ def test_detections_have_the_score_of_the_product(nms):
         count = int(found["num_detections"][i])
         assert count > 0
         # The best of all is never suppressed.
-        np.testing.assert_allclose(
-            found["detection_scores"][i][0], products.max(), rtol=1e-5
-        )
+        assert_close(found["detection_scores"][i][0], products.max(), of=REDUCTION)
         classes = np.asarray(found["detection_classes"][i][:count], int)
         assert classes[0] == products.max(0).argmax() + 1
         for score, c in zip(found["detection_scores"][i], classes, strict=False):
@@ -197,7 +196,7 @@ def test_attributes_and_decoded_results_pass():
     assert decoded["decoded_box_attributes"]["depth"].shape == (2, 40, 1, 1)
     logits = np.concatenate([per_anchor(x[0]) for x in scores.values()])
     products = sigmoid(logits[:, :1]) * sigmoid(logits[:, 1:])
-    np.testing.assert_allclose(decoded["decoded_box_scores"][0], products, rtol=1e-5)
+    assert_close(decoded["decoded_box_scores"][0], products, of=REDUCTION)
 
 
 @pytest.mark.parametrize("flag", [False, True])
@@ -329,7 +328,7 @@ def test_saved_model(tmp_path):
     actual = loaded(images())
     assert found_classes(actual) == {1, 2}
     for key, value in expected.items():
-        np.testing.assert_allclose(actual[key], value, rtol=1e-5)
+        assert_close(actual[key], value, of=REDUCTION)
 
 
 def test_messages():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.samplers import MinedRoIs, SamplingRule, select_rois
 from libra_tf.samplers.mining import best_foreground, class_losses
@@ -146,7 +147,7 @@ def test_score_ranked_is_isr_of_the_background():
     )
     np.testing.assert_array_equal(selection.chosen_negative, expected)
     found, chosen = numpy(selection.weights, selection.chosen_negative)
-    np.testing.assert_allclose(found[chosen], weights.numpy()[chosen], rtol=1e-6)
+    assert_close(found[chosen], weights.numpy()[chosen], of=ELEMENTWISE)
     np.testing.assert_array_equal(found[~chosen], 1)
     assert len(np.unique(found[0][chosen[0]])) > 5
 
@@ -203,7 +204,7 @@ def test_graph_and_xla_choose_what_eager_chooses(rule, jit_compile):
     for a, b in zip(
         tf.function(run, jit_compile=jit_compile)(*scene()), expected, strict=True
     ):
-        np.testing.assert_allclose(np.float64(a), np.float64(b), rtol=1e-5, atol=1e-6)
+        assert_close(np.float64(a), np.float64(b), of=REDUCTION, scale=1.0)
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)

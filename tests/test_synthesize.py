@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from tolerances import ELEMENTWISE, assert_close
 
 from libra_tf.data.coco import read_coco
 from libra_tf.data.shapes import CLASS_NAMES, DIFFICULTIES, draw_picture
@@ -112,7 +113,7 @@ def test_written_boxes_are_the_extent_of_the_polygons(tmp_path):
     for annotation in json.loads(path.read_text())["annotations"]:
         points = np.reshape(annotation["segmentation"][0], (-1, 2))
         extent = np.concatenate([points.min(0), np.ptp(points, axis=0)])
-        np.testing.assert_allclose(annotation["bbox"], extent, atol=1e-6)
+        assert_close(annotation["bbox"], extent, of=ELEMENTWISE, scale=1.0)
 
 
 @pytest.mark.parametrize(

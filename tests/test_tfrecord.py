@@ -9,6 +9,7 @@ import tensorflow as tf
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 from PIL import Image
 from pycocotools import mask as coco_mask
+from tolerances import NETWORK, assert_close
 
 from libra_tf.data.example import (
     bytes_feature,
@@ -64,10 +65,11 @@ def test_model_garden_reads_every_field():
     assert tensors["source_id"] == b"123456789012"
     assert (int(tensors["height"]), int(tensors["width"])) == (HEIGHT, WIDTH)
     scale = [HEIGHT, WIDTH] * 2
-    np.testing.assert_allclose(
+    assert_close(
         tensors["groundtruth_boxes"] * scale,
         [[5.0, 10.5, 33.3, 30.0], [3, 7, 20, 50]],
-        atol=1e-4,
+        of=NETWORK,
+        scale=1.0,
     )
     np.testing.assert_array_equal(tensors["groundtruth_classes"], [1, 90])
     np.testing.assert_array_equal(tensors["groundtruth_is_crowd"], [False, True])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from test_torch_resnet import convolve
+from tolerances import REDUCTION, assert_close
 
 from libra_tf.layers.torch_fpn import EXTRA_LEVELS, TorchFPN
 
@@ -67,7 +68,7 @@ def test_levels_by_loops(extra, relu, first, last):
     expected = by_loops(fpn, inputs, first, last, extra, relu)
     assert sorted(found) == [str(k) for k in expected]
     for k, x in expected.items():
-        np.testing.assert_allclose(found[str(k)][0], x, atol=1e-5)
+        assert_close(found[str(k)][0], x, of=REDUCTION, scale=1.0)
 
 
 def test_known_sizes_are_known_in_the_result():

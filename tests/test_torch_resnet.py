@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from tolerances import NETWORK, REDUCTION, assert_close
 
 from libra_tf.layers.torch_resnet import GroupedConv2D, ResNetShape, TorchResNet
 from libra_tf.models.backbone import freeze_stages
@@ -44,7 +45,7 @@ def test_the_stem_pads_both_sides(resnext, size):
     kernel = resnext.get_layer("conv1").kernel.numpy()
     y = convolve(x[0], kernel, 2, 3)
     stem = part(resnext, "conv1.pad", "conv1")(x)
-    np.testing.assert_allclose(stem[0], y, atol=1e-4)
+    assert_close(stem[0], y, of=NETWORK, scale=1.0)
     y = np.maximum(y / np.sqrt(1 + 1e-5), 0)
     y = np.pad(y, [[1, 1], [1, 1], [0, 0]], constant_values=-np.inf)
     rows, columns = (-(-n // 4) for n in size)
@@ -53,7 +54,7 @@ def test_the_stem_pads_both_sides(resnext, size):
         for i in range(rows)
     ]
     found = part(resnext, "conv1.pad", "maxpool")(x)
-    np.testing.assert_allclose(found[0], pooled, atol=1e-4)
+    assert_close(found[0], pooled, of=NETWORK, scale=1.0)
 
 
 def test_stride_and_groups_are_in_the_3x3(resnext):
@@ -64,7 +65,7 @@ def test_stride_and_groups_are_in_the_3x3(resnext):
     x = np.random.default_rng(1).normal(size=(1, 7, 9, 16)).astype(np.float32)
     found = part(resnext, "layer2.0.conv2.pad", "layer2.0.conv2")(x)
     expected = convolve(x[0], first.kernel.numpy(), 2, 1, groups=4)
-    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    assert_close(found[0], expected, of=REDUCTION, scale=1.0)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -87,7 +88,7 @@ def test_grouped_convolution_is_keras(bias, trace):
         return value, *tape.gradient(value, [x, layer.kernel])
 
     for a, b in zip(run(ours), run(theirs), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        assert_close(a, b, of=NETWORK)
 
 
 def test_sizes_of_the_published_backbones():

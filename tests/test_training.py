@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 import tiny
+from tolerances import ELEMENTWISE, tolerance
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import load_run
@@ -103,8 +104,8 @@ def test_the_best_checkpoint_evaluates_to_its_metrics(finished):
     found = find_checkpoint(str(folder))
     assert "best_ckpt" in found.path
     again, _ = evaluate_checkpoint(found.params, found.path, io.StringIO())
-    assert again["AP"] == pytest.approx(metrics["AP"], abs=1e-6)
-    assert again["AP50"] == pytest.approx(metrics["AP50"], abs=1e-6)
+    assert again["AP"] == pytest.approx(metrics["AP"], abs=tolerance(ELEMENTWISE))
+    assert again["AP50"] == pytest.approx(metrics["AP50"], abs=tolerance(ELEMENTWISE))
 
 
 def test_averaged_weights_evaluate_to_the_metrics_of_their_run(records, tmp_path):
@@ -124,7 +125,7 @@ def test_averaged_weights_evaluate_to_the_metrics_of_their_run(records, tmp_path
     found = find_checkpoint(str(tmp_path))
     assert found.path.endswith("average_weights-4")
     again, _ = evaluate_checkpoint(found.params, found.path, io.StringIO())
-    assert again["AP"] == pytest.approx(metrics["AP"], abs=1e-6)
+    assert again["AP"] == pytest.approx(metrics["AP"], abs=tolerance(ELEMENTWISE))
     kernel = "head/_cls_convs/0/kernel/.ATTRIBUTES/VARIABLE_VALUE"
     average, last = (
         tf.train.load_variable(path, kernel)
