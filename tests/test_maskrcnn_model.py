@@ -12,6 +12,7 @@ from official.vision.ops import box_ops
 from tolerances import REDUCTION, assert_close
 
 from libra_tf.experiments.saved import override
+from libra_tf.models.anchors import batch_anchors
 from libra_tf.samplers import MinedRoIs, RoISampler
 from libra_tf.samplers.mining import class_losses
 
@@ -40,10 +41,12 @@ def test_masks_of_rows_that_no_candidate_filled(model):
         for k in range(2, 6)
     }
     rois = tf.constant([[[0.0, 0, 1, 1], [4, 4, 40, 40], [0, 0, 20, 30]]])
-    classes = tf.constant([[-1, 2, 0]])
-    logits, _ = model._features_to_mask_outputs(features, rois, classes)
-    assert logits.shape[:2] == (1, 3)
-    assert np.all(np.isfinite(logits))
+    unfilled, background = tf.constant([[-1, 2, 0]]), tf.constant([[0, 2, 0]])
+    logits, _ = model._features_to_mask_outputs(features, rois, unfilled)
+    expected, _ = model._features_to_mask_outputs(features, rois, background)
+    np.testing.assert_array_equal(logits, expected)
+    other, _ = model._features_to_mask_outputs(features, rois, unfilled + 1)
+    assert not np.array_equal(logits, other)  # each class has its mask
 
 
 def test_the_samplers_count_is_a_weight_before_training(model):
@@ -53,8 +56,18 @@ def test_the_samplers_count_is_a_weight_before_training(model):
 
 def test_proposals_are_an_output_of_evaluation_only(model):
     images = tf.zeros([1, tiny.SIZE, tiny.SIZE, 3])
-    outputs = model(images, image_shape=tf.constant([[64.0, 64.0]]), training=False)
-    assert outputs["proposals"].shape == (1, 60, 4)
+    shape = tf.constant([[48.0, 64.0]])
+    outputs = model(images, image_shape=shape, training=False)
+    anchors = batch_anchors(images, model.get_config())
+    expected, scores = model.roi_generator(
+        outputs["rpn_boxes"], outputs["rpn_scores"], anchors, shape, training=False
+    )
+    np.testing.assert_array_equal(outputs["proposals"], expected)
+    assert np.any(scores > 0)
+    assert np.all(outputs["proposals"] <= [48, 64, 48, 64])
+    images, labels = batch()
+    masks = tf.zeros([2, 5, 28, 28])
+    assert "proposals" not in model(images, training=True, gt_masks=masks, **labels)
 
 
 @pytest.fixture(scope="module", params=["hardest", "score_ranked"])
