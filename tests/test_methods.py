@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 import tiny
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf import tasks
 from libra_tf.experiments.files import config_files
@@ -236,8 +237,32 @@ def test_loss_and_gradient_are_finite(name, records, monkeypatch):
             if case == "as_is" and scale:
                 assert loss > 0
                 assert max(np.abs(g).max() for g in gradients) > 0
+                check_eager(built, given, labels, compiled)
     if "cls_targets" in built.labels:
         check_validation_loss(built)
+
+
+def losses_from_one_state(built, functions):
+    """What functions return that may move the states of the losses."""
+    states = getattr(built.model, "loss_states", {})
+    before = {key: state.read() for key, state in states.items()}
+    found = []
+    for function in functions:
+        for key, value in before.items():
+            states[key].assign(value)
+        found.append(function())
+    return found
+
+
+def check_eager(built, outputs, labels, compiled):
+    """Without XLA the loss and its gradients are the same."""
+    eager = functools.partial(loss_and_gradients, built.task)
+    (loss, gradients), (expected, slopes) = losses_from_one_state(
+        built, [lambda: compiled(outputs, labels), lambda: eager(outputs, labels)]
+    )
+    assert_close(loss, expected, of=REDUCTION)
+    for gradient, slope in zip(gradients, slopes, strict=True):
+        assert_close(gradient, slope, of=REDUCTION, scale=np.abs(slope).max())
 
 
 def check_validation_loss(built):
@@ -300,15 +325,16 @@ def test_losses_are_computed_in_float32(name, records, monkeypatch):
         lambda x: tf.cast(x, tf.bfloat16), predictions_of(outputs)
     )
     whole = tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), half)
-    states = {k: v.read() for k, v in getattr(built.model, "loss_states", {}).items()}
-    losses = []
-    for given in (half, whole):
-        for key, value in states.items():
-            built.model.loss_states[key].assign(value)
-        losses.append(total_loss(built.task, outputs | given, built.labels))
+    losses = losses_from_one_state(
+        built,
+        [
+            lambda given=given: total_loss(built.task, outputs | given, built.labels)
+            for given in (half, whole)
+        ],
+    )
     assert losses[0].dtype == tf.float32
     assert losses[0] > 0
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+    assert_close(losses[0], losses[1], of=ELEMENTWISE)
 
 
 @pytest.mark.slow

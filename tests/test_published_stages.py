@@ -130,7 +130,7 @@ def assert_same(ours, theirs, side):
     assert_detections_close(ours, theirs, side=side, threshold=THRESHOLD, most=MOST)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_a_saved_model_takes_images_of_any_size(detector, tmp_path):
     detect = model(detector)

@@ -11,7 +11,7 @@ from torch_files import ordered, write_stream
 from libra_tf.weights.class_names import COCO_CLASSES
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.nightly,
     pytest.mark.skipif(
         sys.platform != "linux", reason="peak memory is read from /proc"
     ),
