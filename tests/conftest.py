@@ -66,9 +66,8 @@ def records(tmp_path_factory):
     return tiny.dataset(tmp_path_factory.mktemp("records"))
 
 
-@pytest.fixture(autouse=True)
-def free_memory(request):
+@pytest.fixture(autouse=True, scope="module")
+def free_memory():
     """Frees detectors and compiled steps, which hold each other in cycles."""
     yield
-    if "slow" in request.keywords:
-        gc.collect()
+    gc.collect()

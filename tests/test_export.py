@@ -19,10 +19,16 @@ from libra_tf.commands.main import main
 from libra_tf.inference.detector import load_detector
 from libra_tf.training.runner import run
 
-pytestmark = pytest.mark.slow
+# Faster R-CNN is Mask R-CNN without its last part.
+KINDS = [
+    pytest.param(
+        kind, marks=pytest.mark.nightly if kind == "fasterrcnn" else pytest.mark.slow
+    )
+    for kind in tiny.KINDS
+]
 
 
-@pytest.fixture(scope="module", params=tiny.KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def exported(request, tmp_path_factory):
     """Kind, run folder, SavedModel folder (any batch) and images."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -117,8 +123,8 @@ def test_saved_model_loads_in_a_new_process_without_libra_tf(exported):
 
 def test_batch_of_one(exported, tmp_path):
     kind, run_folder, _, images = exported
-    if kind == "fasterrcnn":
-        pytest.skip("as Mask R-CNN")
+    if kind != "retinanet":
+        pytest.skip("one detector is enough")
     out = str(tmp_path)
     assert main(["export", "--model", run_folder, "--out", out, "--batch-size=1"]) == 0
     found = load_detector(out).detect(as_array(images[0]))
@@ -169,13 +175,13 @@ def test_predict_does_not_overwrite_its_input(exported, tmp_path, capsys):
 
 def test_export_binary_takes_model_gardens_flags(exported, tmp_path):
     kind, run_folder, _, images = exported
-    if kind != "fasterrcnn":
+    if kind != "retinanet":
         pytest.skip("one detector is enough")
     command = [
         sys.executable,
         "-m",
         "libra_tf.export",
-        "--experiment=libra_fasterrcnn_resnetfpn_coco",
+        "--experiment=libra_retinanet_resnetfpn_coco",
         f"--config_file={run_folder}/params.yaml",
         f"--checkpoint_path={run_folder}",
         f"--export_dir={tmp_path}",

@@ -16,8 +16,6 @@ from libra_tf.experiments.saved import override
 from libra_tf.inference.detector import load_detector
 from libra_tf.training.runner import run
 
-pytestmark = pytest.mark.slow
-
 RESIDUAL = {"objectness": {"type": "residual"}}
 METHODS = {
     "objectness": (
@@ -50,7 +48,16 @@ def data(tmp_path_factory):
     return tiny.dataset(folder), sorted((folder / "shapes/images/val").iterdir())
 
 
-@pytest.mark.parametrize("name", METHODS)
+ALWAYS = ("class_thresholds", "roi_objectness")
+CASES = [
+    pytest.param(
+        name, marks=pytest.mark.slow if name in ALWAYS else pytest.mark.nightly
+    )
+    for name in METHODS
+]
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_saved_model_gives_the_checkpoints_detections(name, data, tmp_path):
     records, images = data
     kind, changes = METHODS[name]
