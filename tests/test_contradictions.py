@@ -5,7 +5,13 @@ import re
 import pytest
 
 from libra_tf.errors import UserError
-from libra_tf.experiments import NAMES, contradictions, loss_config, model_config
+from libra_tf.experiments import (
+    NAMES,
+    class_loss_config,
+    contradictions,
+    loss_config,
+    model_config,
+)
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import get_experiment, override, parse_override
 
@@ -211,7 +217,7 @@ def test_residual_objectness_of_an_rcnn_is_a_softmax(setting):
     assert "logarithms of probabilities" in text
 
 
-@pytest.mark.parametrize("kind", loss_config.CLASS_LOSSES)
+@pytest.mark.parametrize("kind", class_loss_config.CLASS_LOSSES)
 def test_isr_weighs_losses_that_are_sums(kind):
     settings = ["losses.isr.enabled=true", f"{CLASS}.type={kind}"]
     if kind == "residual_objectness":

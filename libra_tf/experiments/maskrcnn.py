@@ -7,6 +7,7 @@ from official.vision.configs import backbones, common
 from official.vision.configs import maskrcnn as tfm_maskrcnn
 
 from libra_tf.experiments import (
+    backbone_config,
     loss_config,
     model_config,
     reference_config,
@@ -24,7 +25,7 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
         # 1024x1024 holds about as many pixels of a 4:3 image.
         input_size=[1024, 1024, 3],
         include_mask=include_mask,
-        backbone=reference_config.Backbone(
+        backbone=backbone_config.Backbone(
             type="resnet",
             # Released configs: BatchNorm of the backbone stays as on ImageNet.
             resnet=backbones.ResNet(model_id=50, bn_trainable=False),

@@ -11,7 +11,7 @@ import dataclasses
 from official.modeling import hyperparams
 from official.vision.configs import maskrcnn as tfm_maskrcnn
 
-from libra_tf.experiments import reference_config as reference
+from libra_tf.experiments.detector_config import MaskRCNNParts, RetinaNetParts
 from libra_tf.layers.balanced_feature_pyramid import REFINEMENTS
 from libra_tf.samplers.anchor_sampler import NEGATIVES as ANCHOR_NEGATIVES
 from libra_tf.samplers.rule import SamplingRule
@@ -215,7 +215,7 @@ class Seams:
 
 
 @dataclasses.dataclass
-class MaskRCNN(Seams, reference.MaskRCNNParts):
+class MaskRCNN(Seams, MaskRCNNParts):
     """Faster and Mask R-CNN with the seams."""
 
     roi_sampler: ROISampler = dataclasses.field(default_factory=ROISampler)
@@ -223,5 +223,5 @@ class MaskRCNN(Seams, reference.MaskRCNNParts):
 
 
 @dataclasses.dataclass
-class RetinaNet(Seams, reference.RetinaNetParts):
+class RetinaNet(Seams, RetinaNetParts):
     """RetinaNet with the seams."""

@@ -7,9 +7,9 @@ from official.vision.configs import backbones, common
 from official.vision.configs import retinanet as tfm_retinanet
 
 from libra_tf.experiments import (
+    backbone_config,
     loss_config,
     model_config,
-    reference_config,
     schedule,
     task_config,
 )
@@ -31,7 +31,7 @@ def libra_retinanet_resnetfpn_coco() -> task_config.ExperimentConfig:
                 input_size=[1024, 1024, 3],
                 min_level=3,
                 max_level=7,
-                backbone=reference_config.Backbone(
+                backbone=backbone_config.Backbone(
                     type="resnet",
                     resnet=backbones.ResNet(model_id=50, bn_trainable=False),
                 ),
