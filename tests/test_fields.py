@@ -182,7 +182,7 @@ def test_values_of_a_type_that_fits(setting):
         ("trainer.validation_steps=-2", "validation_steps is -2; .* or -1 for all"),
         (
             "trainer.best_checkpoint_eval_metric=mAP",
-            "metric is 'mAP'; choose AP, AP50",
+            "metric is 'mAP'; it must be one of AP, AP50",
         ),
     ],
 )

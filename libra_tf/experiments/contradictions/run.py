@@ -1,9 +1,13 @@
-"""Contradictions between detector, data, schedule and devices."""
+"""Contradictions between detector, data, schedule and devices.
+
+Three rules are about one setting: "size of images", "metrics of COCO" and "batches to
+evaluate". They are here because `Limits` cannot tell the parts of a list, a reason, or
+"-1 or at least 1".
+"""
 
 from __future__ import annotations
 
 from libra_tf.experiments.contradictions.rule import Rule
-from libra_tf.experiments.task_config import MASK_METRICS, METRICS
 
 _DECODER = "simple_decoder"  # Model Garden's, of which ISR-P has a parser
 
@@ -111,22 +115,9 @@ RUN = (
         "metric of the best checkpoint",
         lambda p: (
             bool(p.trainer.best_checkpoint_export_subdir)
-            and not p.task.model.include_mask
-            and p.trainer.best_checkpoint_eval_metric not in METRICS
+            and not p.task.known_metrics.allow(p.trainer.best_checkpoint_eval_metric)
         ),
         "trainer.best_checkpoint_eval_metric is "
-        "{trainer.best_checkpoint_eval_metric!r}; choose "
-        f"{', '.join(METRICS)}",
-    ),
-    Rule(
-        "metric of the best checkpoint with masks",
-        lambda p: (
-            bool(p.trainer.best_checkpoint_export_subdir)
-            and p.task.model.include_mask
-            and p.trainer.best_checkpoint_eval_metric not in METRICS + MASK_METRICS
-        ),
-        "trainer.best_checkpoint_eval_metric is "
-        "{trainer.best_checkpoint_eval_metric!r}; choose "
-        f"{', '.join(METRICS + MASK_METRICS)}",
+        "{trainer.best_checkpoint_eval_metric!r}; it must be {task.known_metrics}",
     ),
 )
