@@ -85,6 +85,11 @@ STOCK_SAMPLER = (
         ("losses.carl.bias=1.5", r"task.losses.carl.bias is 1.5; .* in \[0, 1\]"),
         ("losses.carl.weight=-1", "task.losses.carl.weight is -1; .* >= 0"),
         ("losses.guided.factor=0", "task.losses.guided.factor is 0; it must be > 0"),
+        ("max_num_eval_detections=0", "max_num_eval_detections is 0; .* >= 1"),
+        (
+            "model.neck.conv_out_initializer=he_normal",
+            "is 'he_normal'; choose zeros, glorot_uniform",
+        ),
         ("losses.guided.roi_factor=-1", "guided.roi_factor is -1; it must be > 0"),
     ],
 )
@@ -99,7 +104,18 @@ def test_ranges_of_every_detector(name, setting, message):
         (f"{CLASS}.type=softmax", "is 'softmax'; choose focal, cross_entropy, ghm_c"),
         (f"{CLASS}.weight=0", "classification.weight is 0; it must be > 0"),
         (f"{CLASS}.ghm.num_bins=0", "classification.ghm.num_bins is 0; .* >= 1"),
-        (f"{CLASS}.ghm.mu=0", "classification.ghm.mu is 0; it must be > 0"),
+        (
+            f"{CLASS}.ghm.mu=0",
+            r"classification.ghm.mu is 0; .* in \[1e-15, 1000000000.0\]",
+        ),
+        (
+            "losses.box.ghm.mu=2.0e+9",
+            r"box.ghm.mu is 2000000000.0; .* in \[1e-15, 1000000000.0\]",
+        ),
+        (f"{CLASS}.distributional_ranking.margin=.inf", "is inf; it must be finite"),
+        (f"{CLASS}.distributional_ranking.margin=.nan", "is nan; it must be finite"),
+        ("losses.focal_loss_alpha=1.5", r"alpha is 1.5; it must be in \[0, 1\]"),
+        ("losses.focal_loss_gamma=101", r"gamma is 101; .* in \[0, 100"),
         (f"{CLASS}.ghm.momentum=1.0", r"momentum is 1.0; it must be in \[0, 1\)"),
         (f"{CLASS}.ghm.momentum=-0.1", r"momentum is -0.1; it must be in \[0, 1\)"),
         (f"{CLASS}.ghm.divisor=mean", "is 'mean'; choose non_empty, all"),
@@ -138,6 +154,15 @@ def test_ranges_of_retinanet(setting, message):
 )
 def test_ranges_of_faster_rcnn(setting, message):
     assert re.search(message, refusal(setting, name=FASTER))
+
+
+def test_rois_are_cut_from_levels_that_there_are():
+    coarsest = "model.roi_aligner.max_level=1"
+    accept(coarsest, name=FASTER)  # Model Garden's form does not look at it
+    form = "model.roi_aligner.form=reference"
+    accept(form, "model.roi_aligner.max_level=2", name=FASTER)
+    text = refusal(form, coarsest, name=FASTER)
+    assert "max_level is 1, below task.model.min_level, 2" in text
 
 
 @pytest.mark.parametrize("name", [FASTER, RETINA])

@@ -11,6 +11,7 @@ import math
 from official.modeling import hyperparams
 
 from libra_tf.losses.gradient_density import DIVISORS
+from libra_tf.losses.ghm_r import MU_RANGE
 from libra_tf.setting import setting
 
 CLASS_LOSSES = (
@@ -48,7 +49,7 @@ class GradientHarmonizing(hyperparams.Config):
     momentum: float = setting(0.75, low=0, below=1, source=_GHM)
     divisor: str = setting("non_empty", choices=DIVISORS, source=_GHM)
     per_level: bool = False
-    mu: float = setting(0.02, above=0, source=_GHM)
+    mu: float = setting(0.02, low=MU_RANGE[0], high=MU_RANGE[1], source=_GHM)
 
 
 @dataclasses.dataclass
@@ -82,7 +83,7 @@ class DistributionalRanking(hyperparams.Config):
     negative_temperature: float = setting(0.1 / math.log(3.5), above=0, source=_DR)
     smoothing: float = setting(6.0, above=0, source=_DR)
     scale: float = setting(4.0, above=0, source=_DR)
-    margin: float = setting(0.5, source=_DR)
+    margin: float = setting(0.5, finite=True, source=_DR)
     detach_weights: bool = False
     per_image: bool = False
 

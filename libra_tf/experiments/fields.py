@@ -56,7 +56,9 @@ def walk(config: hyperparams.Config, path: str = "") -> Iterator[Field]:
     owner = type(config)
     for name, annotation in owner._get_annotations().items():
         value, place = getattr(config, name, None), f"{path}{name}"
-        limits = INHERITED.get(place) or limits_of(owner, name)
+        limits = limits_of(owner, name)
+        if limits == Limits():
+            limits = INHERITED.get(place, limits)
         if name == "type" and isinstance(config, hyperparams.OneOfConfig):
             reserved = (*config.RESERVED_ATTR, "type")
             parts = sorted(k for k in vars(config) if k not in reserved)

@@ -13,6 +13,7 @@ from official.vision.configs import maskrcnn as tfm_maskrcnn
 
 from libra_tf.experiments.detector_config import MaskRCNNParts, RetinaNetParts
 from libra_tf.layers.balanced_feature_pyramid import REFINEMENTS
+from libra_tf.layers.non_local import CONV_OUT_INITIALIZERS
 from libra_tf.samplers.anchor_sampler import NEGATIVES as ANCHOR_NEGATIVES
 from libra_tf.samplers.rule import SamplingRule
 from libra_tf.setting import setting, setting_of
@@ -50,7 +51,9 @@ class Neck(hyperparams.Config):
         source=_LIBRA_PYRAMID,
     )
     refine_level: int = setting(4, source=_LIBRA_PYRAMID)
-    conv_out_initializer: str = setting("zeros", source="mmdetection 3")
+    conv_out_initializer: str = setting(
+        "zeros", choices=CONV_OUT_INITIALIZERS, source="mmdetection 3"
+    )
 
     @property
     def is_balanced(self) -> bool:

@@ -74,7 +74,7 @@ class MaskRCNNTask(TaskFields, tfm_maskrcnn.MaskRCNNTask):
 
     model: MaskRCNN = dataclasses.field(default_factory=MaskRCNN)
     losses: MaskRCNNLosses = dataclasses.field(default_factory=MaskRCNNLosses)
-    max_num_eval_detections: int = setting(100, unit="detections", source="COCO")
+    max_num_eval_detections: int = setting(100, low=1, unit="detections", source="COCO")
     evaluate_proposals: bool = True
 
     @property

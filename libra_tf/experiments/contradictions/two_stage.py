@@ -23,6 +23,15 @@ TWO_STAGE = (
         "(task.model.roi_sampler.num_sampled_rois)",
     ),
     Rule(
+        "levels of RoIs",
+        lambda model, losses: (
+            model.roi_aligner.form == "reference"
+            and model.roi_aligner.max_level < model.min_level
+        ),
+        "task.model.roi_aligner.max_level is {task.model.roi_aligner.max_level}, below "
+        "task.model.min_level, {task.model.min_level}",
+    ),
+    Rule(
         "a stock cascade",
         lambda model, losses: (
             bool(model.roi_sampler.cascade_iou_thresholds)
