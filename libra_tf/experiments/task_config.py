@@ -40,8 +40,8 @@ class TaskFields:
         validation_split: split of `dataset` to evaluate on.
         class_names: name of class id i at position i; 0 is the background. Filled in
             from `dataset`.
-        seed: of the initial weights of the parts that Model Garden does not have; set
-            from `trainer.seed`.
+        seed: of the initial weights of the parts that Model Garden does not have; null
+            takes `trainer.seed`.
     """
 
     dataset: str = ""

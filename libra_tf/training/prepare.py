@@ -41,7 +41,8 @@ def _seed(params: Any, step: int) -> None:
     if seed is None:
         return
     tf_keras.utils.set_random_seed(seed)
-    params.task.seed = seed
+    if params.task.seed is None:
+        params.task.seed = seed
     if params.task.train_data.seed is None:
         params.task.train_data.seed = seed + step
     if params.task.is_two_stage:
