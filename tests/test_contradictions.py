@@ -56,7 +56,7 @@ def test_every_message_names_settings_that_there_are(name):
         text = rule.message.format(
             task=params.task, trainer=params.trainer, runtime=params.runtime
         )
-        assert "task." in text or "trainer." in text
+        assert re.search(r"\b(task|trainer|runtime)\.", text)
         assert "{" not in text
 
 
@@ -219,6 +219,12 @@ def test_residual_objectness_is_a_head_and_a_loss():
             setting
         )
     accept("model.objectness.type=residual", name=FASTER)
+
+
+def test_residual_objectness_has_plain_convolutions():
+    separable = "model.head.use_separable_conv=true"
+    accept(separable)
+    assert "head.use_separable_conv off" in refusal(*RESIDUAL, separable)
 
 
 def test_residual_objectness_has_priors_of_its_own():

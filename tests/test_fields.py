@@ -227,6 +227,15 @@ def test_a_backbone_without_checkpoint_must_train(name):
         assert "frozen at its initial weights" in refusal(*settings, setting, name=name)
 
 
+def test_replicas_are_on_cpus_or_on_gpus():
+    gpus, cpus = "runtime.num_gpus=1", "runtime.cpu_replicas=2"
+    resolve(experiment(gpus, "runtime.cpu_replicas=1"))
+    resolve(experiment(cpus))
+    assert "cpu_replicas is 2, which goes with runtime.num_gpus 0" in refusal(
+        gpus, cpus
+    )
+
+
 def test_the_neck_that_is_off_needs_no_level():
     off = "task.model.neck.type=none"
     resolve(experiment(off, "task.model.neck.refine_level=9"))

@@ -73,6 +73,14 @@ ONE_STAGE = (
         "leave it alone",
     ),
     Rule(
+        "convolutions of residual objectness",
+        lambda model, losses: (
+            model.objectness.type == "residual" and model.head.use_separable_conv
+        ),
+        "task.model.objectness.type is 'residual', whose convolutions are plain ones; "
+        "switch task.model.head.use_separable_conv off",
+    ),
+    Rule(
         "a class loss for ISR",
         lambda model, losses: (
             losses.isr.enabled

@@ -13,6 +13,12 @@ _DECODER = "simple_decoder"  # Model Garden's, of which ISR-P has a parser
 
 RUN = (
     Rule(
+        "replicas on CPUs or GPUs",
+        lambda p: p.runtime.cpu_replicas > 1 and p.runtime.num_gpus > 0,
+        "runtime.cpu_replicas is {runtime.cpu_replicas}, which goes with "
+        "runtime.num_gpus 0 only; it is {runtime.num_gpus}",
+    ),
+    Rule(
         "sizes that XLA knows",
         lambda p: (
             p.runtime.enable_xla
