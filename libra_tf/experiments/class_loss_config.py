@@ -10,8 +10,8 @@ import math
 
 from official.modeling import hyperparams
 
-from libra_tf.losses.gradient_density import DIVISORS
 from libra_tf.losses.ghm_r import MU_RANGE
+from libra_tf.losses.gradient_density import DIVISORS
 from libra_tf.setting import setting
 
 CLASS_LOSSES = (

@@ -7,25 +7,34 @@ Garden's own detector.
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeAlias
 
 from official.modeling import hyperparams
 from official.vision.configs import maskrcnn as tfm_maskrcnn
 
 from libra_tf.experiments.detector_config import MaskRCNNParts, RetinaNetParts
-from libra_tf.layers.balanced_feature_pyramid import REFINEMENTS
+from libra_tf.layers.balanced_feature_pyramid import (
+    REFINEMENTS,
+    BalancedFeaturePyramid,
+)
 from libra_tf.layers.non_local import CONV_OUT_INITIALIZERS
+from libra_tf.layers.path_aggregation import PathAggregation
 from libra_tf.samplers.anchor_sampler import NEGATIVES as ANCHOR_NEGATIVES
 from libra_tf.samplers.rule import SamplingRule
 from libra_tf.setting import setting, setting_of
 
-NECKS = (
-    "none",
-    "balanced_feature_pyramid",
-    "path_aggregation",
-    "balanced_path_aggregation",
+# Which layers follow the FPN, one behind the other.
+_Layers: TypeAlias = tuple[type, ...]
+NECKS: dict[str, _Layers] = {
+    "none": (),
+    "balanced_feature_pyramid": (BalancedFeaturePyramid,),
+    "path_aggregation": (PathAggregation,),
+    "balanced_path_aggregation": (PathAggregation, BalancedFeaturePyramid),
+}
+NECKS_OF_ANY_SIZE = tuple(
+    name for name, layers in NECKS.items() if PathAggregation not in layers
 )
-BALANCED_NECKS = ("balanced_feature_pyramid", "balanced_path_aggregation")
-NECKS_OF_ANY_SIZE = ("none", "balanced_feature_pyramid")
+_REFINEMENTS = {each or "none": each for each in REFINEMENTS}
 OBJECTNESS = ("none", "residual")
 SCORE_THRESHOLDS = ("fixed", "global_prior", "class_prior")
 
@@ -44,11 +53,9 @@ class Neck(hyperparams.Config):
             mmdetection 3; "glorot_uniform" as in the code that the paper was run with.
     """
 
-    type: str = setting("none", choices=NECKS)
+    type: str = setting("none", choices=tuple(NECKS))
     refine: str = setting(
-        "non_local",
-        choices=tuple(each or "none" for each in REFINEMENTS),
-        source=_LIBRA_PYRAMID,
+        "non_local", choices=tuple(_REFINEMENTS), source=_LIBRA_PYRAMID
     )
     refine_level: int = setting(4, source=_LIBRA_PYRAMID)
     conv_out_initializer: str = setting(
@@ -56,9 +63,19 @@ class Neck(hyperparams.Config):
     )
 
     @property
+    def layers(self) -> _Layers:
+        """Kinds of the layers behind the FPN, in their order."""
+        return NECKS[self.type]
+
+    @property
+    def refinement(self) -> str | None:
+        """Name of the refinement for the layer; None for "none"."""
+        return _REFINEMENTS[self.refine]
+
+    @property
     def is_balanced(self) -> bool:
         """Whether all levels are integrated at `refine_level`."""
-        return self.type in BALANCED_NECKS
+        return BalancedFeaturePyramid in self.layers
 
     @property
     def takes_any_size(self) -> bool:

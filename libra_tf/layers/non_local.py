@@ -5,7 +5,6 @@ import tf_keras
 
 from libra_tf.layers.initial_weights import seeded
 
-
 # As in mmdetection 3, and as in the code that the paper was run with.
 CONV_OUT_INITIALIZERS = ("zeros", "glorot_uniform")
 
