@@ -236,6 +236,17 @@ def test_replicas_are_on_cpus_or_on_gpus():
     )
 
 
+def test_alternatives_that_are_not_chosen_are_not_checked():
+    depth = "task.model.backbone.resnet.model_id=19"
+    resolve(experiment(depth, "task.model.backbone.type=torch_resnet"))
+    assert "resnet.model_id is 19" in refusal(depth)
+
+
+def test_sections_that_are_off_are_checked():
+    for setting in ("task.model.canvas.divisor=0", "task.losses.box.beta=0"):
+        assert "it must be" in refusal(setting, "task.losses.box.type=l1")
+
+
 def test_the_neck_that_is_off_needs_no_level():
     off = "task.model.neck.type=none"
     resolve(experiment(off, "task.model.neck.refine_level=9"))
