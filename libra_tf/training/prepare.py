@@ -9,7 +9,7 @@ import tf_keras
 from official.modeling import performance
 
 from libra_tf.experiments.resolve import resolve
-from libra_tf.experiments.stock import is_ours
+from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.training.strategy import build_strategy, check_batch_size
 
 
@@ -22,7 +22,7 @@ def prepare(params: Any, step: int = 0) -> tf.distribute.Strategy:
         params: experiment; changed in place.
         step: at which training goes on; a resumed run draws other data than at step 0.
     """
-    if is_ours(params):
+    if is_libra_experiment(params):
         resolve(params)
         _seed(params, step)
     params.validate()
