@@ -61,46 +61,30 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
     return model
 
 
-def libra_maskrcnn_experiment(name: str, include_mask: bool):
+def libra_maskrcnn_experiment(
+    name: str, include_mask: bool
+) -> task_config.ExperimentConfig:
     """Returns the experiment with the paper's settings on COCO."""
-    return task_config.ExperimentConfig(
-        experiment=name,
-        runtime=task_config.RuntimeConfig(mixed_precision_dtype="float32"),
-        task=task_config.MaskRCNNTask(
-            init_checkpoint=schedule.IMAGENET_RESNET50,
-            init_checkpoint_modules="backbone",
-            dataset="coco",
-            model=libra_maskrcnn_model(include_mask),
-            losses=loss_config.MaskRCNNLosses(
-                # SGD weight decay 1e-4 (paper, section 4.2).
-                l2_weight_decay=1e-4,
-                # Section 3.3: alpha 0.5, gamma 1.5; beta 1 in the RoI head.
-                box=loss_config.BoxLoss(
-                    type="balanced_l1", weight=1.0, alpha=0.5, gamma=1.5, beta=1.0
-                ),
-                # neg_pos_ub makes the number of anchors vary: divide by what was
-                # sampled, not by a constant.
-                normalizer="reference",
+    task = task_config.MaskRCNNTask(
+        model=libra_maskrcnn_model(include_mask),
+        losses=loss_config.MaskRCNNLosses(
+            # SGD weight decay 1e-4 (paper, section 4.2).
+            l2_weight_decay=1e-4,
+            # Section 3.3: alpha 0.5, gamma 1.5; beta 1 in the RoI head.
+            box=loss_config.BoxLoss(
+                type="balanced_l1", weight=1.0, alpha=0.5, gamma=1.5, beta=1.0
             ),
-            train_data=tfm_maskrcnn.DataConfig(
-                is_training=True,
-                global_batch_size=schedule.BATCH_SIZE,
-                dtype="float32",
-                # Section 4.2: horizontal flips only.
-                parser=tfm_maskrcnn.Parser(aug_rand_hflip=True),
-            ),
-            validation_data=tfm_maskrcnn.DataConfig(
-                is_training=False,
-                global_batch_size=8,
-                dtype="float32",
-                drop_remainder=False,
-            ),
+            # neg_pos_ub makes the number of anchors vary: divide by what was sampled,
+            # not by a constant.
+            normalizer="reference",
         ),
-        trainer=schedule.trainer(learning_rate=0.02),  # paper, section 4.2
-        restrictions=[
-            "task.train_data.is_training != None",
-            "task.validation_data.is_training != None",
-        ],
+    )
+    return schedule.experiment(
+        name,
+        task,
+        # Section 4.2: horizontal flips only.
+        tfm_maskrcnn.Parser(aug_rand_hflip=True),
+        learning_rate=0.02,  # paper, section 4.2
     )
 
 
