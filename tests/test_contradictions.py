@@ -10,7 +10,7 @@ from libra_tf.experiments import (
     class_loss_config,
     contradictions,
     loss_config,
-    model_config,
+    sampler_config,
 )
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import get_experiment, override, parse_override
@@ -369,7 +369,7 @@ def test_losses_that_are_model_gardens():
 
 
 def test_every_setting_of_the_sampler_reaches_the_rule():
-    sampler = model_config.ROISampler(
+    sampler = sampler_config.ROISampler(
         num_sampled_rois=33,
         foreground_fraction=0.3,
         foreground_iou_threshold=0.6,
@@ -379,7 +379,7 @@ def test_every_setting_of_the_sampler_reaches_the_rule():
         negatives="hardest",
         num_bins=5,
         without_quota=True,
-        score_ranked=model_config.ScoreRanked(
+        score_ranked=sampler_config.ScoreRanked(
             k=0.7, bias=0.1, score_threshold=0.2, iou_threshold=0.8
         ),
     )

@@ -11,6 +11,7 @@ from libra_tf.experiments import (
     loss_config,
     model_config,
     reference_config,
+    sampler_config,
     schedule,
     task_config,
 )
@@ -36,7 +37,7 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
             type="balanced_feature_pyramid", refine="non_local", refine_level=4
         ),
         # Released configs: at most five negatives per positive in the RPN.
-        rpn_sampler=model_config.RPNSampler(neg_pos_ub=5.0),
+        rpn_sampler=sampler_config.RPNSampler(neg_pos_ub=5.0),
         # Two thousand proposals in training, as in the 2019 configs: a sampler needs
         # candidates to choose from. One thousand in evaluation.
         roi_generator=reference_config.ROIGenerator(
@@ -44,7 +45,7 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
         ),
         # Section 3.1: 512 RoIs, a quarter foreground, K = 3 bins, positives shared
         # equally among the instances.
-        roi_sampler=model_config.ROISampler(
+        roi_sampler=sampler_config.ROISampler(
             positives="instance_balanced",
             negatives="iou_balanced",
             num_bins=3,
