@@ -22,7 +22,7 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.files import find_config
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import load_experiment
-from libra_tf.experiments.stock import is_ours, of_ours
+from libra_tf.experiments.stock import is_libra_experiment, of_ours
 from libra_tf.inference.serving import INPUT_TYPES, export_saved_model
 from libra_tf.weights.restore import checkpoint_path
 
@@ -44,7 +44,7 @@ def export() -> None:
         params = hyperparams.override_params_dict(
             params, FLAGS.params_override, is_strict=True
         )
-    if is_ours(params):
+    if is_libra_experiment(params):
         resolve(params)
     params.validate()
     params.lock()

@@ -24,6 +24,7 @@ class Limits:
         above: value that must be exceeded.
         high: largest value.
         below: value that must not be reached.
+        finite: no NaN, no infinity; so is every bound.
         choices: all values there are.
         unit: of the value and its limits.
         source: of the default value.
@@ -33,14 +34,20 @@ class Limits:
     above: float | None = None
     high: float | None = None
     below: float | None = None
+    finite: bool = False
     choices: tuple[object, ...] = ()
     unit: str = ""
     source: str = ""
 
     @property
-    def is_range(self) -> bool:
-        """Whether there is a bound, which NaN and infinities never keep."""
+    def is_bounded(self) -> bool:
+        """Whether there is a bound."""
         return any(x is not None for x in (self.low, self.above, self.high, self.below))
+
+    @property
+    def is_range(self) -> bool:
+        """Whether it is a number, which NaN and infinities are not."""
+        return self.finite or self.is_bounded
 
     def allow(self, value: object) -> bool:
         """Whether a setting may have this value.
@@ -61,11 +68,13 @@ class Limits:
         )
 
     def __str__(self) -> str:
-        """The limits in words: "one of a, b", "> 0" or "in [0, 1)"; "" for none."""
+        """In words: "one of a, b", "> 0", "in [0, 1)" or "finite"; "" for none."""
         if self.choices:
             return f"one of {', '.join(map(str, self.choices))}"
         if not self.is_range:
             return ""
+        if not self.is_bounded:
+            return "finite"
         if self.high is None and self.below is None:
             return f">= {self.low}" if self.above is None else f"> {self.above}"
         if self.low is None and self.above is None:
@@ -89,12 +98,13 @@ def setting(
     above: float | None = None,
     high: float | None = None,
     below: float | None = None,
+    finite: bool = False,
     choices: tuple[object, ...] = (),
     unit: str = "",
     source: str = "",
 ) -> T:
     """Declares a field of a dataclass with its `Limits`."""
-    limits = Limits(low, above, high, below, choices, unit, source)
+    limits = Limits(low, above, high, below, finite, choices, unit, source)
     field: T = dataclasses.field(default=default, metadata={_KEY: limits})
     return field
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from libra_tf.experiments import model_config
+from libra_tf.experiments import sampler_config
 from libra_tf.inputs.anchor_choice import anchor_chooser
 from libra_tf.inputs.labels import map_labels
 from libra_tf.samplers import limit_negatives, sample_anchors
@@ -39,7 +39,7 @@ def labels(images=3):
 
 
 def choose(seed=SEED, **settings):
-    chooser = anchor_chooser(model_config.RPNSampler(**settings), PARSER)
+    chooser = anchor_chooser(sampler_config.RPNSampler(**settings), PARSER)
     return chooser(labels(), seed=seed)
 
 
@@ -51,7 +51,7 @@ def assert_levels(found, expected):
 
 @pytest.mark.parametrize("negatives", ["random", "all"])
 def test_model_gardens_choice_needs_no_change(negatives):
-    sampler = model_config.RPNSampler(negatives=negatives)
+    sampler = sampler_config.RPNSampler(negatives=negatives)
     assert anchor_chooser(sampler, PARSER) is None
 
 
@@ -86,7 +86,7 @@ def test_other_labels_stay(settings):
 
 
 def test_in_a_data_pipeline_each_batch_has_another_draw():
-    sampler = model_config.RPNSampler(negatives="iou_balanced")
+    sampler = sampler_config.RPNSampler(negatives="iou_balanced")
     dataset = tf.data.Dataset.from_tensors((0, labels())).repeat(2)
     mapped = map_labels(dataset, anchor_chooser(sampler, PARSER), seed=3)
     (_, first), (_, second) = mapped

@@ -5,7 +5,13 @@ import re
 import pytest
 
 from libra_tf.errors import UserError
-from libra_tf.experiments import NAMES, contradictions, loss_config, model_config
+from libra_tf.experiments import (
+    NAMES,
+    class_loss_config,
+    contradictions,
+    loss_config,
+    sampler_config,
+)
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import get_experiment, override, parse_override
 
@@ -50,7 +56,7 @@ def test_every_message_names_settings_that_there_are(name):
         text = rule.message.format(
             task=params.task, trainer=params.trainer, runtime=params.runtime
         )
-        assert "task." in text or "trainer." in text
+        assert re.search(r"\b(task|trainer|runtime)\.", text)
         assert "{" not in text
 
 
@@ -79,6 +85,11 @@ STOCK_SAMPLER = (
         ("losses.carl.bias=1.5", r"task.losses.carl.bias is 1.5; .* in \[0, 1\]"),
         ("losses.carl.weight=-1", "task.losses.carl.weight is -1; .* >= 0"),
         ("losses.guided.factor=0", "task.losses.guided.factor is 0; it must be > 0"),
+        ("max_num_eval_detections=0", "max_num_eval_detections is 0; .* >= 1"),
+        (
+            "model.neck.conv_out_initializer=he_normal",
+            "is 'he_normal'; choose zeros, glorot_uniform",
+        ),
         ("losses.guided.roi_factor=-1", "guided.roi_factor is -1; it must be > 0"),
     ],
 )
@@ -93,7 +104,18 @@ def test_ranges_of_every_detector(name, setting, message):
         (f"{CLASS}.type=softmax", "is 'softmax'; choose focal, cross_entropy, ghm_c"),
         (f"{CLASS}.weight=0", "classification.weight is 0; it must be > 0"),
         (f"{CLASS}.ghm.num_bins=0", "classification.ghm.num_bins is 0; .* >= 1"),
-        (f"{CLASS}.ghm.mu=0", "classification.ghm.mu is 0; it must be > 0"),
+        (
+            f"{CLASS}.ghm.mu=0",
+            r"classification.ghm.mu is 0; .* in \[1e-15, 1000000000.0\]",
+        ),
+        (
+            "losses.box.ghm.mu=2.0e+9",
+            r"box.ghm.mu is 2000000000.0; .* in \[1e-15, 1000000000.0\]",
+        ),
+        (f"{CLASS}.distributional_ranking.margin=.inf", "is inf; it must be finite"),
+        (f"{CLASS}.distributional_ranking.margin=.nan", "is nan; it must be finite"),
+        ("losses.focal_loss_alpha=1.5", r"alpha is 1.5; it must be in \[0, 1\]"),
+        ("losses.focal_loss_gamma=101", r"gamma is 101; .* in \[0, 100"),
         (f"{CLASS}.ghm.momentum=1.0", r"momentum is 1.0; it must be in \[0, 1\)"),
         (f"{CLASS}.ghm.momentum=-0.1", r"momentum is -0.1; it must be in \[0, 1\)"),
         (f"{CLASS}.ghm.divisor=mean", "is 'mean'; choose non_empty, all"),
@@ -132,6 +154,15 @@ def test_ranges_of_retinanet(setting, message):
 )
 def test_ranges_of_faster_rcnn(setting, message):
     assert re.search(message, refusal(setting, name=FASTER))
+
+
+def test_rois_are_cut_from_levels_that_there_are():
+    coarsest = "model.roi_aligner.max_level=1"
+    accept(coarsest, name=FASTER)  # Model Garden's form does not look at it
+    form = "model.roi_aligner.form=reference"
+    accept(form, "model.roi_aligner.max_level=2", name=FASTER)
+    text = refusal(form, coarsest, name=FASTER)
+    assert "max_level is 1, below task.model.min_level, 2" in text
 
 
 @pytest.mark.parametrize("name", [FASTER, RETINA])
@@ -190,6 +221,12 @@ def test_residual_objectness_is_a_head_and_a_loss():
     accept("model.objectness.type=residual", name=FASTER)
 
 
+def test_residual_objectness_has_plain_convolutions():
+    separable = "model.head.use_separable_conv=true"
+    accept(separable)
+    assert "head.use_separable_conv off" in refusal(*RESIDUAL, separable)
+
+
 def test_residual_objectness_has_priors_of_its_own():
     for prior in ("model.prior.value=0.01", "model.prior.from_data=true"):
         assert "with residual objectness leave it alone" in refusal(*RESIDUAL, prior)
@@ -211,7 +248,7 @@ def test_residual_objectness_of_an_rcnn_is_a_softmax(setting):
     assert "logarithms of probabilities" in text
 
 
-@pytest.mark.parametrize("kind", loss_config.CLASS_LOSSES)
+@pytest.mark.parametrize("kind", class_loss_config.CLASS_LOSSES)
 def test_isr_weighs_losses_that_are_sums(kind):
     settings = ["losses.isr.enabled=true", f"{CLASS}.type={kind}"]
     if kind == "residual_objectness":
@@ -332,7 +369,7 @@ def test_losses_that_are_model_gardens():
 
 
 def test_every_setting_of_the_sampler_reaches_the_rule():
-    sampler = model_config.ROISampler(
+    sampler = sampler_config.ROISampler(
         num_sampled_rois=33,
         foreground_fraction=0.3,
         foreground_iou_threshold=0.6,
@@ -342,7 +379,7 @@ def test_every_setting_of_the_sampler_reaches_the_rule():
         negatives="hardest",
         num_bins=5,
         without_quota=True,
-        score_ranked=model_config.ScoreRanked(
+        score_ranked=sampler_config.ScoreRanked(
             k=0.7, bias=0.1, score_threshold=0.2, iou_threshold=0.8
         ),
     )

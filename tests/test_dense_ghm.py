@@ -9,7 +9,7 @@ from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.criteria.dense_batch import Dense
 from libra_tf.criteria.dense_ghm import BOX_DENSITY, CLASS_DENSITY, ghm_box, ghm_class
-from libra_tf.experiments import loss_config
+from libra_tf.experiments import class_loss_config
 from libra_tf.layers.running_state import RunningState
 from libra_tf.losses.ghm_c import ghm_c
 from libra_tf.losses.ghm_r import ghm_r
@@ -38,7 +38,7 @@ def example(ignore=(), errors=None):
 
 def ghm(**settings):
     settings = {"num_bins": 10, "momentum": 0.0} | settings
-    return loss_config.GradientHarmonizing(**settings)
+    return class_loss_config.GradientHarmonizing(**settings)
 
 
 def states(num_bins=10):

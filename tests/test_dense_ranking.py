@@ -9,7 +9,7 @@ from tolerances import ELEMENTWISE, REDUCTION, assert_close, tolerance
 
 from libra_tf.criteria.dense_batch import Dense
 from libra_tf.criteria.dense_ranking import ranking_loss
-from libra_tf.experiments import loss_config
+from libra_tf.experiments import class_loss_config
 from libra_tf.losses.average_precision import average_precision
 from libra_tf.losses.distributional_ranking import distributional_ranking
 
@@ -17,7 +17,7 @@ AP, DR = "average_precision", "distributional_ranking"
 
 
 def config(kind, **settings):
-    return loss_config.ClassLoss(type=kind, **{kind: settings})
+    return class_loss_config.ClassLoss(type=kind, **{kind: settings})
 
 
 def row(scores, labels):

@@ -9,8 +9,8 @@ from libra_tf.experiments.field_docs import (
     COMMAND,
     explain,
     find,
-    is_ours,
-    missing,
+    is_declared_here,
+    meaning,
     page,
 )
 from libra_tf.experiments.fields import walk
@@ -27,8 +27,8 @@ def test_the_page_is_in_step_with_the_code():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_of_ours_has_a_meaning(name):
     fields = [f for f in walk(get_experiment(name)) if not f.is_section]
-    assert sum(map(is_ours, fields)) > 50
-    assert missing(fields) == []
+    assert sum(map(is_declared_here, fields)) > 50
+    assert [f.path for f in fields if is_declared_here(f) and not meaning(f)] == []
 
 
 def test_a_setting_is_described():
@@ -61,7 +61,7 @@ def test_choices_differ_where_the_detectors_do():
 
 def test_inherited_settings_keep_model_gardens_meaning_and_our_limits():
     (field,) = find(get_experiment(FASTER), "trainer.steps_per_loop")
-    assert not is_ours(field)
+    assert not is_declared_here(field)
     (text,) = explain(get_experiment(FASTER), field.path)
     assert "number of steps per loop to report training metrics" in text
     assert "int; >= 1; default 1000" in text

@@ -182,7 +182,7 @@ def test_values_of_a_type_that_fits(setting):
         ("trainer.validation_steps=-2", "validation_steps is -2; .* or -1 for all"),
         (
             "trainer.best_checkpoint_eval_metric=mAP",
-            "metric is 'mAP'; choose AP, AP50",
+            "metric is 'mAP'; it must be one of AP, AP50",
         ),
     ],
 )
@@ -225,6 +225,26 @@ def test_a_backbone_without_checkpoint_must_train(name):
     resolve(experiment(*settings, name=name))
     for setting in (f"{stages}=1", f"{norm}=false"):
         assert "frozen at its initial weights" in refusal(*settings, setting, name=name)
+
+
+def test_replicas_are_on_cpus_or_on_gpus():
+    gpus, cpus = "runtime.num_gpus=1", "runtime.cpu_replicas=2"
+    resolve(experiment(gpus, "runtime.cpu_replicas=1"))
+    resolve(experiment(cpus))
+    assert "cpu_replicas is 2, which goes with runtime.num_gpus 0" in refusal(
+        gpus, cpus
+    )
+
+
+def test_alternatives_that_are_not_chosen_are_not_checked():
+    depth = "task.model.backbone.resnet.model_id=19"
+    resolve(experiment(depth, "task.model.backbone.type=torch_resnet"))
+    assert "resnet.model_id is 19" in refusal(depth)
+
+
+def test_sections_that_are_off_are_checked():
+    for setting in ("task.model.canvas.divisor=0", "task.losses.box.beta=0"):
+        assert "it must be" in refusal(setting, "task.losses.box.type=l1")
 
 
 def test_the_neck_that_is_off_needs_no_level():

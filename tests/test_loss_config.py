@@ -5,18 +5,18 @@ import inspect
 import pytest
 
 from libra_tf import losses
-from libra_tf.experiments import loss_config
+from libra_tf.experiments import class_loss_config, loss_config
 from libra_tf.losses.residual_objectness import CLASS_DIVISOR, OBJECTNESS_DIVISOR
 
 
 @pytest.mark.parametrize(
     ("function", "settings"),
     [
-        (losses.average_precision, loss_config.AveragePrecision()),
+        (losses.average_precision, class_loss_config.AveragePrecision()),
         (losses.balanced_l1, loss_config.BoxLoss()),
         (losses.carl, loss_config.ClassAwareRegression()),
-        (losses.distributional_ranking, loss_config.DistributionalRanking()),
-        (losses.ghm_c, loss_config.GradientHarmonizing()),
+        (losses.distributional_ranking, class_loss_config.DistributionalRanking()),
+        (losses.ghm_c, class_loss_config.GradientHarmonizing()),
         (losses.ghm_r, loss_config.BoxLoss().ghm),
         (losses.isr_positive_weights, loss_config.PositiveImportance()),
         (losses.smooth_l1, loss_config.BoxLoss()),
@@ -33,6 +33,6 @@ def test_defaults(function, settings):
 
 
 def test_divisors_of_residual_objectness():
-    settings = loss_config.ObjectnessNormalizer()
+    settings = class_loss_config.ObjectnessNormalizer()
     assert settings.objectness == OBJECTNESS_DIVISOR
     assert settings.classification == CLASS_DIVISOR

@@ -26,6 +26,13 @@ def test_a_resumed_run_has_the_weights_of_its_start_and_other_data(kind):
             assert params.task.model.roi_sampler.seed == 3
 
 
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_a_seed_of_the_weights_that_is_given_stays(kind):
+    given = {"seed": 7}
+    params = prepared(kind, task=given, trainer={"seed": 3})
+    assert (params.task.seed, params.task.train_data.seed) == (7, 3)
+
+
 def test_a_seed_of_the_data_is_not_one_of_the_weights():
     given = {"train_data": {"seed": 5}}
     params = prepared("retinanet", task=given, trainer={"seed": None})

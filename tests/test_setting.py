@@ -28,6 +28,7 @@ class MoreBins(Bins):
         (Limits(above=0), [1e-9, 7], [0, -1e-9], "> 0"),
         (Limits(high=4), [-9, 4], [4.01], "<= 4"),
         (Limits(below=4), [-9, 3.9], [4], "< 4"),
+        (Limits(finite=True), [-1e30, 0, 2.5], [], "finite"),
         (Limits(low=0, high=1), [0, 0.5, 1], [-0.1, 1.1], "in [0, 1]"),
         (Limits(low=0, below=1), [0, 0.9], [-0.1, 1], "in [0, 1)"),
         (Limits(above=0, high=1), [0.1, 1], [0, 1.1], "in (0, 1]"),

@@ -134,6 +134,12 @@ def test_frozen_stages():
     assert {"layer2.0.conv1", "layer2.0.bn1"} <= names
 
 
+def test_stages_of_a_backbone_without_them_cannot_be_frozen():
+    model = tf_keras.Sequential([tf_keras.Input([2])], name="other")
+    with pytest.raises(ValueError, match="block_group_l2, which other does not have"):
+        freeze_stages(model, 1)
+
+
 def test_config_round_trip(resnext):
     twin = TorchResNet.from_config(resnext.get_config())
     twin.set_weights(resnext.get_weights())

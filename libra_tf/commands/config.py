@@ -118,13 +118,13 @@ def _experiments() -> dict[str, str]:
 def _show(args: argparse.Namespace) -> int:
     from libra_tf.experiments.resolve import resolve
     from libra_tf.experiments.saved import dump_params
-    from libra_tf.experiments.stock import is_ours
+    from libra_tf.experiments.stock import is_libra_experiment
 
     if args.fields:
         return _explain(args)
     params = _load(args.experiment, args.config, args.set, args.data)
     # Experiments of Model Garden itself are shown as they are.
-    if is_ours(params) and _names_dataset(params, args.data):
+    if is_libra_experiment(params) and _names_dataset(params, args.data):
         resolve(params)
     print(dump_params(params), end="", file=sys.stdout)
     return 0
@@ -179,10 +179,10 @@ def _check(args: argparse.Namespace) -> int:
 def _check_one(file: str, data: str | None) -> str:
     """Returns the experiment of a file that is good, or raises `UserError`."""
     from libra_tf.experiments.resolve import resolve
-    from libra_tf.experiments.stock import is_ours
+    from libra_tf.experiments.stock import is_libra_experiment
 
     params = _load(None, [file], [], data)
-    if not is_ours(params):
+    if not is_libra_experiment(params):
         params.validate()
         return type(params.task).__name__
     if not _names_dataset(params, data):

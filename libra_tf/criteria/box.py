@@ -13,7 +13,11 @@ Elementwise = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def elementwise_box_loss(config: loss_config.BoxLoss) -> Elementwise:
-    """Returns `(y_true, y_pred) -> loss per coordinate` for all types but "huber"."""
+    """Returns `(y_true, y_pred) -> loss per coordinate` for all types but "huber".
+
+    A type that is none is refused when settings are read; the `ValueError` here is for
+    direct use.
+    """
     if config.type == "balanced_l1":
         return lambda y_true, y_pred: balanced_l1(
             y_true,

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from libra_tf.criteria.dense_batch import Dense, States
 from libra_tf.criteria.normalizer import replica_sum
-from libra_tf.experiments import loss_config
+from libra_tf.experiments import class_loss_config
 from libra_tf.layers.running_state import RunningState
 from libra_tf.losses.ghm_c import ghm_c
 from libra_tf.losses.ghm_r import ghm_r
@@ -19,7 +19,7 @@ CLASS_DENSITY, BOX_DENSITY = "class_density", "box_density"
 
 def ghm_class(
     dense: Dense,
-    config: loss_config.GradientHarmonizing,
+    config: class_loss_config.GradientHarmonizing,
     states: States,
     training: bool,
 ) -> tf.Tensor:
@@ -39,7 +39,7 @@ def ghm_class(
 
 def ghm_box(
     dense: Dense,
-    config: loss_config.GradientHarmonizing,
+    config: class_loss_config.GradientHarmonizing,
     states: States,
     training: bool,
 ) -> tf.Tensor:
@@ -55,7 +55,7 @@ def ghm_box(
     )
 
 
-def _settings(config: loss_config.GradientHarmonizing) -> dict:
+def _settings(config: class_loss_config.GradientHarmonizing) -> dict:
     return {
         "num_bins": config.num_bins,
         "momentum": config.momentum,
@@ -68,7 +68,7 @@ def _harmonized(
     loss: Callable[..., GradientHarmonized],
     inputs: tuple[tf.Tensor, ...],
     level_sizes: list[int],
-    config: loss_config.GradientHarmonizing,
+    config: class_loss_config.GradientHarmonizing,
     state: RunningState | None,
     training: bool,
 ) -> tf.Tensor:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from libra_tf.criteria.dense_batch import Dense, States
 from libra_tf.criteria.normalizer import replica_mean
-from libra_tf.experiments import loss_config
+from libra_tf.experiments import class_loss_config
 from libra_tf.losses.residual_objectness import (
     next_expected_positives,
     residual_objectness,
@@ -17,7 +17,7 @@ EXPECTED_POSITIVES = "expected_positives"
 
 def objectness_loss(
     dense: Dense,
-    config: loss_config.ObjectnessNormalizer,
+    config: class_loss_config.ObjectnessNormalizer,
     states: States,
     training: bool,
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -37,7 +37,7 @@ def objectness_loss(
 
 def _expected_positives(
     dense: Dense,
-    config: loss_config.ObjectnessNormalizer,
+    config: class_loss_config.ObjectnessNormalizer,
     states: States,
     training: bool,
 ) -> list[tf.Tensor]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import tensorflow as tf
 
 from libra_tf.criteria.dense_batch import Dense
-from libra_tf.experiments import loss_config
+from libra_tf.experiments import class_loss_config
 from libra_tf.losses.average_precision import average_precision
 from libra_tf.losses.distributional_ranking import distributional_ranking
 
 
-def ranking_loss(dense: Dense, config: loss_config.ClassLoss) -> tf.Tensor:
+def ranking_loss(dense: Dense, config: class_loss_config.ClassLoss) -> tf.Tensor:
     """AP or DR loss of all entries of this replica that are not ignored."""
     labels, logits = dense.foreground_labels, dense.foreground_logits
     if config.type == "average_precision":

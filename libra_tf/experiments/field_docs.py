@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from official.modeling import hyperparams
@@ -46,7 +46,7 @@ def declared_by(field: Field) -> type:
     ))  # fmt: skip
 
 
-def is_ours(field: Field) -> bool:
+def is_declared_here(field: Field) -> bool:
     """Whether this package declares a setting, and not Model Garden alone."""
     return declared_by(field).__module__.startswith("libra_tf.")
 
@@ -109,9 +109,12 @@ def page() -> str:
         name: [f for f in walk(ExperimentConfig(task=task())) if not f.is_section]
         for name, task in _TASKS.items()
     }
-    ours = {name: list(filter(is_ours, fields)) for name, fields in detectors.items()}
+    ours = {
+        name: list(filter(is_declared_here, fields))
+        for name, fields in detectors.items()
+    }
     checked = {
-        name: [f for f in fields if not is_ours(f) and str(f.limits)]
+        name: [f for f in fields if not is_declared_here(f) and str(f.limits)]
         for name, fields in detectors.items()
     }
     sections: dict[str, list[str]] = {}
@@ -172,8 +175,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}" if value != int(value) else f"{value:.1f}"
     return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def missing(fields: Iterable[Field]) -> list[str]:
-    """Returns the settings of ours that nothing says the meaning of."""
-    return [f.path for f in fields if is_ours(f) and not meaning(f)]

@@ -51,24 +51,45 @@ class Field(NamedTuple):
         return isinstance(self.value, hyperparams.Config)
 
 
-def walk(config: hyperparams.Config, path: str = "") -> Iterator[Field]:
-    """Yields every setting below `config`, each section before what is in it."""
+def walk(
+    config: hyperparams.Config, path: str = "", chosen_only: bool = False
+) -> Iterator[Field]:
+    """Yields every setting below `config`, each section before what is in it.
+
+    Args:
+        config: an experiment, or a section of one.
+        path: of the section, with a point at the end.
+        chosen_only: leave out the alternatives that are not chosen: of backbones,
+            decoders, optimizers and the like, all but the one that `type` names.
+    """
+    one_of = isinstance(config, hyperparams.OneOfConfig)
     owner = type(config)
     for name, annotation in owner._get_annotations().items():
+        if chosen_only and one_of and name not in ("type", config.type):
+            continue
         value, place = getattr(config, name, None), f"{path}{name}"
-        limits = INHERITED.get(place) or limits_of(owner, name)
-        if name == "type" and isinstance(config, hyperparams.OneOfConfig):
+        limits = limits_of(owner, name)
+        if limits == Limits():
+            limits = INHERITED.get(place, limits)
+        if name == "type" and one_of:
             reserved = (*config.RESERVED_ATTR, "type")
             parts = sorted(k for k in vars(config) if k not in reserved)
             limits = Limits(choices=tuple(parts) if value is not None else ())
         yield Field(place, owner, name, annotation, value, limits)
         if isinstance(value, hyperparams.Config):
-            yield from walk(value, f"{place}.")
+            yield from walk(value, f"{place}.", chosen_only)
 
 
 def check_fields(config: hyperparams.Config) -> None:
-    """Raises `UserError` for the first setting of a wrong type, range or choice."""
-    for field in walk(config):
+    """Raises `UserError` for the first setting of a wrong type, range or choice.
+
+    Alternatives that are not chosen are left out, since an experiment is saved without
+    them. Sections that another setting switches off (`task.model.canvas` in the form
+    "model_garden", settings of a loss that `type` does not name) are checked: their
+    defaults pass, and a wrong value there is a slip that would show only when they are
+    switched on.
+    """
+    for field in walk(config, chosen_only=True):
         if not _has_type(field):
             raise UserError(
                 f"{field.path} is {field.value!r}; it must be of type {field.kind}"

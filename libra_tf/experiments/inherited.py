@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from official.vision.modeling.backbones.resnet import RESNET_SPECS
 
+from libra_tf.losses.focal import MAX_GAMMA
 from libra_tf.samplers.rule import SamplingRule
 from libra_tf.setting import Limits, limits_of
 
@@ -24,6 +25,9 @@ INHERITED = {
     "runtime.mixed_precision_dtype": Limits(
         choices=(None, "float32", "float16", "bfloat16")
     ),
+    "task.losses.focal_loss_alpha": Limits(low=0, high=1),
+    "task.losses.focal_loss_gamma": Limits(low=0, high=MAX_GAMMA),
+    "task.max_num_eval_detections": Limits(low=1, unit="detections"),
     "task.model.anchor.num_scales": Limits(low=1),
     "task.model.backbone.resnet.model_id": Limits(
         choices=tuple(RESNET_SPECS), unit="layers"

@@ -7,9 +7,11 @@ from official.vision.configs import backbones, common
 from official.vision.configs import maskrcnn as tfm_maskrcnn
 
 from libra_tf.experiments import (
+    backbone_config,
     loss_config,
     model_config,
     reference_config,
+    sampler_config,
     schedule,
     task_config,
 )
@@ -24,7 +26,7 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
         # 1024x1024 holds about as many pixels of a 4:3 image.
         input_size=[1024, 1024, 3],
         include_mask=include_mask,
-        backbone=reference_config.Backbone(
+        backbone=backbone_config.Backbone(
             type="resnet",
             # Released configs: BatchNorm of the backbone stays as on ImageNet.
             resnet=backbones.ResNet(model_id=50, bn_trainable=False),
@@ -35,7 +37,7 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
             type="balanced_feature_pyramid", refine="non_local", refine_level=4
         ),
         # Released configs: at most five negatives per positive in the RPN.
-        rpn_sampler=model_config.RPNSampler(neg_pos_ub=5.0),
+        rpn_sampler=sampler_config.RPNSampler(neg_pos_ub=5.0),
         # Two thousand proposals in training, as in the 2019 configs: a sampler needs
         # candidates to choose from. One thousand in evaluation.
         roi_generator=reference_config.ROIGenerator(
@@ -43,7 +45,7 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
         ),
         # Section 3.1: 512 RoIs, a quarter foreground, K = 3 bins, positives shared
         # equally among the instances.
-        roi_sampler=model_config.ROISampler(
+        roi_sampler=sampler_config.ROISampler(
             positives="instance_balanced",
             negatives="iou_balanced",
             num_bins=3,
@@ -60,46 +62,30 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
     return model
 
 
-def libra_maskrcnn_experiment(name: str, include_mask: bool):
+def libra_maskrcnn_experiment(
+    name: str, include_mask: bool
+) -> task_config.ExperimentConfig:
     """Returns the experiment with the paper's settings on COCO."""
-    return task_config.ExperimentConfig(
-        experiment=name,
-        runtime=task_config.RuntimeConfig(mixed_precision_dtype="float32"),
-        task=task_config.MaskRCNNTask(
-            init_checkpoint=schedule.IMAGENET_RESNET50,
-            init_checkpoint_modules="backbone",
-            dataset="coco",
-            model=libra_maskrcnn_model(include_mask),
-            losses=loss_config.MaskRCNNLosses(
-                # SGD weight decay 1e-4 (paper, section 4.2).
-                l2_weight_decay=1e-4,
-                # Section 3.3: alpha 0.5, gamma 1.5; beta 1 in the RoI head.
-                box=loss_config.BoxLoss(
-                    type="balanced_l1", weight=1.0, alpha=0.5, gamma=1.5, beta=1.0
-                ),
-                # neg_pos_ub makes the number of anchors vary: divide by what was
-                # sampled, not by a constant.
-                normalizer="reference",
+    task = task_config.MaskRCNNTask(
+        model=libra_maskrcnn_model(include_mask),
+        losses=loss_config.MaskRCNNLosses(
+            # SGD weight decay 1e-4 (paper, section 4.2).
+            l2_weight_decay=1e-4,
+            # Section 3.3: alpha 0.5, gamma 1.5; beta 1 in the RoI head.
+            box=loss_config.BoxLoss(
+                type="balanced_l1", weight=1.0, alpha=0.5, gamma=1.5, beta=1.0
             ),
-            train_data=tfm_maskrcnn.DataConfig(
-                is_training=True,
-                global_batch_size=schedule.BATCH_SIZE,
-                dtype="float32",
-                # Section 4.2: horizontal flips only.
-                parser=tfm_maskrcnn.Parser(aug_rand_hflip=True),
-            ),
-            validation_data=tfm_maskrcnn.DataConfig(
-                is_training=False,
-                global_batch_size=8,
-                dtype="float32",
-                drop_remainder=False,
-            ),
+            # neg_pos_ub makes the number of anchors vary: divide by what was sampled,
+            # not by a constant.
+            normalizer="reference",
         ),
-        trainer=schedule.trainer(learning_rate=0.02),  # paper, section 4.2
-        restrictions=[
-            "task.train_data.is_training != None",
-            "task.validation_data.is_training != None",
-        ],
+    )
+    return schedule.experiment(
+        name,
+        task,
+        # Section 4.2: horizontal flips only.
+        tfm_maskrcnn.Parser(aug_rand_hflip=True),
+        learning_rate=0.02,  # paper, section 4.2
     )
 
 

@@ -7,9 +7,9 @@ from official.vision.configs import backbones, common
 from official.vision.configs import retinanet as tfm_retinanet
 
 from libra_tf.experiments import (
+    backbone_config,
     loss_config,
     model_config,
-    reference_config,
     schedule,
     task_config,
 )
@@ -18,67 +18,47 @@ from libra_tf.experiments import (
 @exp_factory.register_config_factory("libra_retinanet_resnetfpn_coco")
 def libra_retinanet_resnetfpn_coco() -> task_config.ExperimentConfig:
     """Libra RetinaNet on COCO: balanced feature pyramid and balanced L1 loss."""
-    return task_config.ExperimentConfig(
-        experiment="libra_retinanet_resnetfpn_coco",
-        runtime=task_config.RuntimeConfig(mixed_precision_dtype="float32"),
-        task=task_config.RetinaNetTask(
-            init_checkpoint=schedule.IMAGENET_RESNET50,
-            init_checkpoint_modules="backbone",
-            dataset="coco",
-            model=model_config.RetinaNet(
-                num_classes=0,  # taken from the data set
-                # See `libra_maskrcnn_model`: one padded input of fixed size.
-                input_size=[1024, 1024, 3],
-                min_level=3,
-                max_level=7,
-                backbone=reference_config.Backbone(
-                    type="resnet",
-                    resnet=backbones.ResNet(model_id=50, bn_trainable=False),
-                ),
-                frozen_stages=1,  # released configs
-                # Released configs: levels 3 to 7, integrated at level 4.
-                neck=model_config.Neck(
-                    type="balanced_feature_pyramid", refine="non_local", refine_level=4
-                ),
-                norm_activation=common.NormActivation(use_sync_bn=True),
-            ),
-            losses=loss_config.RetinaNetLosses(
-                focal_loss_alpha=0.25,
-                focal_loss_gamma=2.0,  # focal loss paper; Model Garden has 1.5
-                l2_weight_decay=1e-4,  # paper, section 4.2
-                # Released config: beta 0.11. Its loss is not differentiable at 0 when
-                # beta is not 1; "reference" reproduces the published 37.6 AP.
-                box=loss_config.RetinaNetBoxLoss(
-                    type="balanced_l1",
-                    weight=1.0,
-                    alpha=0.5,
-                    gamma=1.5,
-                    beta=0.11,
-                    form="reference",
-                ),
-                normalizer="reference",
-            ),
-            train_data=tfm_retinanet.DataConfig(
-                is_training=True,
-                global_batch_size=schedule.BATCH_SIZE,
-                dtype="float32",
-                parser=tfm_retinanet.Parser(
-                    aug_rand_hflip=True,
-                    # Released configs: ignore anchors with IoU in [0.4, 0.5).
-                    match_threshold=0.5,
-                    unmatched_threshold=0.4,
-                ),
-            ),
-            validation_data=tfm_retinanet.DataConfig(
-                is_training=False,
-                global_batch_size=8,
-                dtype="float32",
-                drop_remainder=False,
-            ),
+    model = model_config.RetinaNet(
+        num_classes=0,  # taken from the data set
+        # See `libra_maskrcnn_model`: one padded input of fixed size.
+        input_size=[1024, 1024, 3],
+        min_level=3,
+        max_level=7,
+        backbone=backbone_config.Backbone(
+            type="resnet",
+            resnet=backbones.ResNet(model_id=50, bn_trainable=False),
         ),
-        trainer=schedule.trainer(learning_rate=0.01),  # paper, section 4.2
-        restrictions=[
-            "task.train_data.is_training != None",
-            "task.validation_data.is_training != None",
-        ],
+        frozen_stages=1,  # released configs
+        # Released configs: levels 3 to 7, integrated at level 4.
+        neck=model_config.Neck(
+            type="balanced_feature_pyramid", refine="non_local", refine_level=4
+        ),
+        norm_activation=common.NormActivation(use_sync_bn=True),
+    )
+    losses = loss_config.RetinaNetLosses(
+        focal_loss_alpha=0.25,
+        focal_loss_gamma=2.0,  # focal loss paper; Model Garden has 1.5
+        l2_weight_decay=1e-4,  # paper, section 4.2
+        # Released config: beta 0.11. Its loss is not differentiable at 0 when beta is
+        # not 1; "reference" reproduces the published 37.6 AP.
+        box=loss_config.RetinaNetBoxLoss(
+            type="balanced_l1",
+            weight=1.0,
+            alpha=0.5,
+            gamma=1.5,
+            beta=0.11,
+            form="reference",
+        ),
+        normalizer="reference",
+    )
+    return schedule.experiment(
+        "libra_retinanet_resnetfpn_coco",
+        task_config.RetinaNetTask(model=model, losses=losses),
+        tfm_retinanet.Parser(
+            aug_rand_hflip=True,
+            # Released configs: ignore anchors with IoU in [0.4, 0.5).
+            match_threshold=0.5,
+            unmatched_threshold=0.4,
+        ),
+        learning_rate=0.01,  # paper, section 4.2
     )

@@ -1,8 +1,10 @@
-"""The 1x schedule of the Libra paper, shared by the three experiments."""
+"""Data and 1x schedule of the Libra paper, shared by the three experiments."""
 
 from __future__ import annotations
 
 from official.modeling import optimization
+from official.vision.configs import maskrcnn as tfm_maskrcnn
+from official.vision.configs import retinanet as tfm_retinanet
 
 from libra_tf.experiments import task_config
 
@@ -61,4 +63,43 @@ def trainer(learning_rate: float) -> task_config.TrainerConfig:
                 },
             }
         ),
+    )
+
+
+def experiment(
+    name: str,
+    task: task_config.MaskRCNNTask | task_config.RetinaNetTask,
+    parser: tfm_maskrcnn.Parser | tfm_retinanet.Parser,
+    learning_rate: float,
+) -> task_config.ExperimentConfig:
+    """Returns the experiment that trains `task` on COCO for 12 epochs.
+
+    Args:
+        name: that it is registered by.
+        task: detector and losses; data and initial weights are filled in.
+        parser: how training data become images and labels.
+        learning_rate: see `trainer`.
+    """
+    task.init_checkpoint = IMAGENET_RESNET50
+    task.init_checkpoint_modules = "backbone"
+    task.dataset = "coco"
+    data = type(task.train_data)
+    task.train_data = data(
+        is_training=True,
+        global_batch_size=BATCH_SIZE,
+        dtype="float32",
+        parser=parser,
+    )
+    task.validation_data = data(
+        is_training=False, global_batch_size=8, dtype="float32", drop_remainder=False
+    )
+    return task_config.ExperimentConfig(
+        experiment=name,
+        runtime=task_config.RuntimeConfig(mixed_precision_dtype="float32"),
+        task=task,
+        trainer=trainer(learning_rate),
+        restrictions=[
+            "task.train_data.is_training != None",
+            "task.validation_data.is_training != None",
+        ],
     )

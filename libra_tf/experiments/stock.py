@@ -1,6 +1,7 @@
-"""Model Garden's own experiments, which can be run here and have no setting of ours.
+"""Model Garden's own experiments, which can be run here without the settings of ours.
 
-This is the one place that knows it. Elsewhere settings are typed and there.
+Other files read a setting of ours as an attribute, since an experiment of this package
+has them all. What may get one of Model Garden's asks here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _WITHOUT = {
 }
 
 
-def is_ours(params: Any) -> bool:
+def is_libra_experiment(params: Any) -> bool:
     """Whether an experiment is one of this package."""
     return hasattr(params, "experiment")
 

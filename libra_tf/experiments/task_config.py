@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol
 
 from official.core import config_definitions as tfm
 from official.vision.configs import maskrcnn as tfm_maskrcnn
@@ -11,11 +12,20 @@ from official.vision.configs import retinanet as tfm_retinanet
 from libra_tf.experiments.loss_config import MaskRCNNLosses, RetinaNetLosses
 from libra_tf.experiments.model_config import MaskRCNN, RetinaNet
 from libra_tf.experiments.stock import of_ours
-from libra_tf.setting import setting
+from libra_tf.setting import Limits, setting
 
 # An evaluation always gives these, and those of masks where there are any.
 METRICS = ("AP", "AP50", "AP75")
 MASK_METRICS = tuple(f"mask_{name}" for name in METRICS)
+
+
+def known_metrics(include_mask: bool) -> tuple[str, ...]:
+    """Returns the metrics that every evaluation gives."""
+    return METRICS + MASK_METRICS if include_mask else METRICS
+
+
+class _WithModel(Protocol):
+    model: MaskRCNN | RetinaNet
 
 
 @dataclasses.dataclass
@@ -30,8 +40,8 @@ class TaskFields:
         validation_split: split of `dataset` to evaluate on.
         class_names: name of class id i at position i; 0 is the background. Filled in
             from `dataset`.
-        seed: of the initial weights of the parts that Model Garden does not have; set
-            from `trainer.seed`.
+        seed: of the initial weights of the parts that Model Garden does not have; null
+            takes `trainer.seed`.
     """
 
     dataset: str = ""
@@ -39,6 +49,11 @@ class TaskFields:
     validation_split: str = "val"
     class_names: list[str] = dataclasses.field(default_factory=list)
     seed: int | None = None
+
+    @property
+    def known_metrics(self: _WithModel) -> Limits:
+        """The metrics that a best checkpoint can be chosen by."""
+        return Limits(choices=known_metrics(self.model.include_mask))
 
 
 def names_by_id(task: tfm.TaskConfig) -> dict[int, str]:
@@ -59,7 +74,7 @@ class MaskRCNNTask(TaskFields, tfm_maskrcnn.MaskRCNNTask):
 
     model: MaskRCNN = dataclasses.field(default_factory=MaskRCNN)
     losses: MaskRCNNLosses = dataclasses.field(default_factory=MaskRCNNLosses)
-    max_num_eval_detections: int = setting(100, unit="detections", source="COCO")
+    max_num_eval_detections: int = setting(100, low=1, unit="detections", source="COCO")
     evaluate_proposals: bool = True
 
     @property

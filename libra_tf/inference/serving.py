@@ -12,7 +12,7 @@ import tf_keras
 from official.vision.serving import detection, export_saved_model_lib
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.stock import is_ours, of_ours
+from libra_tf.experiments.stock import is_libra_experiment, of_ours
 from libra_tf.experiments.task_config import names_by_id
 from libra_tf.files.atomic import write_text
 from libra_tf.inputs.padded_input import fit_image
@@ -35,7 +35,7 @@ class LibraDetectionModule(detection.DetectionModule):
     """
 
     def _build_model(self) -> tf_keras.Model:
-        if not is_ours(self.params):
+        if not is_libra_experiment(self.params):
             return super()._build_model()
         config = self.params.task.model
         nms = config.detection_generator.nms_version

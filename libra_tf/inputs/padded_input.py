@@ -14,7 +14,8 @@ from official.vision.dataloaders import tf_example_decoder, utils
 from official.vision.ops import box_ops
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.reference_config import Canvas, MaskRCNNParts, RetinaNetParts
+from libra_tf.experiments.detector_config import MaskRCNNParts, RetinaNetParts
+from libra_tf.experiments.reference_config import Canvas
 from libra_tf.inputs.records import read_records
 from libra_tf.models.anchors import anchor_settings, multilevel_anchors
 from libra_tf.ops.keep_ratio import (

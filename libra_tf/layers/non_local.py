@@ -5,6 +5,9 @@ import tf_keras
 
 from libra_tf.layers.initial_weights import seeded
 
+# As in mmdetection 3, and as in the code that the paper was run with.
+CONV_OUT_INITIALIZERS = ("zeros", "glorot_uniform")
+
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
 class NonLocalBlock(tf_keras.layers.Layer):

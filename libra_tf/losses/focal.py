@@ -8,7 +8,7 @@ import tf_keras
 ALPHA = 0.25
 GAMMA = 2.0
 
-_MAX_GAMMA = 100.0
+MAX_GAMMA = 100.0
 _FAR = 1e30  # gamma times a logit is a float32; 1 - p_t is 0 or 1 long before
 
 
@@ -98,5 +98,5 @@ class FocalLoss(tf_keras.losses.Loss):
 def _check_numbers(alpha: float, gamma: float) -> None:
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be in [0, 1], got {alpha}")
-    if not 0 <= gamma <= _MAX_GAMMA:
-        raise ValueError(f"gamma must be in [0, {_MAX_GAMMA}], got {gamma}")
+    if not 0 <= gamma <= MAX_GAMMA:
+        raise ValueError(f"gamma must be in [0, {MAX_GAMMA}], got {gamma}")

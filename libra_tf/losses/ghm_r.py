@@ -13,7 +13,7 @@ MU = 0.02
 NUM_BINS = 10
 MOMENTUM = 0.7
 
-_MU_RANGE = (1e-15, 1e9)  # its square has to be a float32
+MU_RANGE = (1e-15, 1e9)  # its square has to be a float32
 _FAR = 1e18  # d**2 overflows float32 above this; there the loss is d - mu
 
 
@@ -125,6 +125,6 @@ class GHMRLoss(gradient_density.GradientHarmonizedLoss):
 
 
 def _check_mu(mu: float) -> None:
-    low, high = _MU_RANGE
+    low, high = MU_RANGE
     if not low <= mu <= high:
         raise ValueError(f"mu must be in [{low}, {high}], got {mu}")

@@ -8,13 +8,13 @@ from typing import Any
 import tensorflow as tf
 from official.vision.ops import anchor as tfm_anchor
 
-from libra_tf.experiments import reference_config
+from libra_tf.experiments import detector_config
 from libra_tf.ops.corner_anchors import corner_anchors
 from libra_tf.ops.resize import spatial_size
 
 
 def anchor_settings(
-    model: reference_config.MaskRCNNParts | reference_config.RetinaNetParts,
+    model: detector_config.MaskRCNNParts | detector_config.RetinaNetParts,
 ) -> dict:
     """Returns what `multilevel_anchors` needs beside the size of the image."""
     return {

@@ -11,7 +11,7 @@ import tf_keras
 from official.vision.modeling import factory, maskrcnn_model
 from official.vision.ops import box_ops
 
-from libra_tf.experiments import model_config
+from libra_tf.experiments import model_config, sampler_config
 from libra_tf.models.anchors import own_anchors
 from libra_tf.models.backbone import freeze_stages
 from libra_tf.models.heads import (
@@ -149,7 +149,7 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
 
 
 def build_roi_sampler(
-    config: model_config.ROISampler,
+    config: sampler_config.ROISampler,
 ) -> tf_keras.layers.Layer | None:
     """Returns our sampler, or None where Model Garden's own is asked for."""
     if config.is_stock:

@@ -89,20 +89,17 @@ def build_neck(
         seed: of the initial kernels; None draws from the global stream.
     """
     common = {"kernel_regularizer": kernel_regularizer, "seed": seed}
-    aggregation = PathAggregation(name="path_aggregation", **common)
-    pyramid = BalancedFeaturePyramid(
-        refine=None if config.refine == "none" else config.refine,
-        refine_level=config.refine_level,
-        conv_out_initializer=config.conv_out_initializer,
-        name="balanced_feature_pyramid",
-        **common,
-    )
-    necks = {
-        "balanced_feature_pyramid": [pyramid],
-        "path_aggregation": [aggregation],
-        "balanced_path_aggregation": [aggregation, pyramid],
+    layers = {
+        PathAggregation: PathAggregation(name="path_aggregation", **common),
+        BalancedFeaturePyramid: BalancedFeaturePyramid(
+            refine=config.refinement,
+            refine_level=config.refine_level,
+            conv_out_initializer=config.conv_out_initializer,
+            name="balanced_feature_pyramid",
+            **common,
+        ),
     }
-    chain = necks[config.type]
+    chain = [layers[kind] for kind in config.layers]
     return chain[0] if len(chain) == 1 else NeckChain(chain, name=config.type)
 
 

@@ -113,7 +113,8 @@ class ReferenceDenseDetectionGenerator(
         """Detects.
 
         Raises:
-            ValueError: there are attributes, or settings that this form has not.
+            ValueError: there are attributes, or settings that this form has not. An
+                experiment with them is refused when it is read; this is for direct use.
         """
         config = self._config_dict
         if raw_attributes or not config["apply_nms"] or config["return_decoded"]:

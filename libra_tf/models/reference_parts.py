@@ -11,7 +11,7 @@ from typing import Any
 from official.vision.modeling import maskrcnn_model, retinanet_model
 
 import libra_tf.models.reference_builders  # noqa: F401  (registration)
-from libra_tf.experiments import reference_config
+from libra_tf.experiments import detector_config
 from libra_tf.models.heads import roi_shape
 from libra_tf.models.reference_aligner import ReferenceROIAligner
 from libra_tf.models.reference_detections import (
@@ -23,7 +23,7 @@ from libra_tf.models.reference_proposals import ReferenceROIGenerator
 
 
 def reference_rcnn_parts(
-    base: maskrcnn_model.MaskRCNNModel, config: reference_config.MaskRCNNParts
+    base: maskrcnn_model.MaskRCNNModel, config: detector_config.MaskRCNNParts
 ) -> dict[str, Any]:
     """Parts of an R-CNN.
 
@@ -60,7 +60,7 @@ def reference_rcnn_parts(
 
 
 def reference_retinanet_parts(
-    base: retinanet_model.RetinaNetModel, config: reference_config.RetinaNetParts
+    base: retinanet_model.RetinaNetModel, config: detector_config.RetinaNetParts
 ) -> dict[str, Any]:
     """Parts of a RetinaNet; see `reference_rcnn_parts`."""
     parts: dict[str, Any] = {"anchor_form": config.anchor.form}

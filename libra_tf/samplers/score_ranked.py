@@ -40,8 +40,8 @@ def isr_negative_sample(
         u_i = (max(n, n_valid) - r_i) / max(n, n_valid)
         w_i = (bias + (1 - bias) u_i)^k * s
 
-    What was drawn has the u of the last one taken. s keeps the total of the image:
-    sum_i w_i values_i = sum_i values_i over the chosen.
+    Refilled negatives get the importance of the last ranked one. s keeps the total of
+    the image: sum_i w_i values_i = sum_i values_i over the chosen.
 
     Args:
         scores: [B, N], highest foreground probability of each candidate.

@@ -6,15 +6,14 @@ import numpy as np
 
 from libra_tf.evaluation.evaluator import CocoEvaluator
 from libra_tf.evaluation.proposals import PAPER_NUMBERS
-from libra_tf.experiments.task_config import MASK_METRICS, METRICS, names_by_id
+from libra_tf.experiments.task_config import known_metrics, names_by_id
 
 
 def with_undefined(logs: dict, include_mask: bool = False) -> dict:
     """Returns metrics of an evaluation, with -1 for an AP that is not defined."""
     # Always logged, since a best checkpoint may be chosen by them; -1 where there is no
     # object, as pycocotools has it.
-    always = METRICS + MASK_METRICS if include_mask else METRICS
-    return dict.fromkeys(always, np.float32(-1)) | dict(logs)
+    return dict.fromkeys(known_metrics(include_mask), np.float32(-1)) | dict(logs)
 
 
 def proposal_numbers(num_proposals: int) -> tuple[int, ...]:

@@ -111,7 +111,8 @@ def measure_prior(dataset: tf.data.Dataset, params: Any, count: CountFn) -> Anch
     records = tf.data.TFRecordDataset(_files(params.input_path))
     num_records = int(records.reduce(0, lambda n, _: n + 1))
     # Added up in float64: the anchors of a large data set are more than 2**24.
-    positives, total = 0.0, 0.0
+    positives: np.ndarray = np.zeros(())
+    total = 0.0
     progress = ProgressLine("prior of objects, counted once", num_records)
     for _, labels in dataset.take(num_records):
         of_batch, valid = count(labels)

@@ -9,7 +9,7 @@ import tf_keras
 from official.modeling import performance
 
 from libra_tf.experiments.resolve import resolve
-from libra_tf.experiments.stock import is_ours
+from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.training.strategy import build_strategy, check_batch_size
 
 
@@ -22,7 +22,7 @@ def prepare(params: Any, step: int = 0) -> tf.distribute.Strategy:
         params: experiment; changed in place.
         step: at which training goes on; a resumed run draws other data than at step 0.
     """
-    if is_ours(params):
+    if is_libra_experiment(params):
         resolve(params)
         _seed(params, step)
     params.validate()
@@ -41,7 +41,8 @@ def _seed(params: Any, step: int) -> None:
     if seed is None:
         return
     tf_keras.utils.set_random_seed(seed)
-    params.task.seed = seed
+    if params.task.seed is None:
+        params.task.seed = seed
     if params.task.train_data.seed is None:
         params.task.train_data.seed = seed + step
     if params.task.is_two_stage:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from libra_tf.experiments.stock import is_ours, of_ours
+from libra_tf.experiments.stock import is_libra_experiment, of_ours
 from libra_tf.experiments.task_config import names_by_id
 from libra_tf.weights.restore import inspect_checkpoint
 
@@ -35,7 +35,7 @@ def describe_run(
         "classes": _classes(params.task),
         "model": f"{_count(model.trainable_variables):.1f} M trainable parameters, "
         f"input {'x'.join(str(n) for n in params.task.model.input_size[:2])}",
-        "switches": _switches(params.task) if is_ours(params) else "",
+        "switches": _switches(params.task) if is_libra_experiment(params) else "",
         "weights": _weights(task, model, resumed_from, step),
         "output": model_dir,
     }

@@ -30,8 +30,6 @@ def build_strategy(runtime: Any) -> tf.distribute.Strategy:
         )
     cpu_replicas = of_ours(runtime, "cpu_replicas")
     if cpu_replicas > 1:
-        if runtime.num_gpus:
-            raise UserError("runtime.cpu_replicas goes with runtime.num_gpus=0 only")
         return tf.distribute.MirroredStrategy(logical_cpus(cpu_replicas))
     if runtime.distribution_strategy == "mirrored" and runtime.num_gpus == 0:
         # One replica either way; XLA works with this strategy only.

@@ -112,7 +112,7 @@ def check_folder(out: Path, force: bool) -> None:
     names = {path.name for path in out.iterdir()}
     if not names:
         return
-    is_import = RECORD in names and all(map(_is_ours, names))
+    is_import = RECORD in names and all(map(_is_of_an_import, names))
     if not is_import:
         raise UserError(f"{out}: is not empty; name another folder")
     if not force:
@@ -122,7 +122,7 @@ def check_folder(out: Path, force: bool) -> None:
         )
 
 
-def _is_ours(name: str) -> bool:
+def _is_of_an_import(name: str) -> bool:
     return name in (RECORD, PARAMS, _STATE_FILE) or name.startswith(f"{CHECKPOINT}-0.")
 
 

@@ -138,8 +138,8 @@ def _retinanet_slots(head: tf_keras.layers.Layer) -> dict:
             slots |= _conv_slots(conv, f"bbox_head.{theirs}.{i}.conv")
     anchors, classes = config["num_anchors_per_location"], config["num_classes"]
     # Each anchor has one class less there: there is no background.
-    rows = np.arange(anchors * (classes - 1)).reshape(anchors, -1)
-    rows = np.pad(rows, [[0, 0], [1, 0]], constant_values=-1).reshape(-1)
+    of_anchors = np.arange(anchors * (classes - 1)).reshape(anchors, -1)
+    rows = np.pad(of_anchors, [[0, 0], [1, 0]], constant_values=-1).reshape(-1)
     slots |= _conv_slots(
         head._classifier, "bbox_head.retina_cls", rows, anchors * (classes - 1)
     )
@@ -167,7 +167,7 @@ def _rcnn_slots(head: ReferenceDetectionHead, crop_size: int) -> dict:
         head._box_regressor,
         f"{prefix}fc_reg",
         rows=_deltas(owners),
-        size=4 * np.sum(owners >= 0),
+        size=4 * int(np.sum(owners >= 0)),
         missing=0.0,
     )
 
