@@ -1,4 +1,7 @@
-"""The losses of a one-stage detector."""
+"""The losses of a one-stage detector.
+
+Where a config names all of Model Garden's, the task takes those.
+"""
 
 from __future__ import annotations
 
