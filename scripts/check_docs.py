@@ -6,8 +6,9 @@ Prints what is wrong, one line each; the exit code is 1 if anything is.
 
 - A link or picture names a file of the repository, and a #place a heading of it.
 - A path in backquotes that begins with a folder of the repository exists.
-- A decimal number or percentage of the README and of docs/results.md occurs in a file
-  of results/, or in the table of a comment that opens with `figures not of results/`.
+- A decimal number or percentage of the README and of docs/results.md occurs in a page
+  of results/ (not only in a table of raw numbers, which have any figure by chance), or
+  in the table of a comment that opens with `figures not of results/`.
 
 Commands are the business of tests/test_docs_commands.py.
 """
@@ -89,11 +90,13 @@ def _dead_paths(root: Path, text: str) -> Iterator[str]:
 
 def _unknown_figures(root: Path, text: str) -> Iterator[str]:
     listed = _listed_elsewhere(text)
-    known = set().union(*map(figures, _results(root)), listed)
+    pages_of_results = sorted((root / "results").rglob("*.md"))
+    texts = (path.read_text(encoding="utf-8") for path in pages_of_results)
+    known = set().union(*map(figures, texts), listed)
     prose = re.sub(r"\]\([^)\s]+\)", "]", _prose(text))
     used = figures(_CODE.sub("", prose))
     for figure in sorted(used - known):
-        yield f"{figure}: no file of results/ has this figure, and no source is listed"
+        yield f"{figure}: no page of results/ has this figure, and no source is listed"
     for figure in sorted(listed - used):
         yield f"{figure}: listed with a source, but the page does not use it"
 
@@ -108,12 +111,6 @@ def _listed_elsewhere(text: str) -> set[str]:
     lines = [line for table in _ELSEWHERE.findall(text) for line in table.splitlines()]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
     return {figure.replace(" ", "") for figure, source in rows if source}
-
-
-def _results(root: Path) -> Iterator[str]:
-    for path in sorted((root / "results").rglob("*")):
-        if path.suffix in (".csv", ".md"):
-            yield path.read_text(encoding="utf-8")
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ The old text has to be there exactly once. Each mutant is made in a temporary co
 the package, and its tests run there until one fails. Printed are the result and the
 line: `killed` (a test failed, which is right), `survived` (all passed: a test is
 missing), `stale` (the old text is not there once, or the tests cannot be run). Ends
-with 1 unless all were killed. A developer's tool: it is no part of the suite.
+with 1 unless all were killed. A developer's tool; the suite does only the `--check`.
 """
 
 from __future__ import annotations

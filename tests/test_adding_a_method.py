@@ -1,6 +1,8 @@
 """docs/adding-a-method.md, followed on a copy of the project."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,8 +10,19 @@ import sys
 import pytest
 from doc_pages import ROOT, blocks
 
+from libra_tf.commands.main import main
+
 PAGE = ROOT / "docs" / "adding-a-method.md"
-COPIED = ("libra_tf", "configs", "docs", "tests", "setup.cfg")
+TEST = "tests/test_log_cosh.py"
+COPIED = ("libra_tf", "configs", "docs", "tests", "README.md", "setup.cfg")
+# The page's commands, in one process: those of `libra`, then all tests.
+FOLLOW = """
+import json, sys, pytest
+from libra_tf.commands.main import main
+verbs, tests = map(json.loads, sys.argv[1:])
+assert not any([main(words) for words in verbs])
+sys.exit(pytest.main(["-vv", *tests]))
+"""
 
 
 def apply(block, folder):
@@ -45,27 +58,33 @@ def extended(copy):
     return copy
 
 
-def python(folder, *words):
-    env = {**os.environ, "PYTHONPATH": str(folder)}
-    return subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, cwd=folder, env=env
+def commands():
+    """Arguments of the page's commands: of `libra`, and all test files."""
+    lines = [w for b in blocks(PAGE) if b.language == "sh" for w in b.commands]
+    assert {words[0] for words in lines} == {"libra", "scripts/test.sh"}
+    verbs = [words[1:] for words in lines if words[0] == "libra"]
+    tests = [words[1:] for words in lines if words[0] == "scripts/test.sh"]
+    return verbs, [file for files in tests for file in files]
+
+
+@pytest.mark.slow
+def test_the_page_ends_with_a_green_suite(extended):
+    done = subprocess.run(
+        [sys.executable, "-c", FOLLOW, *map(json.dumps, commands())],
+        capture_output=True,
+        text=True,
+        cwd=extended,
+        env={**os.environ, "PYTHONPATH": str(extended)},
     )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    written = re.findall(r"^def (test_\w+)", (extended / TEST).read_text(), re.M)
+    for name in written:
+        assert f"{TEST}::{name} PASSED" in done.stdout
+    assert "[log-cosh] PASSED" in done.stdout
 
 
-@pytest.mark.slow
-def test_the_method_works(extended):
-    done = python(extended, "-m", "pytest", "tests/test_log_cosh.py")
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "7 passed" in done.stdout
-
-
-@pytest.mark.slow
-def test_its_setting_is_known_there_and_only_there(extended):
-    words = ["-m", "libra_tf.commands.main", "config", "check"]
-    config = str(extended / "log_cosh.yaml")
-    done = python(extended, *words, config)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert python(ROOT, *words, config).returncode == 1
+def test_its_setting_is_unknown_here(extended):
+    assert main(["config", "check", str(extended / "log_cosh.yaml")]) == 1
 
 
 def test_every_step_fits_the_code(extended):

@@ -34,6 +34,7 @@ def root(tmp_path):
     for folder in ("docs", "results/timing"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "docs/page.md").write_text("# A B\n")
+    (tmp_path / "results/timing/plan.csv").write_text("load_average\n56.6\n")
     (tmp_path / "results/plan.md").write_text("| 56.5 | +3.47 ± 0.1 | 31.0% |\n")
     (tmp_path / "README.md").write_text(GOOD)
     return tmp_path
@@ -65,10 +66,10 @@ def test_a_good_page(root):
         ("(#two", "(#three", "link to #three-words-and-code: there is no such"),
         ("`docs/page.md`", "`docs/gone.md`", "`docs/gone.md`: there is no such file"),
         ("`docs/*.md`", "`docs/*.rst`", "`docs/*.rst`: there is no such file"),
-        ("56.5", "56.6", "56.6: no file of results/ has this figure"),
-        ("31.0 %", "31 %", "31%: no file of results/ has this figure"),
-        ("p .073", "p .072", ".072: no file of results/ has this figure"),
-        ("the paper", "", ".073: no file of results/ has this figure"),
+        ("56.5", "56.6", "56.6: no page of results/ has this figure"),
+        ("31.0 %", "31 %", "31%: no page of results/ has this figure"),
+        ("p .073", "p .072", ".072: no page of results/ has this figure"),
+        ("the paper", "", ".073: no page of results/ has this figure"),
         (", p .073", "", ".073: listed with a source, but the page does not use it"),
     ],
 )

@@ -10,12 +10,14 @@ from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.criteria.dense import (
     batch_losses,
+    box_weight,
     dense_losses,
     needed_states,
 )
 from libra_tf.criteria.dense_ghm import BOX_DENSITY, CLASS_DENSITY
 from libra_tf.criteria.dense_objectness import EXPECTED_POSITIVES
 from libra_tf.criteria.dense_ranking import ranking_loss
+from libra_tf.criteria.head_losses import Losses
 from libra_tf.experiments.saved import get_experiment, override
 from libra_tf.layers.running_state import RunningState
 from libra_tf.losses.focal import focal
@@ -114,10 +116,9 @@ def test_with_model_gardens_settings_it_is_model_gardens_loss():
         )
 
     ours = computed()
-    _, our_gradients = run(lambda: computed().model)
-    np.testing.assert_allclose(
-        [ours.classification, ours.box, ours.model], theirs[1:], rtol=1e-6
-    )
+    weight = box_weight(params.task.losses)
+    _, our_gradients = run(lambda: computed().total(weight))
+    np.testing.assert_allclose([*ours, ours.total(weight)], theirs[1:], rtol=1e-6)
     for a, b in zip(our_gradients, their_gradients, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-7)
 
@@ -146,8 +147,7 @@ def test_ghm_of_boxes_has_the_weight_of_boxes():
         dense.box_targets, dense.boxes, valid, num_bins=10, momentum=0.7, mu=0.02
     )
     assert_close(found.box, tf.reduce_sum(values) / count, of=REDUCTION)
-    expected = found.classification + 10 * found.box
-    assert_close(found.model, expected, of=ELEMENTWISE)
+    assert box_weight(batches.settings(box={"type": "ghm_r", "weight": 10.0})) == 10
 
 
 @pytest.mark.parametrize("kind", ["average_precision", "distributional_ranking"])
@@ -238,7 +238,14 @@ def test_guided_scales_any_class_loss_to_the_box_loss(kind):
     np.testing.assert_array_equal(found.box, plain.box)
     expected = 3 * 2 * 0.25 * found.box
     assert_close(found.classification, expected, of=REDUCTION)
-    assert_close(found.model, expected + 0.25 * found.box, of=REDUCTION)
+
+
+def test_the_total_weighs_the_box_loss():
+    assert Losses(2.0, 3.0).total(0.5) == 3.5
+    for kind, weight in (("huber", 50.0), ("smooth_l1", 0.25)):
+        box = {"type": kind, "weight": 0.25}
+        config = batches.settings(box=box, box_loss_weight=50.0)
+        assert box_weight(config) == weight
 
 
 @pytest.mark.parametrize("kind", EVERY_CLASS_LOSS)
@@ -246,7 +253,7 @@ def test_the_weight_of_the_class_loss(kind):
     plain = losses(classification={"type": kind})
     thrice = losses(classification={"type": kind, "weight": 3.0})
     assert_close(thrice.classification, 3 * plain.classification, of=ELEMENTWISE)
-    assert_close(thrice.model, thrice.classification + thrice.box, of=ELEMENTWISE)
+    np.testing.assert_array_equal(thrice.box, plain.box)
 
 
 @pytest.mark.parametrize("kind", ["focal", "cross_entropy"])
@@ -301,7 +308,6 @@ def test_carl_is_added_to_the_box_loss():
     found = losses(box={"weight": 0.5}, carl={"weight": 2.0, "k": 0.0})
     # With k 0 it is the box loss itself.
     assert_close(found.box, 3 * plain.box, of=REDUCTION)
-    assert_close(found.model, found.classification + 0.5 * found.box, of=ELEMENTWISE)
     other = losses(carl={"weight": 1.0}).box
     assert float(other) != pytest.approx(float(2 * losses().box))
 
@@ -336,7 +342,7 @@ def test_states_move_in_training_only(kind):
     for state, kept in zip(states.values(), before, strict=True):
         np.testing.assert_array_equal(state.read(), kept)
     trained = batch_losses(dense, config, states=states, training=True)
-    np.testing.assert_array_equal(trained.model, value.model)
+    np.testing.assert_array_equal(trained, value)
     for state, kept in zip(states.values(), before, strict=True):
         assert np.any(state.read() != kept)
 
@@ -351,8 +357,9 @@ def test_gradients_are_finite(kind, row):
         tape.watch(watched)
         dense = batches.dense_batch(outputs, labels, NUM_CLASSES)
         loss = batch_losses(dense, config, states=states_of(config), training=True)
+        total = loss.total(box_weight(config))
     assert np.all(np.isfinite(loss))
-    for gradient in tape.gradient(loss.model, watched):
+    for gradient in tape.gradient(total, watched):
         assert np.all(np.isfinite(gradient))
     if max(row) < 0:
-        assert loss.model == 0  # guided: nothing without a box loss
+        assert total == 0  # guided: nothing without a box loss

@@ -6,7 +6,8 @@ import goldens
 import numpy as np
 import pytest
 
-from libra_tf.weights.slots import UNKNOWN_CLASS, backbone_slots, published_layout
+from libra_tf.ops.logits import NEVER
+from libra_tf.weights.slots import backbone_slots, published_layout
 
 
 @pytest.mark.parametrize("detector", ["faster_rcnn", "retinanet"])
@@ -49,7 +50,7 @@ def test_channels_and_classes_are_reordered():
 def test_retinanet_gains_a_class_that_is_never_found():
     slot = published_layout(goldens.build("retinanet"))["bbox_head.retina_cls.bias"]
     bias = slot.transform(np.arange(45.0)).reshape(9, 6)
-    assert np.all(bias[:, 0] == UNKNOWN_CLASS)
+    assert np.all(bias[:, 0] == NEVER)
     np.testing.assert_array_equal(bias[:, 1:], np.arange(45.0).reshape(9, 5))
 
 

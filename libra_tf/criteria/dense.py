@@ -1,9 +1,12 @@
-"""The losses of a one-stage detector."""
+"""The losses of a one-stage detector.
+
+Where a config names all of Model Garden's, the task takes those.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
@@ -14,22 +17,11 @@ from libra_tf.criteria.dense_ghm import BOX_DENSITY, CLASS_DENSITY, ghm_box, ghm
 from libra_tf.criteria.dense_objectness import EXPECTED_POSITIVES, objectness_loss
 from libra_tf.criteria.dense_pisa import carl_sum, isr_weights
 from libra_tf.criteria.dense_ranking import ranking_loss
-from libra_tf.criteria.normalizer import (
-    count_at_least_one,
-    guided_class_loss,
-    replica_mean,
-)
+from libra_tf.criteria.head_losses import Losses
+from libra_tf.criteria.normalizer import count_at_least_one, replica_mean
 from libra_tf.experiments import loss_config
 from libra_tf.losses.focal import focal
 from libra_tf.losses.residual_objectness import INITIAL_EXPECTED_POSITIVES
-
-
-class DenseLosses(NamedTuple):
-    """Scalars; `model` is the weighted sum of the others."""
-
-    classification: tf.Tensor
-    box: tf.Tensor
-    model: tf.Tensor
 
 
 def dense_losses(
@@ -41,7 +33,7 @@ def dense_losses(
     box_coder_weights: Sequence[float] | None = None,
     states: States,
     training: bool,
-) -> DenseLosses:
+) -> Losses:
     """Losses of one replica's batch.
 
     Args:
@@ -63,15 +55,21 @@ def batch_losses(
     *,
     states: States,
     training: bool,
-) -> DenseLosses:
+) -> Losses:
     """See `dense_losses`."""
     class_loss, divisor = _class_loss(dense, settings, states, training)
-    box_loss, box_weight = _box_loss(dense, settings, divisor, states, training)
-    weighted = box_weight * box_loss
+    losses = Losses(class_loss, _box_loss(dense, settings, divisor, states, training))
     if settings.guided.enabled:
-        class_loss = guided_class_loss(class_loss, weighted, settings.guided.factor)
-    class_loss *= settings.classification.weight
-    return DenseLosses(class_loss, box_loss, class_loss + weighted)
+        losses = losses.guided(settings.guided.factor, box_weight(settings))
+    weighted = losses.classification * settings.classification.weight
+    return losses._replace(classification=weighted)
+
+
+def box_weight(settings: loss_config.RetinaNetLosses) -> float:
+    """Weight of the box loss in the total; "huber" has Model Garden's own."""
+    if settings.box.type == "huber":
+        return settings.box_loss_weight
+    return settings.box.weight
 
 
 def needed_states(settings: loss_config.RetinaNetLosses) -> dict[str, list[float]]:
@@ -151,19 +149,19 @@ def _box_loss(
     divisor: tf.Tensor,
     states: States,
     training: bool,
-) -> tuple[tf.Tensor, float]:
-    """Box loss of the positive anchors, and its weight."""
+) -> tf.Tensor:
+    """Box loss of the positive anchors."""
     config = settings.box
     if config.type == "ghm_r":
-        return ghm_box(dense, config.ghm, states, training), config.weight
+        return ghm_box(dense, config.ghm, states, training)
     if config.type == "huber":
-        huber = tf_keras.losses.Huber(
-            settings.huber_loss_delta, reduction=tf_keras.losses.Reduction.SUM
+        # The mean of the four coordinates of each box.
+        errors = tf_keras.losses.huber(
+            dense.box_targets, dense.boxes, delta=settings.huber_loss_delta
         )
-        total = huber(dense.box_targets, dense.boxes)
-        return total / divisor, settings.box_loss_weight
+        return tf.reduce_sum(errors) / divisor
     errors = elementwise_box_loss(config)(dense.box_targets, dense.boxes)
     total = tf.reduce_sum(errors)
     if settings.carl.weight:
         total += settings.carl.weight * carl_sum(dense, errors, settings.carl)
-    return total / divisor, config.weight
+    return total / divisor

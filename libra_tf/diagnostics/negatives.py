@@ -1,4 +1,4 @@
-"""Sample level: how hard the background is that each sampler chooses.
+"""Sample level: how hard the negatives are that each sampler chooses.
 
 Shape shorthand in this module:
     B: images in the batch.
@@ -60,7 +60,7 @@ def choose_negatives(
     rule: SamplingRule,
     seed: tf.Tensor,
 ) -> tuple[RoISelection, dict[str, tf.Tensor]]:
-    """Chooses the same number of background candidates by each rule.
+    """Chooses the same number of negatives by each rule.
 
     Args:
         boxes: [B, N, 4], candidates, yxyx in pixels, padding as for `select_rois`.
@@ -70,8 +70,8 @@ def choose_negatives(
         seed: integer tensor [2]; all rules draw with it, and draw the same positives.
 
     Returns:
-        The selection of the random rule, and rule to mask [B, N]: all background
-        candidates, each rule of `DRAWN`, and those of highest loss.
+        The selection of the random rule, and rule to mask [B, N]: all negatives,
+        each rule of `DRAWN`, and those of highest loss.
     """
     rule = dataclasses.replace(
         rule, positives="random", negatives="random", without_quota=False

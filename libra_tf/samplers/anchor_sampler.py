@@ -12,7 +12,7 @@ from libra_tf.ops.largest_iou import largest_iou
 
 # Libra R-CNN's detectors (neg_pos_ub of their RPN sampler); not in the paper's text.
 NEGATIVES_PER_POSITIVE = 5
-# How background anchors are chosen: by `limit_negatives` or by nobody, by
+# How negative anchors are chosen: by `limit_negatives` or by nobody, by
 # `sample_anchors`, not at all.
 NEGATIVES = ("random", "iou_balanced", "all")
 

@@ -63,7 +63,7 @@ class RoISampler(tf_keras.layers.Layer):
       weight `num_calls`, so that a run resumed from a checkpoint draws as the
       uninterrupted one) and the replica.
     - Where nothing is drawn (`skip_subsampling`, or positives and negatives "all"), a
-      box that is neither foreground nor background has class -1, index -1 and itself
+      box that is neither positive nor negative has class -1, index -1 and itself
       as matched box.
 
     Args:
@@ -164,16 +164,16 @@ class RoISampler(tf_keras.layers.Layer):
         rois, matched = selection.boxes, selection.matched_gt_indices
         weights = selection.weights
         if self._keeps_all:
-            foreground, background, fill = selection.positive, selection.negative, rois
+            positive, negative, fill = selection.positive, selection.negative, rois
         else:
-            foreground, background, rois, matched, weights = _first_rows(
+            positive, negative, rois, matched, weights = _first_rows(
                 selection, self.num_sampled_rois
             )
             fill = tf.constant(_FILL_ROI, rois.dtype)
-            rois = tf.where((foreground | background)[..., tf.newaxis], rois, fill)
+            rois = tf.where((positive | negative)[..., tf.newaxis], rois, fill)
 
         def targets(source: tf.Tensor, fill: tf.Tensor | int) -> tf.Tensor:
-            return _assign(source, matched, foreground, background, fill)
+            return _assign(source, matched, positive, negative, fill)
 
         outer = gt_outer_boxes
         return SampledRoIs(
@@ -183,7 +183,7 @@ class RoISampler(tf_keras.layers.Layer):
             if outer is None
             else targets(tf.cast(outer, rois.dtype), fill),
             gt_classes=targets(gt_classes, _FILL_CLASS),
-            gt_indices=tf.where(foreground, matched, -1),
+            gt_indices=tf.where(positive, matched, -1),
             class_weights=weights,
         )
 
@@ -260,17 +260,17 @@ class RoISampler(tf_keras.layers.Layer):
 
 
 def _first_rows(selection: RoISelection, count: int) -> list[tf.Tensor]:
-    """Foreground, background, boxes, matches and weights of `count` rows.
+    """Positive, negative, boxes, matches and weights of `count` rows.
 
     The chosen come first.
     """
-    foreground, background = selection.chosen_positive, selection.chosen_negative
-    tier = tf.where(foreground, 0, tf.where(background, 1, 2))
+    positive, negative = selection.chosen_positive, selection.chosen_negative
+    tier = tf.where(positive, 0, tf.where(negative, 1, 2))
     rows = tf.argsort(tier, stable=True)[:, :count]
     rows = tf.ensure_shape(rows, [None, count])
     columns = (
-        foreground,
-        background,
+        positive,
+        negative,
         selection.boxes,
         selection.matched_gt_indices,
         selection.weights,
@@ -281,16 +281,16 @@ def _first_rows(selection: RoISelection, count: int) -> list[tf.Tensor]:
 def _assign(
     source: tf.Tensor,
     matched: tf.Tensor,
-    foreground: tf.Tensor,
-    background: tf.Tensor,
+    positive: tf.Tensor,
+    negative: tf.Tensor,
     fill: tf.Tensor | int,
 ) -> tf.Tensor:
-    """The matched row of `source` for foreground, 0 for background, else `fill`."""
+    """The matched row of `source` for positives, 0 for negatives, else `fill`."""
     values = tf.gather(pad_rows(source, 1), matched, batch_dims=1)
     if values.shape.rank == 3:
-        foreground, background = (
-            foreground[..., tf.newaxis],
-            background[..., tf.newaxis],
+        positive, negative = (
+            positive[..., tf.newaxis],
+            negative[..., tf.newaxis],
         )
-    other = tf.where(background, tf.zeros_like(values), tf.cast(fill, values.dtype))
-    return tf.where(foreground, values, other)
+    other = tf.where(negative, tf.zeros_like(values), tf.cast(fill, values.dtype))
+    return tf.where(positive, values, other)

@@ -27,8 +27,8 @@ class RoISelection(NamedTuple):
         iou: `float32` [B, N], highest IoU with the ground truth; 0 for a valid box of
             an image without ground truth, -1 for padding and boxes without area.
         matched_gt_indices: `int32` [B, N], the ground-truth box of that IoU.
-        positive: `bool` [B, N], foreground candidates.
-        negative: `bool` [B, N], background candidates. What is neither is ignored.
+        positive: `bool` [B, N], candidates that are an object.
+        negative: `bool` [B, N], those that are none. What is neither is ignored.
         chosen_positive: `bool` [B, N], the drawn part of `positive`.
         chosen_negative: `bool` [B, N], the drawn part of `negative`.
         weights: `float32` [B, N], of the class loss of each candidate; 1 unless the

@@ -1,11 +1,34 @@
-"""Shared by the tasks: which parts `init_checkpoint` sets."""
+"""Shared by the tasks: a new detector, and which parts `init_checkpoint` sets."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import tf_keras
 
 from libra_tf.errors import UserError
 from libra_tf.weights.restore import RestoreReport, restore_weights
+
+Model = TypeVar("Model", bound=tf_keras.Model)
+
+
+def new_model(task_config, build: Callable[..., Model]) -> Model:
+    """Returns the detector of a task's settings, with random weights.
+
+    Args:
+        task_config: a task's settings.
+        build: of `models`, the builder of the task's detector.
+    """
+    model = build(
+        tf_keras.layers.InputSpec(shape=[None, *task_config.model.built_size]),
+        task_config.model,
+        l2_regularizer(task_config.losses.l2_weight_decay),
+        seed=task_config.seed,
+    )
+    if task_config.freeze_backbone:
+        model.backbone.trainable = False
+    return model
 
 
 def initialize_model(task_config, model: tf_keras.Model) -> RestoreReport | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
 import tf_keras
 from official.core import task_factory
 from official.vision.tasks import maskrcnn as tfm_task
 
-from libra_tf.criteria.rcnn import rcnn_losses, rpn_losses
+from libra_tf.criteria.head_losses import Losses
+from libra_tf.criteria.rcnn import head_box_loss, head_class_loss, rpn_losses
 from libra_tf.experiments import task_config
 from libra_tf.inputs import rcnn as rcnn_inputs
 from libra_tf.models.class_bias import set_class_bias
@@ -22,7 +22,7 @@ from libra_tf.tasks.evaluator import (
     proposal_numbers,
     with_undefined,
 )
-from libra_tf.tasks.initialization import initialize_model, l2_regularizer
+from libra_tf.tasks.initialization import initialize_model, new_model
 
 
 @task_factory.register_task_cls(task_config.MaskRCNNTask)
@@ -34,18 +34,10 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
 
     def build_model(self) -> tf_keras.Model:
         """Builds the detector and its weights."""
-        config = self.task_config.model
-        model = build_maskrcnn(
-            tf_keras.layers.InputSpec(shape=[None, *config.built_size]),
-            config,
-            l2_regularizer(self.task_config.losses.l2_weight_decay),
-            seed=self.task_config.seed,
-        )
-        if self.task_config.freeze_backbone:
-            model.backbone.trainable = False
+        model = new_model(self.task_config, build_maskrcnn)
         # A first call on symbolic inputs creates the weights.
         model(
-            tf_keras.Input(config.built_size),
+            tf_keras.Input(self.task_config.model.built_size),
             image_shape=tf_keras.Input([2]),
             training=False,
         )
@@ -82,13 +74,30 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
             stock=super().build_inputs,
         )
 
-    def _build_rpn_losses(self, outputs, labels) -> tuple[tf.Tensor, tf.Tensor]:
-        stock = super()._build_rpn_losses
-        return rpn_losses(outputs, labels, self.task_config.losses, stock)
+    def _build_rpn_losses(self, outputs, labels) -> Losses:
+        config = self.task_config.losses
+        if config.normalizer == "tfm":
+            losses = Losses(*super()._build_rpn_losses(outputs, labels))
+        else:
+            losses = rpn_losses(outputs, labels, config)
+        if config.guided.enabled:
+            return losses.guided(config.guided.factor, config.rpn_box_weight)
+        return losses
 
-    def _build_frcnn_losses(self, outputs, labels) -> tuple[tf.Tensor, tf.Tensor]:
-        stock = super()._build_frcnn_losses
-        return rcnn_losses(outputs, labels, self.task_config.losses, stock)
+    def _build_frcnn_losses(self, outputs, labels) -> Losses:
+        config = self.task_config.losses
+        stock_class, stock_box = config.normalizer == "tfm", config.box.type == "huber"
+        # Nothing in vain: an all-reduce stays in the graph, used or not.
+        if stock_class or stock_box:
+            class_loss, box_loss = super()._build_frcnn_losses(outputs, labels)
+        if not stock_class:
+            class_loss = head_class_loss(outputs, config)
+        if not stock_box:
+            box_loss = head_box_loss(outputs, config)
+        losses = Losses(class_loss, box_loss)
+        if config.guided.enabled:
+            return losses.guided(config.guided.roi_factor, config.frcnn_box_weight)
+        return losses
 
     def _build_coco_metrics(self) -> None:
         self.coco_metric = build_evaluator(

@@ -10,7 +10,7 @@ import tf_keras
 from official.core import task_factory
 from official.vision.tasks import retinanet as tfm_task
 
-from libra_tf.criteria.dense import dense_losses, needed_states
+from libra_tf.criteria.dense import box_weight, dense_losses, needed_states
 from libra_tf.experiments import task_config
 from libra_tf.inputs import retinanet as retinanet_inputs
 from libra_tf.layers.running_state import RunningState
@@ -19,7 +19,7 @@ from libra_tf.models.retinanet import build_retinanet
 from libra_tf.ops.logits import logit
 from libra_tf.tasks import prior
 from libra_tf.tasks.evaluator import build_evaluator, with_undefined
-from libra_tf.tasks.initialization import initialize_model, l2_regularizer
+from libra_tf.tasks.initialization import initialize_model, new_model
 
 
 @task_factory.register_task_cls(task_config.RetinaNetTask)
@@ -33,15 +33,7 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
 
     def build_model(self) -> tf_keras.Model:
         """Builds the detector and its weights."""
-        config = self.task_config.model
-        model = build_retinanet(
-            tf_keras.layers.InputSpec(shape=[None, *config.built_size]),
-            config,
-            l2_regularizer(self.task_config.losses.l2_weight_decay),
-            seed=self.task_config.seed,
-        )
-        if self.task_config.freeze_backbone:
-            model.backbone.trainable = False
+        model = new_model(self.task_config, build_retinanet)
         self._states = model.add_states(needed_states(self.task_config.losses))
         return model
 
@@ -84,7 +76,7 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         config, model = self.task_config.losses, self.task_config.model
         if config.is_stock:
             return super().build_losses(outputs, labels, aux_losses)
-        loss = dense_losses(
+        losses = dense_losses(
             outputs,
             labels,
             config,
@@ -94,8 +86,9 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
             # Model Garden's validation computes losses too; only its labels hold these.
             training="groundtruths" not in labels,
         )
-        total = loss.model + (tf.reduce_sum(aux_losses) if aux_losses else 0.0)
-        return config.loss_weight * total, loss.classification, loss.box, loss.model
+        model_loss = losses.total(box_weight(config))
+        total = model_loss + (tf.reduce_sum(aux_losses) if aux_losses else 0.0)
+        return config.loss_weight * total, *losses, model_loss
 
     def build_metrics(self, training: bool = True):
         """Returns Model Garden's loss metrics; the evaluator is ours."""

@@ -63,15 +63,20 @@ class Architecture:
     head_channels: int = 0
     head_convs: int = 0
 
+    @property
+    def is_two_stage(self) -> bool:
+        """Whether it is a Faster R-CNN."""
+        return self.detector == _FASTER_RCNN
+
     def __str__(self) -> str:
-        name = {_FASTER_RCNN: "Libra Faster R-CNN", _RETINANET: "Libra RetinaNet"}
+        name = "Libra Faster R-CNN" if self.is_two_stage else "Libra RetinaNet"
         backbone = f"ResNet-{self.depth}"
         if self.groups > 1:
             backbone = f"ResNeXt-{self.depth} {self.groups}x{self.width_per_group}d"
         if self.base_channels != 64:
             backbone += f" of {self.base_channels} channels"
         return (
-            f"{name[self.detector]}, {backbone}, FPN of {self.fpn_channels} channels, "
+            f"{name}, {backbone}, FPN of {self.fpn_channels} channels, "
             f"refinement {self.refine}, {self.num_classes} classes"
         )
 
@@ -88,10 +93,11 @@ def tell_architecture(shapes: Shapes, source: str) -> Architecture:
     """
     reader = ShapeReader(shapes, source)
     detector = _detector(reader)
-    backbone, neck = _backbone(reader), _neck(reader, detector)
-    channels = neck["fpn_channels"]
-    if detector == _FASTER_RCNN:
-        return Architecture(detector, **backbone, **neck, **_rcnn(reader, channels))
+    is_two_stage = detector == _FASTER_RCNN
+    backbone, neck = _backbone(reader), _neck(reader, is_two_stage)
+    if is_two_stage:
+        heads = _rcnn(reader, neck["fpn_channels"])
+        return Architecture(detector, **backbone, **neck, **heads)
     return Architecture(detector, **backbone, **neck, **_retinanet(reader))
 
 
@@ -167,9 +173,9 @@ def _backbone(reader: ShapeReader) -> _Backbone:
     }
 
 
-def _neck(reader: ShapeReader, detector: str) -> _Neck:
+def _neck(reader: ShapeReader, is_two_stage: bool) -> _Neck:
     laterals = reader.count(r"neck\.0\.lateral_convs\.(\d+)\.")
-    wanted = 4 if detector == _FASTER_RCNN else 3
+    wanted = 4 if is_two_stage else 3
     if laterals != wanted:
         raise reader.refuse(
             f"its FPN has {laterals} lateral convolutions, a Libra detector's {wanted}"
@@ -184,7 +190,7 @@ def _neck(reader: ShapeReader, detector: str) -> _Neck:
         # One of them missing, they are taken for equal, as in the published detector.
         on_input = reader.size(first, last) == reader.size(last, first)
         extra_levels = "on_input" if on_input else "on_output"
-    allowed = (4, _LEVELS) if detector == _FASTER_RCNN else (_LEVELS,)
+    allowed = (4, _LEVELS) if is_two_stage else (_LEVELS,)
     if convs not in allowed:
         raise reader.refuse(
             f"its FPN has {convs} output convolutions, a Libra detector's "

@@ -65,21 +65,22 @@ def _sizes(architecture: Architecture) -> dict[str, Any]:
         "num_filters": architecture.fpn_channels,
         "extra_levels": architecture.extra_levels,
     }
-    is_rcnn = architecture.detector == "faster_rcnn"
+    head_sizes = _rcnn_sizes if architecture.is_two_stage else _retinanet_sizes
     return {
         "backbone": {"torch_resnet": resnet},
         "decoder": {"torch_fpn": fpn},
         "neck": {"refine": architecture.refine},
         "anchor": {"num_scales": _num_scales(architecture)},
-        **(_rcnn_sizes if is_rcnn else _retinanet_sizes)(architecture),
+        **head_sizes(architecture),
     }
 
 
 def _num_scales(architecture: Architecture) -> int:
     scales, rest = divmod(architecture.num_anchors, len(ASPECT_RATIOS))
-    is_rpn = architecture.detector == "faster_rcnn"
-    if rest or (is_rpn and scales != 1):
-        wanted = len(ASPECT_RATIOS) if is_rpn else f"a multiple of {len(ASPECT_RATIOS)}"
+    only_one = architecture.is_two_stage
+    if rest or (only_one and scales != 1):
+        count = len(ASPECT_RATIOS)
+        wanted = count if only_one else f"a multiple of {count}"
         raise UserError(
             f"the detector has {architecture.num_anchors} anchors at each cell, whose "
             f"shapes are not in the file; Libra detectors have {wanted}"

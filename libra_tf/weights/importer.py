@@ -31,9 +31,9 @@ def build_detector(published: PublishedDetector) -> tf_keras.Model:
     """Returns the detector with random weights, for images of any size."""
     config = published.params.task.model
     specs = tf_keras.layers.InputSpec(shape=[None, None, None, 3])
-    if published.architecture.detector == "retinanet":
-        return build_retinanet(specs, config)
-    return build_maskrcnn(specs, config)
+    if published.architecture.is_two_stage:
+        return build_maskrcnn(specs, config)
+    return build_retinanet(specs, config)
 
 
 def match_detector(published: PublishedDetector, model: tf_keras.Model) -> list[Match]:

@@ -20,9 +20,8 @@ from libra_tf.models.maskrcnn import LibraMaskRCNN
 from libra_tf.models.neck import checkpoint_parts
 from libra_tf.models.reference_heads import ReferenceDetectionHead, ReferenceRPNHead
 from libra_tf.models.retinanet import LibraRetinaNet
+from libra_tf.ops.logits import NEVER
 
-# Bias of RetinaNet's class 0, of which no published detector knows: probability 0.
-UNKNOWN_CLASS = -100.0
 _XYWH_TO_YXHW = [1, 0, 3, 2]
 _NORM = {
     "weight": "gamma",
@@ -194,7 +193,8 @@ def _conv_slots(
         f"{key}.weight": Slot(
             conv.kernel, shape, _after(_rows(rows), kernel.transform)
         ),
-        f"{key}.bias": Slot(conv.bias, (count,), _rows(rows, UNKNOWN_CLASS)),
+        # RetinaNet's class 0, of which no published detector knows.
+        f"{key}.bias": Slot(conv.bias, (count,), _rows(rows, NEVER)),
     }
 
 
@@ -204,7 +204,7 @@ def _dense_slots(
     *,
     rows: np.ndarray | None = None,
     size: int | None = None,
-    missing: float = UNKNOWN_CLASS,
+    missing: float = NEVER,
     side: int | None = None,
 ) -> dict[str, Slot]:
     inputs, outputs = dense.kernel.shape
