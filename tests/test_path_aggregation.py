@@ -328,8 +328,3 @@ def test_parts_of_a_checkpoint(tmp_path):
     status.assert_existing_objects_matched()
     for a, b in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_unknown_type_of_neck():
-    with pytest.raises(ValueError, match="got 'pafpn'"):
-        add_neck(Decoder(pyramid()), model_config.Neck(type="pafpn"))

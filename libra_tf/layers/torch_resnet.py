@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import tensorflow as tf
@@ -62,15 +63,47 @@ class GroupedConv2D(tf_keras.layers.Conv2D):
     """Convolution whose groups are computed by TensorFlow's own kernel.
 
     Keras compiles grouped convolutions with XLA, for each size of input again; on a
-    CPU the result is ten times slower forward, and a hundred times backward.
+    CPU the result is ten times slower forward, and a hundred times backward. Without
+    oneDNN, TensorFlow on a CPU neither differentiates grouped convolutions nor fuses
+    them with what follows: there each group is a convolution of its own.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns the convolution with bias, without activation."""
         if self.groups == 1:
             return super().call(inputs)
-        outputs = self.convolution_op(inputs, self.kernel)
+        if has_grouped_gradient():
+            outputs = self.convolution_op(inputs, self.kernel)
+        else:
+            outputs = self._convolve_each_group(inputs)
         return outputs if self.bias is None else tf.nn.bias_add(outputs, self.bias)
+
+    def _convolve_each_group(self, inputs: tf.Tensor) -> tf.Tensor:
+        parts = (tf.split(x, self.groups, axis=-1) for x in (inputs, self.kernel))
+        outputs = [self.convolution_op(*part) for part in zip(*parts, strict=True)]
+        return tf.concat(outputs, axis=-1)
+
+
+@functools.cache
+def has_grouped_gradient() -> bool:
+    """Whether TensorFlow differentiates grouped convolutions on this machine.
+
+    It does on GPUs, and on CPUs where it uses oneDNN, which depends on the processor
+    and on `TF_ENABLE_ONEDNN_OPTS`.
+    """
+    with tf.init_scope():
+        x, kernel = tf.ones([1, 2, 2, 2]), tf.ones([1, 1, 1, 2])
+        try:
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=x,
+                filter_sizes=tf.shape(kernel),
+                out_backprop=x,
+                strides=[1, 1, 1, 1],
+                padding="VALID",
+            )
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            return False
+    return True
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
