@@ -89,7 +89,7 @@ def test_readme_runs(folder):
     assert (folder / "runs/cells/eval/metrics.json").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "page",
     [page for page in OTHERS if any(map(runs, blocks(page)))],
