@@ -106,5 +106,5 @@ class RPNSampler(hyperparams.Config):
     """
 
     negatives: str = setting("random", choices=ANCHOR_NEGATIVES)
-    num_bins: int = setting(3, low=1, source="Libra R-CNN, section 3.1")
+    num_bins: int = setting_of(SamplingRule, "num_bins")
     neg_pos_ub: float = setting(0.0, low=0)
