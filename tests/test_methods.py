@@ -48,8 +48,15 @@ class Built(NamedTuple):
     outputs: Callable[[dict], dict]
 
 
+# Emptied after this file: it holds every detector of it.
 CACHE: dict[str, Any] = {}
 BUILDERS = {tasks.maskrcnn: "build_maskrcnn", tasks.retinanet: "build_retinanet"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def empty_cache(free_memory):
+    yield
+    CACHE.clear()
 
 
 def once(make, *key):
