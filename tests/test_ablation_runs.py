@@ -10,7 +10,6 @@ from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.plan_reader import load_plan
 from libra_tf.ablation.runs import begin, build_runs, check_settings
 from libra_tf.ablation.scales import OVERLAYS, layers, load
-from libra_tf.commands.main import main
 from libra_tf.errors import UserError
 from libra_tf.experiments.files import find_config, plan_files
 from libra_tf.experiments.saved import get_experiment, read_yaml
@@ -20,16 +19,6 @@ TABLE2 = load_plan("libra_table2")
 SMALL = read_yaml(find_config("two_core/fasterrcnn"))
 STEPS = "trainer.train_steps"
 DECAY = "trainer.optimizer_config.learning_rate.cosine.decay_steps"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    shapes, out = str(folder / "shapes"), str(folder / "tfr")
-    words = ["--train", "2", "--val", "1", "--size", "64"]
-    assert main(["data", "synthesize", shapes, *words]) == 0
-    assert main(["data", "convert", shapes, "--out", out, "--workers", "1"]) == 0
-    return out
 
 
 def one_row(**changes):
@@ -58,10 +47,10 @@ def difference(one, other):
     return {k: other.get(k) for k in keys if one.get(k) != other.get(k)}
 
 
-def test_all_rows_of_a_seed_come_first(data, tmp_path):
+def test_all_rows_of_a_seed_come_first(records, tmp_path):
     rows = TABLE2.choose(["1_baseline", "4_balanced_l1"])
     runs = build_runs(
-        TABLE2, rows, [1, 5], scale="two_core", data=data, out=str(tmp_path)
+        TABLE2, rows, [1, 5], scale="two_core", data=records, out=str(tmp_path)
     )
     found = [(run.row, run.seed) for run in runs]
     names = ["1_baseline", "4_balanced_l1"]
@@ -69,28 +58,28 @@ def test_all_rows_of_a_seed_come_first(data, tmp_path):
     last = runs[-1]
     assert last.folder == str(tmp_path / "runs" / "4_balanced_l1" / "seed5")
     assert last.settings["trainer"]["seed"] == 5
-    assert last.settings["task"]["dataset"] == data
+    assert last.settings["task"]["dataset"] == records
     assert last.words == (
         "train", "--config", "libra/table2/4_balanced_l1", "--config",
-        "two_core/fasterrcnn", "--data", data, "--seed", "5", "--out", last.folder,
+        "two_core/fasterrcnn", "--data", records, "--seed", "5", "--out", last.folder,
     )  # fmt: skip
     assert json.loads(json.dumps(last.settings)) == last.settings
 
 
-def test_layers_go_in_order(data):
+def test_layers_go_in_order(records):
     plan, row = one_row(
         settings={"task.model.roi_sampler.num_sampled_rois": 64, STEPS: 10},
         two_core={"task.model.roi_sampler.num_sampled_rois": 32},
     )
     files, texts = layers(plan, row, "coco", [])
     assert files == ["libra/table2/1_baseline"]
-    settings, defaults = load(files, texts, data)
+    settings, defaults = load(files, texts, records)
     assert settings["task"]["model"]["input_size"][0] == 1024
     assert defaults["task"]["model"]["neck"]["type"] == "none"
     assert defaults.keys() == settings.keys()
     files, texts = layers(plan, row, "two_core", ["task.losses.box.beta=0.5"])
     assert files == ["libra/table2/1_baseline", "two_core/fasterrcnn"]
-    settings, _ = load(files, texts, data)
+    settings, _ = load(files, texts, records)
     assert at(settings, "task.model.roi_sampler.num_sampled_rois") == 32
     assert at(settings, "task.losses.box.beta") == 0.5
     assert at(settings, "task.model.input_size") == at(SMALL, "task.model.input_size")
@@ -105,14 +94,14 @@ def test_values_of_a_plan_come_through_the_command_line(value):
     assert parse_override(f"a.b={_yaml(value)}") == {"a": {"b": value}}
 
 
-def test_the_schedule_is_as_long_as_the_training(data):
+def test_the_schedule_is_as_long_as_the_training(records):
     plan, row = one_row()
     files, texts = layers(plan, row, "two_core", [f"{STEPS}=40"])
-    settings, _ = load(files, texts, data)
+    settings, _ = load(files, texts, records)
     assert (at(settings, STEPS), at(settings, DECAY)) == (40, 40)
     assert at(settings, "trainer.validation_interval") == 40
     own = [f"{STEPS}=40", f"{DECAY}=80"]
-    settings, _ = load(*layers(plan, row, "two_core", own), data)
+    settings, _ = load(*layers(plan, row, "two_core", own), records)
     assert at(settings, DECAY) == 80
     # The paper's stepwise schedule says itself where it drops.
     assert layers(plan, row, "coco", [f"{STEPS}=40"])[1] == [f"{STEPS}=40"]
@@ -165,7 +154,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("name", "row_name"), PAIRS)
-def test_a_row_differs_from_its_baseline_as_in_the_paper(name, row_name, data):
+def test_a_row_differs_from_its_baseline_as_in_the_paper(name, row_name, records):
     """Small or not, the same settings differ, but for those of the small scale."""
     plan = load_plan(name)
     row = next(r for r in plan.rows if r.name == row_name)
@@ -174,7 +163,7 @@ def test_a_row_differs_from_its_baseline_as_in_the_paper(name, row_name, data):
     base = next(r for r in plan.rows if r.name == row.baseline)
     found = {}
     for scale in ("coco", "two_core"):
-        both = [load(*layers(plan, r, scale, []), data)[0] for r in (base, row)]
+        both = [load(*layers(plan, r, scale, []), records)[0] for r in (base, row)]
         found[scale] = difference(*both)
     files, _ = layers(plan, row, "two_core", [])
     replaced = dict(leaves(read_yaml(find_config(files[-1])))).keys()
@@ -192,14 +181,14 @@ def small_run(data, out, **keys):
     )
 
 
-def test_changed_settings_are_refused_or_forced(data, tmp_path):
-    (run,) = small_run(data, tmp_path)
+def test_changed_settings_are_refused_or_forced(records, tmp_path):
+    (run,) = small_run(records, tmp_path)
     check_settings([run], force=False)
     assert not run.started
     begin(run)
     assert run.started
-    check_settings(small_run(data, tmp_path), force=False)
-    other = small_run(data, tmp_path, **{"task.losses.box.beta": 0.5})
+    check_settings(small_run(records, tmp_path), force=False)
+    other = small_run(records, tmp_path, **{"task.losses.box.beta": 0.5})
     with pytest.raises(UserError, match=r"task.losses.box.beta = 1.0, not 0.5; gi"):
         check_settings(other, force=False)
     assert run.started
@@ -207,8 +196,8 @@ def test_changed_settings_are_refused_or_forced(data, tmp_path):
     assert not os.path.exists(run.folder)
 
 
-def test_a_folder_of_something_else_is_left_alone(data, tmp_path):
-    (run,) = small_run(data, tmp_path)
+def test_a_folder_of_something_else_is_left_alone(records, tmp_path):
+    (run,) = small_run(records, tmp_path)
     os.makedirs(run.folder)
     (tmp_path / "runs" / "a" / "seed1" / "thesis.txt").write_text("x")
     for force in (False, True):

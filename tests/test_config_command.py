@@ -15,17 +15,6 @@ FASTER = "libra_fasterrcnn_resnetfpn_coco"
 RETINA = "libra_retinanet_resnetfpn_coco"
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """A converted folder with three classes."""
-    folder = tmp_path_factory.mktemp("data")
-    shapes, out = str(folder / "shapes"), str(folder / "tfr")
-    words = ["--train", "2", "--val", "1", "--size", "64"]
-    assert main(["data", "synthesize", shapes, *words]) == 0
-    assert main(["data", "convert", shapes, "--out", out, "--workers", "1"]) == 0
-    return out
-
-
 def call(capsys, *words):
     """Runs the command; returns exit code, stdout and stderr."""
     capsys.readouterr()
@@ -154,14 +143,14 @@ def test_show_later_files_win(capsys, tmp_path):
     assert shown["experiment"] == RETINA
 
 
-def test_show_with_data_fills_in_what_follows(capsys, dataset):
-    code, out, _ = call(capsys, "show", "--experiment", FASTER, "--data", dataset)
+def test_show_with_data_fills_in_what_follows(capsys, records):
+    code, out, _ = call(capsys, "show", "--experiment", FASTER, "--data", records)
     assert code == 0
     task = yaml.safe_load(out)["task"]
-    assert task["dataset"] == dataset
+    assert task["dataset"] == records
     assert task["model"]["num_classes"] == 4
     assert task["class_names"][0] == "background"
-    assert task["train_data"]["input_path"].startswith(dataset)
+    assert task["train_data"]["input_path"].startswith(records)
 
 
 def test_show_an_experiment_of_model_garden(capsys):
@@ -190,9 +179,9 @@ def test_show_mistakes_are_one_line(capsys, words, message):
     assert err.count("\n") == 1
 
 
-def test_check_good_files(capsys, dataset):
+def test_check_good_files(capsys, records):
     names = ["quickstart/libra_retinanet", "libra/table2/1_baseline"]
-    for data in ([], ["--data", dataset]):
+    for data in ([], ["--data", records]):
         code, out, _ = call(capsys, "check", *names, *data)
         assert code == 0
         assert out.splitlines() == [
@@ -223,14 +212,14 @@ def test_check_says_what_is_wrong_and_goes_on(capsys, tmp_path, body, message):
     assert second == f"quickstart/libra_retinanet: good ({RETINA})"
 
 
-def test_check_needs_masks_only_with_data(capsys, tmp_path, dataset):
+def test_check_needs_masks_only_with_data(capsys, tmp_path, records):
     source = files.find_config("quickstart/libra_maskrcnn")
-    assert call(capsys, "check", source, "--data", dataset)[0] == 0
-    content = json.loads(Path(dataset, "dataset.json").read_text())
+    assert call(capsys, "check", source, "--data", records)[0] == 0
+    content = json.loads(Path(records, "dataset.json").read_text())
     for split in content["splits"].values():
         split["masks"] = False
-        split["tfrecords"] = f"{dataset}/{split['tfrecords']}"
-        split["annotations"] = f"{dataset}/{split['annotations']}"
+        split["tfrecords"] = f"{records}/{split['tfrecords']}"
+        split["annotations"] = f"{records}/{split['annotations']}"
     (tmp_path / "dataset.json").write_text(json.dumps(content))
     code, out, _ = call(capsys, "check", source, "--data", tmp_path)
     assert code == 1

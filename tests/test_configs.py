@@ -10,7 +10,6 @@ from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.ablation.plan_reader import load_plan
-from libra_tf.commands.main import main
 from libra_tf.experiments.files import config_files
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import get_experiment, load_experiment, override
@@ -35,17 +34,6 @@ SWITCHES = (
     "task.losses.box.",
     "task.losses.normalizer",
 )
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """A converted folder with masks, three classes, splits train and val."""
-    folder = tmp_path_factory.mktemp("data")
-    shapes, out = str(folder / "shapes"), str(folder / "tfr")
-    words = ["--train", "2", "--val", "1", "--size", "64"]
-    assert main(["data", "synthesize", shapes, *words]) == 0
-    assert main(["data", "convert", shapes, "--out", out, "--workers", "1"]) == 0
-    return out
 
 
 def head(name):
@@ -183,11 +171,11 @@ def test_a_setting_that_changes_nothing_is_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_resolves_with_a_data_set(name, dataset):
-    params = load_experiment(None, [FILES[name]], [f"task.dataset={dataset}"])
+def test_resolves_with_a_data_set(name, records):
+    params = load_experiment(None, [FILES[name]], [f"task.dataset={records}"])
     resolve(params)
     assert params.task.model.num_classes == 4
-    assert params.task.train_data.input_path.startswith(dataset)
+    assert params.task.train_data.input_path.startswith(records)
 
 
 def test_no_two_rows_of_a_table_are_the_same():

@@ -101,11 +101,6 @@ def test_page_runs(page, folder):
             run_block(block)
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return tiny.dataset(tmp_path_factory.mktemp("records"), num_train=2, num_val=1)
-
-
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_command_is_parsed(words, records, capsys):
     doc_commands.check(words, records)

@@ -83,8 +83,7 @@ print(json.dumps({"one": result_one, "two": result_two}))
 
 
 @pytest.mark.parametrize("kind", ["fasterrcnn", "retinanet"])
-def test_two_replicas_give_the_loss_of_one(kind, tmp_path):
-    records = tiny.dataset(tmp_path)
+def test_two_replicas_give_the_loss_of_one(kind, records):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, kind, records],
         cwd=os.path.dirname(__file__),
@@ -100,9 +99,8 @@ def test_two_replicas_give_the_loss_of_one(kind, tmp_path):
         assert losses["two"][name] == pytest.approx(value, rel=2e-5), name
 
 
-def test_two_replicas_train(tmp_path):
+def test_two_replicas_train(records, tmp_path):
     """The train binary itself, on two logical CPU devices."""
-    records = tiny.dataset(tmp_path)
     params = tiny.experiment(
         "libra_retinanet_resnetfpn_coco",
         runtime={"cpu_replicas": 2, "distribution_strategy": "mirrored"},
