@@ -9,6 +9,8 @@ from tolerances import NETWORK, SCORES, assert_close, tolerance
 
 # Two boxes of one detection overlap more.
 SAME_OBJECT = 0.5
+# Boxes are as much larger at each side, so that one without area overlaps itself.
+MARGIN = 0.5
 
 
 class Detections(NamedTuple):
@@ -30,11 +32,13 @@ class Detections(NamedTuple):
 
 
 def overlaps(box, boxes):
-    """IoU of a box with each of `boxes`."""
+    """IoU of a box with each of `boxes`, all with `MARGIN`."""
+    margin = MARGIN * np.array([-1, -1, 1, 1])
+    box, boxes = box + margin, boxes + margin
     inner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     inner = np.prod(np.maximum(inner, 0), -1)
     areas = [np.prod(x[..., 2:] - x[..., :2], -1) for x in (box, boxes)]
-    return inner / np.maximum(areas[0] + areas[1] - inner, 1e-12)  # For empty boxes.
+    return inner / (areas[0] + areas[1] - inner)
 
 
 def match(actual: Detections, expected: Detections) -> list[tuple[int, int]]:

@@ -33,6 +33,13 @@ def test_near_ties_may_change_places():
     check(found)
 
 
+def test_boxes_without_area_have_partners():
+    thin = changed(boxes=(2, [10, 60, 30, 60]))
+    check(thin, thin)
+    with pytest.raises(AssertionError, match="has no partner"):
+        check(changed(boxes=(2, [10, 64, 30, 64])), thin)
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [

@@ -83,6 +83,9 @@ def forward(params, model, images, labels):
 
 def compare(kind, records):
     """Asserts that stock and ours are equal: outputs and losses to the last bit."""
+    # It makes one operation of a + b + c, which adds in the order of arrival: Model
+    # Garden's own sum of losses differs in the last bit in one of 16 graphs.
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     stock, ours = stock_and_ours(kind, records)
     batch = batch_of(stock)
     stock_weights, stock_values = run_once(stock, batch)
@@ -150,8 +153,13 @@ SWITCHES = {
 
 
 def losses_of(params, batch):
-    """Losses by name."""
+    """Losses by name, of heads that answer to the features: new ones hardly do."""
     task, model = tiny.build(params)
+    rng = np.random.default_rng(5)
+    for part, head in sorted(model.checkpoint_items.items()):
+        for weight in head.trainable_variables if part.endswith("head") else ():
+            if "kernel" in weight.name:
+                weight.assign(rng.normal(0, 0.3, weight.shape))
     images, labels = batch
 
     @tf.function
@@ -180,7 +188,7 @@ def test_each_switch_changes_its_own_losses_only(kind, records):
         changed, kept = effects[kind]
         # Several threads add up in any order, so what is kept is so but for rounding.
         for loss in changed:
-            assert losses[loss] != pytest.approx(expected[loss], rel=1e-3), (name, loss)
+            assert losses[loss] != pytest.approx(expected[loss], rel=1e-4), (name, loss)
         for loss in kept:
             assert losses[loss] == pytest.approx(expected[loss], rel=1e-5), (name, loss)
 
