@@ -38,7 +38,7 @@ def exported(request, tmp_path_factory):
     # Untrained detectors find nothing above Model Garden's threshold.
     params.task.model.detection_generator.pre_nms_score_threshold = 0.0
     model = str(folder / "run")
-    run(params, "train_and_eval", model, stream=io.StringIO(), async_checkpoints=False)
+    run(params, "train", model, stream=io.StringIO(), async_checkpoints=False)
     assert main(["export", "--model", model, "--out", str(folder / "export")]) == 0
     images = sorted((folder / "shapes" / "images" / "val").iterdir())
     return request.param, model, folder / "export" / "saved_model", images

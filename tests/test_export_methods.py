@@ -48,16 +48,8 @@ def data(tmp_path_factory):
     return tiny.dataset(folder), sorted((folder / "shapes/images/val").iterdir())
 
 
-ALWAYS = ("class_thresholds", "roi_objectness")
-CASES = [
-    pytest.param(
-        name, marks=pytest.mark.slow if name in ALWAYS else pytest.mark.nightly
-    )
-    for name in METHODS
-]
-
-
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", METHODS)
 def test_saved_model_gives_the_checkpoints_detections(name, data, tmp_path):
     records, images = data
     kind, changes = METHODS[name]
@@ -67,7 +59,7 @@ def test_saved_model_gives_the_checkpoints_detections(name, data, tmp_path):
     # Untrained detectors find nothing above Model Garden's threshold.
     params.task.model.detection_generator.pre_nms_score_threshold = 0.0
     folder = str(tmp_path / "run")
-    run(params, "train_and_eval", folder, stream=io.StringIO(), async_checkpoints=False)
+    run(params, "train", folder, stream=io.StringIO(), async_checkpoints=False)
     assert main(["export", "--model", folder, "--out", str(tmp_path / "out")]) == 0
     saved_model = str(tmp_path / "out" / "saved_model")
     checkpoint, exported = load_detector(folder), load_detector(saved_model)

@@ -162,7 +162,7 @@ def written(records):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_saved_model_gives_the_same_for_every_size(imported, tmp_path):
     _, run = imported
     assert main(["export", "--model", str(run), "--out", str(tmp_path)]) == 0
