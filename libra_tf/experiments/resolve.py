@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from typing import Any
 
@@ -12,6 +11,7 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.contradictions import check_experiment
 from libra_tf.experiments.fields import check_fields
 from libra_tf.experiments.task_config import ExperimentConfig
+from libra_tf.files.json_files import read_json
 
 
 def resolve(params: ExperimentConfig) -> None:
@@ -97,11 +97,10 @@ def _check_annotation_file(task: Any) -> None:
         )
     if task.class_names or "://" in path:
         return
+    content = read_json(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            categories = json.load(file)["categories"]
-        names = {int(c["id"]): str(c["name"]) for c in categories}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        names = {int(c["id"]): str(c["name"]) for c in content["categories"]}
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a COCO annotation file ({error})") from error
     highest = max(names, default=0)
     if highest >= task.model.num_classes:

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
+from libra_tf.files.json_files import read_json
 from libra_tf.files.progress_line import ProgressLine
 from libra_tf.ops.logits import optimal_bias
 
@@ -198,13 +199,13 @@ def prior_of_task(
 
 def _read(path: Path) -> AnchorPrior:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         positives = [float(count) for count in values["foreground"]]
         prior = AnchorPrior(positives, float(values["num_anchors"]))
         if not 0 < prior.probability < 1:
             raise ValueError(f"{sum(positives)} of {prior.num_anchors} anchors")
         return prior
-    except (OSError, ArithmeticError, LookupError, ValueError, TypeError) as error:
+    except (UserError, ArithmeticError, LookupError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error}); remove it, and it is counted again"
         ) from error
