@@ -6,6 +6,7 @@ Model Garden.
 """
 
 import importlib
+from types import ModuleType
 
 __version__ = "0.1.0"
 
@@ -32,7 +33,7 @@ _ROOMS = (
 )
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> ModuleType:
     if name in _ROOMS:
         return importlib.import_module(f"libra_tf.{name}")
     raise AttributeError(f"module 'libra_tf' has no attribute {name!r}")

@@ -15,6 +15,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app
+from official.core.config_definitions import ExperimentConfig
 from official.modeling import hyperparams
 from official.vision.serving import export_saved_model as tfm_export  # defines flags
 
@@ -70,7 +71,7 @@ def export() -> None:
     )
 
 
-def _input_size(params) -> list[int] | None:
+def _input_size(params: ExperimentConfig) -> list[int] | None:
     """The flag; its default is no wish where the input fits each image."""
     fits_each_image = of_ours(params.task.model, "fits_each_image")
     if fits_each_image and not FLAGS["input_image_size"].present:
@@ -78,7 +79,7 @@ def _input_size(params) -> list[int] | None:
     return [int(n) for n in FLAGS.input_image_size.split(",")]
 
 
-def main(_) -> None:
+def main(_: list[str]) -> None:
     """Exports; a `UserError` is one line on standard error, and exit code 2."""
     try:
         export()

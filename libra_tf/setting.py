@@ -109,9 +109,9 @@ def setting(
     return field
 
 
-def setting_of(rule: type, name: str) -> Any:
+def setting_of(owner: type, name: str) -> Any:
     """Declares a field with default and `Limits` of another class's field."""
-    (field,) = (f for f in dataclasses.fields(rule) if f.name == name)
+    (field,) = (f for f in dataclasses.fields(owner) if f.name == name)
     return dataclasses.field(default=field.default, metadata=field.metadata)
 
 
@@ -122,9 +122,10 @@ def limits_of(config: type, name: str) -> Limits:
     return limits or Limits()
 
 
-def check_limits(rule: Any) -> None:
+def check_limits(settings: Any) -> None:
     """Raises `ValueError` for the first field of a dataclass out of its limits."""
-    for field in dataclasses.fields(rule):
-        value, limits = getattr(rule, field.name), limits_of(type(rule), field.name)
+    for field in dataclasses.fields(settings):
+        limits = limits_of(type(settings), field.name)
+        value = getattr(settings, field.name)
         if not limits.allow(value):
             raise ValueError(f"{field.name} must be {limits}, got {value!r}")

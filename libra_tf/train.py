@@ -46,7 +46,7 @@ def parse_flags():
         raise UserError(f"--params_override: {text}") from error
 
 
-def main(_) -> None:
+def main(_: list[str]) -> None:
     """Trains; a `UserError` is one line on standard error, and exit code 2."""
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)

@@ -50,10 +50,10 @@ def accept(*settings, name=RETINA):
 def test_every_message_names_settings_that_there_are(name):
     params = experiment(name=name)
     kind = "TWO_STAGE" if params.task.is_two_stage else "ONE_STAGE"
-    rules = sum((getattr(contradictions, n) for n in ("DETECTOR", kind, "RUN")), ())
-    assert len({rule.name for rule in rules}) == len(rules)
-    for rule in rules:
-        text = rule.message.format(
+    rows = sum((getattr(contradictions, n) for n in ("DETECTOR", kind, "RUN")), ())
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        text = row.message.format(
             task=params.task, trainer=params.trainer, runtime=params.runtime
         )
         assert re.search(r"\b(task|trainer|runtime)\.", text)

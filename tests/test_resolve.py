@@ -160,13 +160,23 @@ def test_an_annotation_file_with_more_classes_than_the_model(coco_file):
         resolve(params)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"categories": [{"id": 1}]}'])
+@pytest.mark.parametrize("content", ["[]", "{}", '{"categories": [{"id": 1}]}'])
 def test_an_annotation_file_of_another_kind(tmp_path, content):
     path = tmp_path / "val.json"
     path.write_text(content)
     params = without_dataset(model={"num_classes": 2}, annotation_file=str(path))
     with pytest.raises(UserError, match=f"{path}: not a COCO annotation file"):
         resolve(params)
+
+
+@pytest.mark.parametrize("content", ["", '{"categories": [{"id": 1, "na'])
+def test_a_damaged_annotation_file(tmp_path, content):
+    path = tmp_path / "val.json"
+    path.write_text(content)
+    params = without_dataset(model={"num_classes": 2}, annotation_file=str(path))
+    with pytest.raises(UserError, match=f"^{path}: is ") as error:
+        resolve(params)
+    assert "\n" not in str(error.value)
 
 
 def test_an_annotation_file_elsewhere_is_not_opened():

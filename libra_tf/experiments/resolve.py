@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from typing import Any
 
@@ -11,7 +10,12 @@ from libra_tf.data.manifest import Manifest, load_manifest
 from libra_tf.errors import UserError
 from libra_tf.experiments.contradictions import check_experiment
 from libra_tf.experiments.fields import check_fields
-from libra_tf.experiments.task_config import ExperimentConfig
+from libra_tf.experiments.task_config import (
+    ExperimentConfig,
+    MaskRCNNTask,
+    RetinaNetTask,
+)
+from libra_tf.files.json_files import read_json
 
 
 def resolve(params: ExperimentConfig) -> None:
@@ -40,7 +44,7 @@ def resolve(params: ExperimentConfig) -> None:
     check_experiment(params)
 
 
-def _fill_in_dataset(task: Any, manifest: Manifest) -> None:
+def _fill_in_dataset(task: MaskRCNNTask | RetinaNetTask, manifest: Manifest) -> None:
     if any(c in manifest.folder for c in ",*?["):
         raise UserError(
             f"{manifest.folder}: Model Garden cannot read from a folder with one of "
@@ -78,7 +82,9 @@ def _names_by_position(names: dict[int, str], num_classes: int) -> list[str]:
     return ["background"] + [names.get(i, "") for i in range(1, num_classes)]
 
 
-def _check_masks(task: Any, manifest: Manifest, split: str) -> None:
+def _check_masks(
+    task: MaskRCNNTask | RetinaNetTask, manifest: Manifest, split: str
+) -> None:
     if task.model.include_mask and not manifest.split(split).masks:
         raise UserError(
             f"{manifest.folder}: split {split} was converted without masks; convert "
@@ -86,7 +92,7 @@ def _check_masks(task: Any, manifest: Manifest, split: str) -> None:
         )
 
 
-def _check_annotation_file(task: Any) -> None:
+def _check_annotation_file(task: MaskRCNNTask | RetinaNetTask) -> None:
     path = task.annotation_file
     if not path:
         return
@@ -97,11 +103,10 @@ def _check_annotation_file(task: Any) -> None:
         )
     if task.class_names or "://" in path:
         return
+    content = read_json(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            categories = json.load(file)["categories"]
-        names = {int(c["id"]): str(c["name"]) for c in categories}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        names = {int(c["id"]): str(c["name"]) for c in content["categories"]}
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a COCO annotation file ({error})") from error
     highest = max(names, default=0)
     if highest >= task.model.num_classes:

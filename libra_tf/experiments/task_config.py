@@ -51,8 +51,8 @@ class TaskFields:
     seed: int | None = None
 
     @property
-    def known_metrics(self: _WithModel) -> Limits:
-        """The metrics that a best checkpoint can be chosen by."""
+    def metric_limits(self: _WithModel) -> Limits:
+        """Which metrics the best checkpoint can be chosen by."""
         return Limits(choices=known_metrics(self.model.include_mask))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import tensorflow as tf
 from libra_tf.errors import UserError
 from libra_tf.evaluation.batches import ImageDetections, rows
 from libra_tf.experiments.task_config import names_by_id
+from libra_tf.files.json_files import read_json
 from libra_tf.inference.serving import DESCRIPTION, build_module
 from libra_tf.weights.find_checkpoint import find_checkpoint
 from libra_tf.weights.restore import restore_all
@@ -100,8 +100,13 @@ def _saved_class_names(folder: str) -> dict[int, str]:
     path = Path(folder, DESCRIPTION)
     if not path.is_file():
         return {}
-    names = json.loads(path.read_text(encoding="utf-8"))["class_names"]
-    return {int(i): name for i, name in names.items()}
+    content = read_json(path)
+    try:
+        return {int(i): str(name) for i, name in content["class_names"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: has no class names by id ({error!r}); export the model again"
+        ) from error
 
 
 def _from_checkpoint(path: str, newest: bool) -> Detector:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 
 import tensorflow as tf
+from official.vision.configs import maskrcnn as tfm_config
 
 from libra_tf.experiments import sampler_config
 from libra_tf.inputs.labels import LabelFn
 from libra_tf.samplers import limit_negatives, sample_anchors
 
 
-def anchor_chooser(sampler: sampler_config.RPNSampler, parser) -> LabelFn | None:
+def anchor_chooser(
+    sampler: sampler_config.RPNSampler, parser: tfm_config.Parser
+) -> LabelFn | None:
     """Returns a change of labels for `map_labels`, or None for Model Garden's choice.
 
     Args:
@@ -33,7 +36,11 @@ def _bound_negatives(labels: dict, *, seed: tf.Tensor, ratio: float, most: int) 
 
 
 def _iou_balanced(
-    labels: dict, *, seed: tf.Tensor, sampler: sampler_config.RPNSampler, parser
+    labels: dict,
+    *,
+    seed: tf.Tensor,
+    sampler: sampler_config.RPNSampler,
+    parser: tfm_config.Parser,
 ) -> dict:
     targets = sample_anchors(
         labels["rpn_score_targets"],

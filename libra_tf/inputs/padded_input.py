@@ -7,15 +7,16 @@ image, and shapes are known when a step runs only.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import tensorflow as tf
+from official.core.config_definitions import DataConfig
 from official.vision.dataloaders import tf_example_decoder, utils
 from official.vision.ops import box_ops
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.detector_config import MaskRCNNParts, RetinaNetParts
 from libra_tf.experiments.reference_config import Canvas
+from libra_tf.experiments.task_config import MaskRCNNTask, RetinaNetTask
 from libra_tf.inputs.records import read_records
 from libra_tf.models.anchors import anchor_settings, multilevel_anchors
 from libra_tf.ops.keep_ratio import (
@@ -57,8 +58,8 @@ def fit_image(images: tf.Tensor, canvas: Canvas) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def build_fitted_inputs(
-    task: Any,
-    params: Any,
+    task: MaskRCNNTask | RetinaNetTask,
+    params: DataConfig,
     input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Returns the evaluation data of a task, one image a batch.
@@ -97,7 +98,9 @@ def build_fitted_inputs(
     )
 
 
-def _parse(data: dict, model: Any, params: Any) -> tuple[tf.Tensor, dict]:
+def _parse(
+    data: dict, model: MaskRCNNParts | RetinaNetParts, params: DataConfig
+) -> tuple[tf.Tensor, dict]:
     """One record, as Model Garden's parsers have it."""
     images, info = fit_image(data["image"][tf.newaxis], model.canvas)
     size = tf.unstack(tf.shape(images)[1:3])

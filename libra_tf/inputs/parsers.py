@@ -7,7 +7,7 @@ here the object's number is one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -38,7 +38,7 @@ class DenseParser(retinanet_input.Parser):
         **kwargs: of Model Garden's parser.
     """
 
-    def __init__(self, *, anchors: Mapping[str, Any], **kwargs: Any):
+    def __init__(self, *, anchors: Mapping[str, Any], **kwargs: object):
         super().__init__(**kwargs)
         self._anchors = anchors
 
@@ -50,7 +50,7 @@ class DenseParser(retinanet_input.Parser):
         parsed = super()._parse_eval_data(data, anchor_labeler, self._make_anchors)
         return _with_image_shape(*parsed)
 
-    def _make_anchors(self, image_size) -> dict[str, tf.Tensor]:
+    def _make_anchors(self, image_size: Sequence[int]) -> dict[str, tf.Tensor]:
         return multilevel_anchors(image_size, **self._anchors)
 
 
@@ -68,7 +68,7 @@ class AnchorParser(maskrcnn_input.Parser):
         **kwargs: of Model Garden's parser.
     """
 
-    def __init__(self, *, anchors: Mapping[str, Any], **kwargs: Any):
+    def __init__(self, *, anchors: Mapping[str, Any], **kwargs: object):
         # Model Garden's own labels are made in any case: of as few anchors as can be.
         few = {"num_scales": 1, "aspect_ratios": [1.0]}
         super().__init__(**{**kwargs, **few, "min_level": kwargs["max_level"]})

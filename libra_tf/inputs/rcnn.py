@@ -41,9 +41,9 @@ _PARSER_SETTINGS = (
 
 def build_inputs(
     task: task_config.MaskRCNNTask,
-    params,
+    params: tfm_config.DataConfig,
     input_context: tf.distribute.InputContext | None = None,
-    pick_dataset=None,
+    pick_dataset: Callable | None = None,
     *,
     stock: Stock,
 ) -> tf.data.Dataset:
@@ -71,9 +71,9 @@ def build_inputs(
 
 def labelled(
     task: task_config.MaskRCNNTask,
-    params,
+    params: tfm_config.DataConfig,
     input_context: tf.distribute.InputContext | None = None,
-    pick_dataset=None,
+    pick_dataset: Callable | None = None,
     *,
     stock: Stock,
 ) -> tf.data.Dataset:
@@ -92,9 +92,9 @@ def with_every_anchor(params: tfm_config.DataConfig) -> tfm_config.DataConfig:
 
 def _read_own_anchors(
     task: task_config.MaskRCNNTask,
-    params,
+    params: tfm_config.DataConfig,
     input_context: tf.distribute.InputContext | None,
-    pick_dataset,
+    pick_dataset: Callable | None,
 ) -> tf.data.Dataset:
     """Batches with labels of anchors of the form "reference"."""
     decoder, model, parser = params.decoder.get(), task.model, params.parser

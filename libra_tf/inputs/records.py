@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 from official.common import dataset_fn
+from official.core.config_definitions import DataConfig
 from official.vision.dataloaders import input_reader, input_reader_factory
 
 
 def read_records(
-    params: Any,
+    params: DataConfig,
     decode: Callable,
     parse: Callable,
     input_context: tf.distribute.InputContext | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import tensorflow as tf
+from official.vision.configs import retinanet as tfm_config
 from official.vision.dataloaders import tf_example_decoder
 
 from libra_tf.experiments import task_config
@@ -34,7 +35,7 @@ _PARSER_SETTINGS = (
 
 def build_inputs(
     task: task_config.RetinaNetTask,
-    params,
+    params: tfm_config.DataConfig,
     input_context: tf.distribute.InputContext | None = None,
     *,
     stock: Stock,
@@ -56,7 +57,7 @@ def build_inputs(
 
 def _labelled(
     task: task_config.RetinaNetTask,
-    params,
+    params: tfm_config.DataConfig,
     input_context: tf.distribute.InputContext | None,
     stock: Stock,
 ) -> tf.data.Dataset:
@@ -69,7 +70,7 @@ def _labelled(
 
 def _read_own_labels(
     task: task_config.RetinaNetTask,
-    params,
+    params: tfm_config.DataConfig,
     input_context: tf.distribute.InputContext | None,
 ) -> tf.data.Dataset:
     """Batches with the objects of the anchors, or labels of anchors of our own."""

@@ -51,7 +51,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         conv_out_initializer: str | tf_keras.initializers.Initializer = "zeros",
         kernel_regularizer: tf_keras.regularizers.Regularizer | str | None = None,
         seed: int | None = None,
-        **kwargs,
+        **kwargs: object,
     ):
         super().__init__(**kwargs)
         if refine not in REFINEMENTS:

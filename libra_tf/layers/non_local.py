@@ -43,7 +43,7 @@ class NonLocalBlock(tf_keras.layers.Layer):
         conv_out_initializer: str | tf_keras.initializers.Initializer = "zeros",
         kernel_regularizer: tf_keras.regularizers.Regularizer | str | None = None,
         seed: int | None = None,
-        **kwargs,
+        **kwargs: object,
     ):
         super().__init__(**kwargs)
         if reduction < 1:

@@ -65,7 +65,7 @@ class ResidualObjectness(tf_keras.layers.Layer):
         kernel_regularizer: tf_keras.regularizers.Regularizer | str | None = None,
         bias_regularizer: tf_keras.regularizers.Regularizer | str | None = None,
         seed: int | None = None,
-        **kwargs,
+        **kwargs: object,
     ):
         super().__init__(**kwargs)
         if num_classes < 2:

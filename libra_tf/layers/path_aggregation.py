@@ -50,7 +50,7 @@ class PathAggregation(tf_keras.layers.Layer):
         self,
         kernel_regularizer: tf_keras.regularizers.Regularizer | str | None = None,
         seed: int | None = None,
-        **kwargs,
+        **kwargs: object,
     ):
         super().__init__(**kwargs)
         self.kernel_regularizer = tf_keras.regularizers.get(kernel_regularizer)

@@ -19,7 +19,7 @@ class RunningState(tf_keras.layers.Layer):
         initial: the vector at the start of training.
     """
 
-    def __init__(self, initial: Sequence[float], **kwargs):
+    def __init__(self, initial: Sequence[float], **kwargs: object):
         # Statistics stay float32 under mixed precision.
         super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
         self.initial = [float(value) for value in initial]

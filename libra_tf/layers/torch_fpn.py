@@ -52,7 +52,7 @@ class TorchFPN(tf_keras.Model):
         extra_levels: str = "max_pool",
         relu_before_extra_convs: bool = False,
         kernel_regularizer: tf_keras.regularizers.Regularizer | None = None,
-        **kwargs,
+        **kwargs: object,
     ):
         if extra_levels not in EXTRA_LEVELS:
             raise ValueError(
@@ -133,7 +133,7 @@ class TorchFPN(tf_keras.Model):
         return {**self._config_dict, "name": self.name}
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects=None) -> TorchFPN:
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> TorchFPN:
         """Returns the pyramid of `get_config`."""
         return cls(**config)
 

@@ -144,7 +144,7 @@ class TorchResNet(tf_keras.Model):
         norm: str = "fixed_statistics",
         input_specs: tf_keras.layers.InputSpec | None = None,
         kernel_regularizer: tf_keras.regularizers.Regularizer | None = None,
-        **kwargs,
+        **kwargs: object,
     ):
         if norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
@@ -174,7 +174,9 @@ class TorchResNet(tf_keras.Model):
         return self._config_dict
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects=None) -> TorchResNet:
+    def from_config(
+        cls, config: dict, custom_objects: dict | None = None
+    ) -> TorchResNet:
         """Returns the backbone of `get_config`."""
         return cls(**config)
 
@@ -182,7 +184,11 @@ class TorchResNet(tf_keras.Model):
 class _Builder:
     """Adds layers to a functional model."""
 
-    def __init__(self, norm: str, kernel_regularizer):
+    def __init__(
+        self,
+        norm: str,
+        kernel_regularizer: tf_keras.regularizers.Regularizer | None,
+    ):
         self._norm, self._regularizer = norm, kernel_regularizer
 
     def stem(self, x: tf.Tensor, channels: int) -> tf.Tensor:

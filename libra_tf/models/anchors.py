@@ -28,18 +28,30 @@ def anchor_settings(
 
 
 def multilevel_anchors(
-    image_size: Sequence[int | tf.Tensor], *, form: str, **settings
+    image_size: Sequence[int | tf.Tensor],
+    *,
+    form: str,
+    min_level: int,
+    max_level: int,
+    num_scales: int,
+    aspect_ratios: Sequence[float],
+    anchor_size: float,
 ) -> dict[str, tf.Tensor]:
     """Returns {level: [height_l, width_l, 4 A]}, yxyx in pixels.
 
     Args:
         image_size: height and width of the padded image; numbers for "model_garden".
         form: of the anchors, see `RPNAnchor`.
-        **settings: see `corner_anchors`.
+        min_level: finest level.
+        max_level: coarsest level.
+        num_scales: scales per octave.
+        aspect_ratios: width / height, in order.
+        anchor_size: side of the smallest square anchor, in cells.
     """
+    settings = (min_level, max_level, num_scales, aspect_ratios, anchor_size)
     if form == "reference":
-        return corner_anchors(image_size, **settings)
-    return tfm_anchor.Anchor(image_size=image_size, **settings).multilevel_boxes
+        return corner_anchors(image_size, *settings)
+    return tfm_anchor.Anchor(*settings, image_size).multilevel_boxes
 
 
 def own_anchors(

@@ -49,7 +49,7 @@ class ResidualObjectnessRetinaNetHead(dense_prediction_heads.RetinaNetHead):
         "_att_norms",
     )
 
-    def __init__(self, *, seed: int | None = None, **kwargs):
+    def __init__(self, *, seed: int | None = None, **kwargs: object):
         super().__init__(**kwargs)
         if self._config_dict["use_separable_conv"]:
             raise ValueError(
@@ -111,11 +111,11 @@ class ResidualObjectnessDetectionHead(instance_heads.DetectionHead):
 
     reused = ("_convs", "_conv_norms", "_fcs", "_fc_norms", "_box_regressor")
 
-    def __init__(self, *, seed: int | None = None, **kwargs):
+    def __init__(self, *, seed: int | None = None, **kwargs: object):
         super().__init__(**kwargs)
         self._config_dict["seed"] = seed
 
-    def build(self, input_shape) -> None:
+    def build(self, input_shape: tf.TensorShape) -> None:
         """Creates the layers of the head, the classifier anew."""
         super().build(input_shape)
         self._classifier = ResidualObjectness(

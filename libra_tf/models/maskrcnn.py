@@ -45,16 +45,20 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
 
     is_two_stage = True
 
-    def __init__(self, *args: Any, anchor_form: str = "model_garden", **kwargs: Any):
+    def __init__(
+        self, *args: object, anchor_form: str = "model_garden", **kwargs: object
+    ):
         super().__init__(*args, **kwargs)
         self._config_dict["anchor_form"] = anchor_form
 
-    def _call_box_outputs(self, images: tf.Tensor, *args: Any, **kwargs: Any):
+    def _call_box_outputs(
+        self, images: tf.Tensor, *args: object, **kwargs: object
+    ) -> tuple:
         if kwargs.get("anchor_boxes") is None:
             kwargs["anchor_boxes"] = own_anchors(images, self._config_dict)
         return super()._call_box_outputs(images, *args, **kwargs)
 
-    def _run_frcnn_head(self, **kwargs: Any):
+    def _run_frcnn_head(self, **kwargs: Any) -> tuple:
         if not kwargs["training"] and kwargs["cascade_num"] == 0:
             kwargs["model_outputs"]["proposals"] = kwargs["rois"]
         ours = isinstance(self.roi_sampler[kwargs["cascade_num"]], RoISampler)
@@ -63,7 +67,7 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
             return self._run_sampled_head(**kwargs)
         return super()._run_frcnn_head(**kwargs)
 
-    def _run_sampled_head(self, **kwargs: Any):
+    def _run_sampled_head(self, **kwargs: Any) -> tuple:
         """Chooses RoIs; scores all candidates first if the sampler ranks them."""
         stage, weights = kwargs["cascade_num"], kwargs["regression_weights"]
         sampled = self.roi_sampler[stage].sample(

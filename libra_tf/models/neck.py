@@ -21,7 +21,9 @@ class DecoderWithNeck(tf_keras.Model):
         neck: layer that maps the dict of levels to a dict of the same shapes.
     """
 
-    def __init__(self, decoder: tf_keras.Model, neck: tf_keras.layers.Layer, **kwargs):
+    def __init__(
+        self, decoder: tf_keras.Model, neck: tf_keras.layers.Layer, **kwargs: object
+    ):
         super().__init__(**kwargs)
         self.decoder = decoder
         self.neck = neck
@@ -53,7 +55,7 @@ class NeckChain(tf_keras.layers.Layer):
         necks: layers that map a dict of levels to a dict of the same shapes.
     """
 
-    def __init__(self, necks: Sequence[tf_keras.layers.Layer], **kwargs):
+    def __init__(self, necks: Sequence[tf_keras.layers.Layer], **kwargs: object):
         super().__init__(**kwargs)
         self.necks = list(necks)
 

@@ -31,7 +31,7 @@ class ReferenceROIAligner(tf_keras.layers.Layer):
         crop_size: int = 7,
         sampling_ratio: int = 0,
         finest_scale: int = 56,
-        **kwargs,
+        **kwargs: object,
     ):
         # Without autocast: bfloat16 keeps 8 bits, 4 pixels at coordinate 1000.
         super().__init__(**{"autocast": False, **kwargs})

@@ -5,10 +5,16 @@ Configs name them by type: `torch_resnet` and `torch_fpn`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import tensorflow as tf
 import tf_keras
+from official.vision.configs import common
 from official.vision.modeling.backbones import factory as backbones
 from official.vision.modeling.decoders import factory as decoders
 
+from libra_tf.experiments.backbone_config import Backbone
+from libra_tf.experiments.detector_config import MaskRCNNParts, RetinaNetParts
 from libra_tf.layers.torch_fpn import TorchFPN
 from libra_tf.layers.torch_resnet import TorchResNet
 
@@ -16,8 +22,8 @@ from libra_tf.layers.torch_resnet import TorchResNet
 @backbones.register_backbone_builder("torch_resnet")
 def build_torch_resnet(
     input_specs: tf_keras.layers.InputSpec,
-    backbone_config,
-    norm_activation_config,
+    backbone_config: Backbone,
+    norm_activation_config: common.NormActivation,
     l2_regularizer: tf_keras.regularizers.Regularizer | None = None,
 ) -> TorchResNet:
     """Builds the backbone; its norm and activation are not a matter of choice."""
@@ -37,8 +43,8 @@ def build_torch_resnet(
 
 @decoders.register_decoder_builder("torch_fpn")
 def build_torch_fpn(
-    input_specs,
-    model_config,
+    input_specs: Mapping[str, tf.TensorShape],
+    model_config: MaskRCNNParts | RetinaNetParts,
     l2_regularizer: tf_keras.regularizers.Regularizer | None = None,
 ) -> TorchFPN:
     """Builds the decoder."""

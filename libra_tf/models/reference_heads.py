@@ -18,7 +18,7 @@ class _WithoutNorm(tf_keras.layers.Layer):
 
     norms: tuple[str, ...]
 
-    def build(self, input_shape) -> None:
+    def build(self, input_shape: Shapes) -> None:
         """Creates the layers of the head, then replaces its norms."""
         super().build(input_shape)
         for name in self.norms:

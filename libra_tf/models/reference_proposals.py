@@ -91,7 +91,13 @@ class ReferenceROIGenerator(roi_generator.MultilevelROIGenerator):
         return kept.boxes, kept.scores
 
 
-def _best_of_level(raw_boxes, raw_scores, anchors, group: int, most: int):
+def _best_of_level(
+    raw_boxes: tf.Tensor,
+    raw_scores: tf.Tensor,
+    anchors: tf.Tensor,
+    group: int,
+    most: int,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decoded boxes, scores and group of the best anchors of one level."""
     batch = tf.shape(raw_scores)[0]
     scores = tf.sigmoid(tf.cast(tf.reshape(raw_scores, [batch, -1]), tf.float32))

@@ -31,7 +31,9 @@ class LibraRetinaNet(retinanet_model.RetinaNetModel):
 
     is_two_stage = False
 
-    def __init__(self, *args: Any, anchor_form: str = "model_garden", **kwargs: Any):
+    def __init__(
+        self, *args: object, anchor_form: str = "model_garden", **kwargs: object
+    ):
         super().__init__(*args, **kwargs)
         self._config_dict["anchor_form"] = anchor_form
 

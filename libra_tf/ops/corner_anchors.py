@@ -10,7 +10,6 @@ import tensorflow as tf
 
 def corner_anchors(
     image_size: Sequence[int | tf.Tensor],
-    *,
     min_level: int,
     max_level: int,
     num_scales: int,

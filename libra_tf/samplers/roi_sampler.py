@@ -81,7 +81,7 @@ class RoISampler(tf_keras.layers.Layer):
         mix_gt_boxes: bool = True,
         skip_subsampling: bool = False,
         seed: int = 0,
-        **kwargs,
+        **kwargs: object,
     ):
         # Without autocast: bfloat16 keeps 8 bits, 4 pixels at coordinate 1000.
         super().__init__(**{"autocast": False, "trainable": False, **kwargs})

@@ -6,7 +6,12 @@ import numpy as np
 
 from libra_tf.evaluation.evaluator import CocoEvaluator
 from libra_tf.evaluation.proposals import PAPER_NUMBERS
-from libra_tf.experiments.task_config import known_metrics, names_by_id
+from libra_tf.experiments.task_config import (
+    MaskRCNNTask,
+    RetinaNetTask,
+    known_metrics,
+    names_by_id,
+)
 
 
 def with_undefined(logs: dict, include_mask: bool = False) -> dict:
@@ -23,7 +28,10 @@ def proposal_numbers(num_proposals: int) -> tuple[int, ...]:
 
 
 def build_evaluator(
-    task_config, *, include_mask: bool, proposals: tuple[int, ...] = ()
+    task_config: MaskRCNNTask | RetinaNetTask,
+    *,
+    include_mask: bool,
+    proposals: tuple[int, ...] = (),
 ) -> CocoEvaluator:
     """Returns the COCO evaluator that a task's settings describe.
 

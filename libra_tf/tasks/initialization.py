@@ -8,12 +8,15 @@ from typing import TypeVar
 import tf_keras
 
 from libra_tf.errors import UserError
+from libra_tf.experiments.task_config import MaskRCNNTask, RetinaNetTask
 from libra_tf.weights.restore import RestoreReport, restore_weights
 
 Model = TypeVar("Model", bound=tf_keras.Model)
 
 
-def new_model(task_config, build: Callable[..., Model]) -> Model:
+def new_model(
+    task_config: MaskRCNNTask | RetinaNetTask, build: Callable[..., Model]
+) -> Model:
     """Returns the detector of a task's settings, with random weights.
 
     Args:
@@ -31,7 +34,9 @@ def new_model(task_config, build: Callable[..., Model]) -> Model:
     return model
 
 
-def initialize_model(task_config, model: tf_keras.Model) -> RestoreReport | None:
+def initialize_model(
+    task_config: MaskRCNNTask | RetinaNetTask, model: tf_keras.Model
+) -> RestoreReport | None:
     """Loads `init_checkpoint` into the parts that `init_checkpoint_modules` names.
 
     Args:

@@ -74,7 +74,7 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
             stock=super().build_inputs,
         )
 
-    def _build_rpn_losses(self, outputs, labels) -> Losses:
+    def _build_rpn_losses(self, outputs: dict, labels: dict) -> Losses:
         config = self.task_config.losses
         if config.normalizer == "tfm":
             losses = Losses(*super()._build_rpn_losses(outputs, labels))
@@ -84,7 +84,7 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
             return losses.guided(config.guided.factor, config.rpn_box_weight)
         return losses
 
-    def _build_frcnn_losses(self, outputs, labels) -> Losses:
+    def _build_frcnn_losses(self, outputs: dict, labels: dict) -> Losses:
         config = self.task_config.losses
         stock_class, stock_box = config.normalizer == "tfm", config.box.type == "huber"
         # Nothing in vain: an all-reduce stays in the graph, used or not.

@@ -10,15 +10,18 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from official.core import base_task
+from official.core.config_definitions import DataConfig
 
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
+from libra_tf.files.json_files import read_json
 from libra_tf.files.progress_line import ProgressLine
 from libra_tf.ops.logits import optimal_bias
 
@@ -86,7 +89,7 @@ def count_rpn(labels: dict) -> tuple[tf.Tensor, tf.Tensor]:
     return positive[tf.newaxis], tf.math.count_nonzero(targets >= 0)
 
 
-def one_pass(params: Any) -> Any:
+def one_pass(params: DataConfig) -> DataConfig:
     """Reads in order, so that `take(n)` yields each of the n records exactly once.
 
     As set for training, a data set in a few files is read from several copies of each
@@ -97,7 +100,9 @@ def one_pass(params: Any) -> Any:
     )
 
 
-def measure_prior(dataset: tf.data.Dataset, params: Any, count: CountFn) -> AnchorPrior:
+def measure_prior(
+    dataset: tf.data.Dataset, params: DataConfig, count: CountFn
+) -> AnchorPrior:
     """Counts the labels of the training data.
 
     Args:
@@ -167,7 +172,7 @@ def cached_prior(
 
 
 def prior_of_task(
-    task: Any, dataset: tf.data.Dataset, count: CountFn, kind: str
+    task: base_task.Task, dataset: tf.data.Dataset, count: CountFn, kind: str
 ) -> AnchorPrior:
     """Returns the prior of a task's training data, counted once for each data set.
 
@@ -198,19 +203,19 @@ def prior_of_task(
 
 def _read(path: Path) -> AnchorPrior:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         positives = [float(count) for count in values["foreground"]]
         prior = AnchorPrior(positives, float(values["num_anchors"]))
         if not 0 < prior.probability < 1:
             raise ValueError(f"{sum(positives)} of {prior.num_anchors} anchors")
         return prior
-    except (OSError, ArithmeticError, LookupError, ValueError, TypeError) as error:
+    except (UserError, ArithmeticError, LookupError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error}); remove it, and it is counted again"
         ) from error
 
 
-def _files(input_path: Any) -> list[str]:
+def _files(input_path: str | Sequence[str]) -> list[str]:
     """Record files of patterns, a list or joined by commas, as Model Garden's."""
     paths = input_path if isinstance(input_path, list | tuple) else [input_path]
     patterns = [part.strip() for path in paths for part in str(path).split(",")]

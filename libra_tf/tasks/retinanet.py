@@ -90,7 +90,7 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         total = model_loss + (tf.reduce_sum(aux_losses) if aux_losses else 0.0)
         return config.loss_weight * total, *losses, model_loss
 
-    def build_metrics(self, training: bool = True):
+    def build_metrics(self, training: bool = True) -> list[tf_keras.metrics.Metric]:
         """Returns Model Garden's loss metrics; the evaluator is ours."""
         metrics = super().build_metrics(training=True)
         if not training and self.task_config.use_coco_metrics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import tensorflow as tf
 from official.core import base_trainer
@@ -18,7 +18,12 @@ class Trainer(base_trainer.Trainer):
     measure it, see `libra ablate --timing`.
     """
 
-    def distribute_dataset(self, dataset_or_fn, *args, **kwargs) -> Any:
+    def distribute_dataset(
+        self,
+        dataset_or_fn: Callable[..., tf.data.Dataset],
+        *args: object,
+        **kwargs: object,
+    ) -> tf.distribute.DistributedDataset:
         """Opens an input pipeline on the strategy; see the base class."""
         if not of_ours(self.config.runtime, "deterministic"):
             return super().distribute_dataset(dataset_or_fn, *args, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -177,10 +178,24 @@ def _walk(path: str, items: Mapping[str, tf.Module], assign: bool) -> RestoreRep
     )
 
 
+class _Reader(Protocol):
+    """TensorFlow's reader of a checkpoint; its class has no public name."""
+
+    def get_tensor(self, tensor_str: str) -> np.ndarray: ...
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]: ...
+
+
 class _Walker:
     """Walks the objects of a program and of a checkpoint side by side."""
 
-    def __init__(self, prefix: str, reader, graph, assign: bool):
+    def __init__(
+        self,
+        prefix: str,
+        reader: _Reader,
+        graph: trackable_object_graph_pb2.TrackableObjectGraph,
+        assign: bool,
+    ):
         self._prefix = prefix
         self._reader, self._nodes, self._assign = reader, graph.nodes, assign
         self._shapes = reader.get_variable_to_shape_map()
@@ -189,7 +204,7 @@ class _Walker:
         self.missing: list[str] = []
         self.mismatched: list[str] = []
 
-    def visit(self, trackable, node_id: int | None, path: str) -> None:
+    def visit(self, trackable: object, node_id: int | None, path: str) -> None:
         """Visits one object; `node_id` is None where the checkpoint has no twin."""
         if id(trackable) in self._seen:
             return
@@ -203,7 +218,7 @@ class _Walker:
             if name != "save_counter":
                 self.visit(child, twins.get(name), f"{path}/{name}" if path else name)
 
-    def _restore(self, variable, node_id: int | None, path: str) -> None:
+    def _restore(self, variable: tf.Variable, node_id: int | None, path: str) -> None:
         self.total += 1
         attributes = () if node_id is None else self._nodes[node_id].attributes
         if not attributes:

@@ -6,9 +6,9 @@ before, see `fields`.
 
 from __future__ import annotations
 
+from libra_tf.experiments.contradictions.contradiction import check
 from libra_tf.experiments.contradictions.detector import DETECTOR
 from libra_tf.experiments.contradictions.one_stage import ONE_STAGE
-from libra_tf.experiments.contradictions.rule import check
 from libra_tf.experiments.contradictions.run import RUN
 from libra_tf.experiments.contradictions.two_stage import TWO_STAGE
 from libra_tf.experiments.task_config import ExperimentConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libra_tf.experiments.contradictions.rule import Rule
+from libra_tf.experiments.contradictions.contradiction import Contradiction
 from libra_tf.experiments.loss_config import WEIGHABLE_BOX_LOSSES
 from libra_tf.experiments.model_config import NECKS_OF_ANY_SIZE
 from libra_tf.losses.balanced_l1 import MAX_EXPONENT
@@ -10,13 +10,13 @@ from libra_tf.losses.balanced_l1 import MAX_EXPONENT
 _ANY_SIZE = "task.model.canvas.form is 'reference', so that images have any size"
 
 DETECTOR = (
-    Rule(
+    Contradiction(
         "levels in order",
         lambda model, losses: model.min_level > model.max_level,
         "task.model.min_level is {task.model.min_level}, above task.model.max_level, "
         "{task.model.max_level}",
     ),
-    Rule(
+    Contradiction(
         "level of the neck",
         lambda model, losses: (
             model.neck.is_balanced
@@ -25,13 +25,13 @@ DETECTOR = (
         "task.model.neck.refine_level is {task.model.neck.refine_level}; the pyramid "
         "has the levels {task.model.min_level} to {task.model.max_level}",
     ),
-    Rule(
+    Contradiction(
         "balanced L1 in float32",
         lambda model, losses: losses.box.exponent > MAX_EXPONENT,
         "task.losses.box: gamma / alpha is {task.losses.box.exponent:g}; balanced L1 "
         f"overflows above {MAX_EXPONENT:g}",
     ),
-    Rule(
+    Contradiction(
         "a box loss for CARL",
         lambda model, losses: (
             losses.carl.weight > 0 and losses.box.type not in WEIGHABLE_BOX_LOSSES
@@ -41,19 +41,19 @@ DETECTOR = (
         "box; choose "
         f"{', '.join(WEIGHABLE_BOX_LOSSES)}",
     ),
-    Rule(
+    Contradiction(
         "one prior",
         lambda model, losses: model.prior.value is not None and model.prior.from_data,
         "task.model.prior: value is {task.model.prior.value} and from_data is true; "
         "give one of them",
     ),
-    Rule(
+    Contradiction(
         "stages of a ResNet",
         lambda model, losses: model.frozen_stages > 0 and not model.backbone.is_resnet,
         "task.model.frozen_stages is {task.model.frozen_stages} with backbone "
         "{task.model.backbone.type}; it is for backbone resnet or torch_resnet",
     ),
-    Rule(
+    Contradiction(
         "suppression by class",
         lambda model, losses: (
             model.detection_generator.form == "reference"
@@ -62,7 +62,7 @@ DETECTOR = (
         "task.model.detection_generator.form is 'reference', which suppresses class by "
         "class; switch soft_nms_sigma off",
     ),
-    Rule(
+    Contradiction(
         "sides of an image",
         lambda model, losses: (
             model.fits_each_image and model.canvas.short_side > model.canvas.long_side
@@ -70,13 +70,13 @@ DETECTOR = (
         "task.model.canvas.short_side is {task.model.canvas.short_side}, above "
         "long_side, {task.model.canvas.long_side}",
     ),
-    Rule(
+    Contradiction(
         "parts for any size",
         lambda model, losses: model.fits_each_image and bool(model.part_of_one_size),
         f"{_ANY_SIZE}; set task.model.{{task.model.part_of_one_size}}.form to "
         "'reference' too",
     ),
-    Rule(
+    Contradiction(
         "pyramid for any size",
         lambda model, losses: (
             model.fits_each_image
@@ -85,7 +85,7 @@ DETECTOR = (
         f"{_ANY_SIZE}; that needs task.model.decoder.type torch_fpn and "
         f"task.model.neck.type {' or '.join(NECKS_OF_ANY_SIZE)}",
     ),
-    Rule(
+    Contradiction(
         "masks of one size",
         lambda model, losses: model.fits_each_image and model.include_mask,
         f"{_ANY_SIZE}; Model Garden's masks need one size of image",

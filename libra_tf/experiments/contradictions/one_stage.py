@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from libra_tf.experiments.class_loss_config import WEIGHABLE_CLASS_LOSSES
-from libra_tf.experiments.contradictions.rule import Rule
+from libra_tf.experiments.contradictions.contradiction import Contradiction
 
 ONE_STAGE = (
-    Rule(
+    Contradiction(
         "losses of attributes",
         lambda model, losses: bool(model.head.attribute_heads) and not losses.is_stock,
         "task.model.head.attribute_heads: their loss goes with Model Garden's own "
         "losses only: normalizer 'tfm', box.type 'huber', classification.type 'focal' "
         "and of weight 1, without isr, carl and guided",
     ),
-    Rule(
+    Contradiction(
         "suppression of classes apart",
         lambda model, losses: (
             model.detection_generator.form == "reference"
@@ -22,7 +22,7 @@ ONE_STAGE = (
         "task.model.detection_generator.form is 'reference', which suppresses class by "
         "class; switch use_class_agnostic_nms off",
     ),
-    Rule(
+    Contradiction(
         "detections only",
         lambda model, losses: (
             model.detection_generator.form == "reference"
@@ -35,7 +35,7 @@ ONE_STAGE = (
         "task.model.detection_generator.form is 'reference', which gives detections "
         "only: no task.model.head.attribute_heads, no return_decoded, and apply_nms",
     ),
-    Rule(
+    Contradiction(
         "thresholds from data",
         lambda model, losses: (
             model.prior.score_threshold != "fixed" and not model.prior.from_data
@@ -43,7 +43,7 @@ ONE_STAGE = (
         "task.model.prior.score_threshold is {task.model.prior.score_threshold!r}, but "
         "task.model.prior.from_data is false: the thresholds come from the data",
     ),
-    Rule(
+    Contradiction(
         "one threshold at a time",
         lambda model, losses: (
             model.prior.score_threshold != "fixed"
@@ -54,7 +54,7 @@ ONE_STAGE = (
         "{task.model.detection_generator.pre_nms_score_threshold}, which would act "
         "first: set it to 0",
     ),
-    Rule(
+    Contradiction(
         "residual objectness",
         lambda model, losses: (
             (losses.classification.type == "residual_objectness")
@@ -64,7 +64,7 @@ ONE_STAGE = (
         "task.model.objectness.type is {task.model.objectness.type!r}: residual "
         "objectness needs both, the head and its loss",
     ),
-    Rule(
+    Contradiction(
         "prior of residual objectness",
         lambda model, losses: (
             model.objectness.type == "residual" and model.prior.is_set
@@ -72,7 +72,7 @@ ONE_STAGE = (
         "task.model.prior sets the bias of the class output; with residual objectness "
         "leave it alone",
     ),
-    Rule(
+    Contradiction(
         "convolutions of residual objectness",
         lambda model, losses: (
             model.objectness.type == "residual" and model.head.use_separable_conv
@@ -80,7 +80,7 @@ ONE_STAGE = (
         "task.model.objectness.type is 'residual', whose convolutions are plain ones; "
         "switch task.model.head.use_separable_conv off",
     ),
-    Rule(
+    Contradiction(
         "a class loss for ISR",
         lambda model, losses: (
             losses.isr.enabled

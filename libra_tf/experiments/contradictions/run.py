@@ -1,24 +1,24 @@
 """Contradictions between detector, data, schedule and devices.
 
-Three rules are about one setting: "size of images", "metrics of COCO" and "batches to
+Three rows are about one setting: "size of images", "metrics of COCO" and "batches to
 evaluate". They are here because `Limits` cannot tell the parts of a list, a reason, or
 "-1 or at least 1".
 """
 
 from __future__ import annotations
 
-from libra_tf.experiments.contradictions.rule import Rule
+from libra_tf.experiments.contradictions.contradiction import Contradiction
 
 _DECODER = "simple_decoder"  # Model Garden's, of which ISR-P has a parser
 
 RUN = (
-    Rule(
+    Contradiction(
         "replicas on CPUs or GPUs",
         lambda p: p.runtime.cpu_replicas > 1 and p.runtime.num_gpus > 0,
         "runtime.cpu_replicas is {runtime.cpu_replicas}, which goes with "
         "runtime.num_gpus 0 only; it is {runtime.num_gpus}",
     ),
-    Rule(
+    Contradiction(
         "sizes that XLA knows",
         lambda p: (
             p.runtime.enable_xla
@@ -28,14 +28,14 @@ RUN = (
         "task.model.roi_aligner.form is 'reference', whose windows have sizes that XLA "
         "cannot know; set runtime.enable_xla to false",
     ),
-    Rule(
+    Contradiction(
         "prior of record files",
         lambda p: p.task.model.prior.from_data and bool(p.task.train_data.tfds_name),
         "task.model.prior.from_data is true, but task.train_data.tfds_name is set: it "
         "counts record files; give task.train_data.input_path, or "
         "task.model.prior.value",
     ),
-    Rule(
+    Contradiction(
         "instances of record files",
         lambda p: (
             p.task.losses.isr.enabled
@@ -49,7 +49,7 @@ RUN = (
         f"task.train_data.decoder.type {_DECODER!r} only, not of tfds_name or another "
         "decoder",
     ),
-    Rule(
+    Contradiction(
         "frozen at a checkpoint",
         lambda p: (
             not p.task.init_checkpoint
@@ -59,18 +59,18 @@ RUN = (
         "initial weights: give a checkpoint, or set task.model.frozen_stages to 0 and "
         "task.model.backbone.{task.model.backbone.norm_switch}",
     ),
-    Rule(
+    Contradiction(
         "images of any size",
         lambda p: p.task.model.takes_any_size and not p.task.model.fits_each_image,
         "task.model.input_size is {task.model.input_size}; images of any size need "
         "task.model.canvas.form reference",
     ),
-    Rule(
+    Contradiction(
         "size of images",
         lambda p: not (p.task.model.takes_any_size or p.task.model.has_one_size),
         "task.model.input_size is {task.model.input_size}; give [height, width, 3]",
     ),
-    Rule(
+    Contradiction(
         "whole cells",
         lambda p: (
             p.task.model.has_one_size
@@ -80,13 +80,13 @@ RUN = (
         "multiples of {task.model.stride}, the stride of task.model.max_level "
         "{task.model.max_level}: {task.model.next_size} is the next size",
     ),
-    Rule(
+    Contradiction(
         "records to train on",
         lambda p: not (p.task.train_data.input_path or p.task.train_data.tfds_name),
         "task.train_data.input_path is empty: give task.dataset, or the pattern of the "
         "record files",
     ),
-    Rule(
+    Contradiction(
         "records to evaluate on",
         lambda p: (
             not (p.task.validation_data.input_path or p.task.validation_data.tfds_name)
@@ -94,36 +94,36 @@ RUN = (
         "task.validation_data.input_path is empty: give task.dataset, or the pattern "
         "of the record files",
     ),
-    Rule(
+    Contradiction(
         "metrics of COCO",
         lambda p: p.task.is_two_stage and p.task.use_wod_metrics,
         "task.use_wod_metrics: Waymo metrics are not part of libra_tf",
     ),
-    Rule(
+    Contradiction(
         "loops in a summary",
         lambda p: p.trainer.summary_interval % p.trainer.steps_per_loop != 0,
         "trainer.summary_interval is {trainer.summary_interval}; it must be a multiple "
         "of trainer.steps_per_loop, {trainer.steps_per_loop}",
     ),
-    Rule(
+    Contradiction(
         "loops in a checkpoint",
         lambda p: p.trainer.checkpoint_interval % p.trainer.steps_per_loop != 0,
         "trainer.checkpoint_interval is {trainer.checkpoint_interval}; it must be a "
         "multiple of trainer.steps_per_loop, {trainer.steps_per_loop}",
     ),
-    Rule(
+    Contradiction(
         "batches to evaluate",
         lambda p: p.trainer.validation_steps == 0 or p.trainer.validation_steps < -1,
         "trainer.validation_steps is {trainer.validation_steps}; give the number of "
         "batches, or -1 for all",
     ),
-    Rule(
+    Contradiction(
         "metric of the best checkpoint",
         lambda p: (
             bool(p.trainer.best_checkpoint_export_subdir)
-            and not p.task.known_metrics.allow(p.trainer.best_checkpoint_eval_metric)
+            and not p.task.metric_limits.allow(p.trainer.best_checkpoint_eval_metric)
         ),
         "trainer.best_checkpoint_eval_metric is "
-        "{trainer.best_checkpoint_eval_metric!r}; it must be {task.known_metrics}",
+        "{trainer.best_checkpoint_eval_metric!r}; it must be {task.metric_limits}",
     ),
 )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from libra_tf.experiments.contradictions.rule import Rule
+from libra_tf.experiments.contradictions.contradiction import Contradiction
 
 TWO_STAGE = (
-    Rule(
+    Contradiction(
         "sampling rule",
         lambda model, losses: bool(model.roi_sampler.contradiction),
         "task.model.roi_sampler: {task.model.roi_sampler.contradiction}",
     ),
-    Rule(
+    Contradiction(
         "masks of sampled RoIs",
         lambda model, losses: (
             model.include_mask
@@ -22,7 +22,7 @@ TWO_STAGE = (
         "{task.model.roi_sampler.num_sampled_rois} RoIs are sampled "
         "(task.model.roi_sampler.num_sampled_rois)",
     ),
-    Rule(
+    Contradiction(
         "levels of RoIs",
         lambda model, losses: (
             model.roi_aligner.form == "reference"
@@ -31,7 +31,7 @@ TWO_STAGE = (
         "task.model.roi_aligner.max_level is {task.model.roi_aligner.max_level}, below "
         "task.model.min_level, {task.model.min_level}",
     ),
-    Rule(
+    Contradiction(
         "a stock cascade",
         lambda model, losses: (
             bool(model.roi_sampler.cascade_iou_thresholds)
@@ -44,7 +44,7 @@ TWO_STAGE = (
         "task.model.roi_sampler.cascade_iou_thresholds: cascade heads work with Model "
         "Garden's own sampler, normaliser and box loss only",
     ),
-    Rule(
+    Contradiction(
         "class losses of Model Garden",
         lambda model, losses: (
             losses.normalizer != "tfm" and not losses.is_plain_classification
@@ -52,14 +52,14 @@ TWO_STAGE = (
         "task.losses: frcnn_class_loss_top_k_percent, class_weights and "
         "frcnn_class_use_binary_cross_entropy belong to normalizer 'tfm'",
     ),
-    Rule(
+    Contradiction(
         "thresholds of RetinaNet",
         lambda model, losses: model.prior.score_threshold != "fixed",
         "task.model.prior.score_threshold is {task.model.prior.score_threshold!r}; it "
         "is for RetinaNet. For the R-CNN head set "
         "task.model.detection_generator.pre_nms_score_threshold",
     ),
-    Rule(
+    Contradiction(
         "divisor of all anchors",
         lambda model, losses: (
             model.rpn_sampler.negatives == "all" and losses.normalizer == "tfm"
@@ -68,7 +68,7 @@ TWO_STAGE = (
         "'tfm', which divides the sum over all anchors by the number of RoIs; choose "
         "'positives' or 'reference'",
     ),
-    Rule(
+    Contradiction(
         "divisor of all RoIs",
         lambda model, losses: (
             model.roi_sampler.negatives == "all" and losses.normalizer == "reference"
@@ -77,7 +77,7 @@ TWO_STAGE = (
         "'reference': divided by all RoIs, the box loss would all but vanish; choose "
         "'positives'",
     ),
-    Rule(
+    Contradiction(
         "no bound on all anchors",
         lambda model, losses: (
             model.rpn_sampler.negatives == "all" and model.rpn_sampler.neg_pos_ub > 0
@@ -85,14 +85,14 @@ TWO_STAGE = (
         "task.model.rpn_sampler.neg_pos_ub is {task.model.rpn_sampler.neg_pos_ub}, a "
         "bound on negatives, but task.model.rpn_sampler.negatives is 'all'",
     ),
-    Rule(
+    Contradiction(
         "instances for ISR",
         lambda model, losses: losses.isr.enabled and model.roi_sampler.is_stock,
         "task.losses.isr.enabled is true with Model Garden's RoI sampler, which does "
         "not tell objects apart: set task.model.roi_sampler.ignore_padding to true, or "
         "choose other positives or negatives",
     ),
-    Rule(
+    Contradiction(
         "a class loss with weights",
         lambda model, losses: (
             losses.normalizer == "tfm"
@@ -101,7 +101,7 @@ TWO_STAGE = (
         "task.losses.normalizer is 'tfm': Model Garden's class loss takes no weights, "
         "which ISR sets; choose 'reference' or 'positives'",
     ),
-    Rule(
+    Contradiction(
         "softmax of residual objectness",
         lambda model, losses: (
             model.objectness.type == "residual"
@@ -115,12 +115,12 @@ TWO_STAGE = (
         "task.losses.frcnn_class_use_binary_cross_entropy and "
         "task.model.detection_generator.use_sigmoid_probability off",
     ),
-    Rule(
+    Contradiction(
         "a normaliser for CARL",
         lambda model, losses: losses.carl.weight > 0 and losses.normalizer == "tfm",
         "task.losses.normalizer is 'tfm'; CARL needs 'reference' or 'positives'",
     ),
-    Rule(
+    Contradiction(
         "no outer boxes",
         lambda model, losses: (
             model.outer_boxes_scale > 1.0

@@ -11,30 +11,32 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.task_config import ExperimentConfig
 
 
-class Rule(NamedTuple):
-    """A contradiction.
+class Contradiction(NamedTuple):
+    """Settings that do not go together.
 
     Attributes:
         name: what it is about.
-        broken: whether there is this contradiction between the settings of a model and
-            of its losses, or in a whole experiment.
+        exists: whether it is there, between the settings of a model and of its losses
+            or in a whole experiment.
         message: template over `task`, `trainer` and `runtime` of what is said then: the
             field, its value and what to do.
     """
 
     name: str
-    broken: Callable[..., bool]
+    exists: Callable[..., bool]
     message: str
 
 
 def check(
-    rules: Iterable[Rule], params: ExperimentConfig, *settings: hyperparams.Config
+    table: Iterable[Contradiction],
+    params: ExperimentConfig,
+    *settings: hyperparams.Config,
 ) -> None:
-    """Raises `UserError` for the first rule that `settings` of `params` break."""
-    for rule in rules:
-        if rule.broken(*settings):
+    """Raises `UserError` for the first row that `settings` of `params` contradict."""
+    for row in table:
+        if row.exists(*settings):
             raise UserError(
-                rule.message.format(
+                row.message.format(
                     task=params.task, trainer=params.trainer, runtime=params.runtime
                 )
             )

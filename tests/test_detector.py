@@ -1,0 +1,69 @@
+"""A SavedModel behind one call, and the names of its classes."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from libra_tf.errors import UserError
+from libra_tf.inference.detector import load_detector
+from libra_tf.inference.serving import DESCRIPTION
+
+
+class OneBox(tf.Module):
+    """Finds one object of class 3 in every image: the whole of it."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+    def serve(self, inputs):
+        shape = tf.cast(tf.shape(inputs), tf.float32)
+        box = tf.stack([0.0, 0.0, shape[1], shape[2]])
+        return {
+            "detection_boxes": box[tf.newaxis, tf.newaxis],
+            "detection_classes": tf.constant([[3.0]]),
+            "detection_scores": tf.constant([[0.5]]),
+            "num_detections": tf.constant([1]),
+            "image_info": tf.ones([1, 4, 2]),
+        }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    module = OneBox()
+    tf.saved_model.save(module, str(path), signatures=module.serve)
+    (path / DESCRIPTION).parent.mkdir()
+    return path
+
+
+def load(folder, content):
+    (folder / DESCRIPTION).write_bytes(content)
+    return load_detector(str(folder))
+
+
+def test_the_names_are_those_of_the_description(folder):
+    detector = load(folder, json.dumps({"class_names": {"3": "cell"}}).encode())
+    assert detector.class_names == {3: "cell"}
+    found = detector.detect(np.zeros((4, 6, 3), np.uint8))
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 4, 6]])
+    assert list(found.classes) == [3]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"class_names": {"1": "ce',
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b'{"class_names": ["cell"]}',
+        b'{"class_names": {"cell": 1}}',
+    ],
+)
+def test_a_damaged_description_is_one_line_that_names_it(folder, content):
+    with pytest.raises(UserError) as error:
+        load(folder, content)
+    message = str(error.value)
+    assert message.startswith(f"{folder / DESCRIPTION}: ")
+    assert "\n" not in message
