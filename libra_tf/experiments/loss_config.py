@@ -6,6 +6,7 @@ Every field added here defaults to Model Garden's own loss.
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol
 
 from official.modeling import hyperparams
 from official.vision.configs import maskrcnn as tfm_maskrcnn
@@ -19,8 +20,8 @@ BOX_LOSSES = ("huber", "smooth_l1", "l1", "balanced_l1")
 ONE_STAGE_BOX_LOSSES = (*BOX_LOSSES, "ghm_r")
 NORMALIZERS = ("tfm", "reference")
 TWO_STAGE_NORMALIZERS = (*NORMALIZERS, "positives")
-# Box losses that are a value for each box, which CARL can weigh.
-WEIGHABLE_BOX_LOSSES = ("smooth_l1", "l1", "balanced_l1")
+# Box losses that are a value for each coordinate, which CARL can weigh.
+ELEMENTWISE_BOX_LOSSES = tuple(name for name in BOX_LOSSES if name != "huber")
 
 _PISA = "mmdetection, configs/pisa"
 _SAMPLING_FREE = "released code (ChenJoya/sampling-free)"
@@ -100,6 +101,16 @@ class BoxLoss(hyperparams.Config):
     )
 
     @property
+    def is_stock(self) -> bool:
+        """Whether it is Model Garden's own."""
+        return self.type == "huber"
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether it is ours and a function of each coordinate alone."""
+        return self.type in ELEMENTWISE_BOX_LOSSES
+
+    @property
     def exponent(self) -> float:
         """The exponent gamma / alpha of balanced L1."""
         return self.gamma / self.alpha
@@ -110,6 +121,10 @@ class RetinaNetBoxLoss(BoxLoss):
     """Objective level: the box loss of RetinaNet; "ghm_r" is a choice more."""
 
     type: str = setting("huber", choices=ONE_STAGE_BOX_LOSSES)
+
+
+class _Normalized(Protocol):
+    normalizer: str
 
 
 @dataclasses.dataclass
@@ -125,6 +140,11 @@ class MethodLosses:
     isr: PositiveImportance = dataclasses.field(default_factory=PositiveImportance)
     carl: ClassAwareRegression = dataclasses.field(default_factory=ClassAwareRegression)
     guided: GuidedLoss = dataclasses.field(default_factory=GuidedLoss)
+
+    @property
+    def has_stock_divisors(self: _Normalized) -> bool:
+        """Whether losses are divided by what Model Garden divides them by."""
+        return self.normalizer == "tfm"
 
 
 @dataclasses.dataclass
@@ -182,8 +202,8 @@ class RetinaNetLosses(MethodLosses, tfm_retinanet.Losses):
     def is_stock(self) -> bool:
         """Whether these settings are Model Garden's own losses."""
         return (
-            self.normalizer == "tfm"
-            and self.box.type == "huber"
+            self.has_stock_divisors
+            and self.box.is_stock
             and self.classification.type == "focal"
             and self.classification.weight == 1.0
             and not self.isr.enabled
@@ -195,3 +215,8 @@ class RetinaNetLosses(MethodLosses, tfm_retinanet.Losses):
     def huber_delta(self) -> float:
         """Threshold of the box loss "huber"."""
         return self.huber_loss_delta
+
+    @property
+    def box_weight(self) -> float:
+        """Weight of the box loss in the total; "huber" has Model Garden's own."""
+        return self.box_loss_weight if self.box.is_stock else self.box.weight

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from libra_tf.experiments.contradictions.rule import Rule
-from libra_tf.experiments.loss_config import WEIGHABLE_BOX_LOSSES
+from libra_tf.experiments.loss_config import ELEMENTWISE_BOX_LOSSES
 from libra_tf.experiments.model_config import NECKS_OF_ANY_SIZE
 from libra_tf.losses.balanced_l1 import MAX_EXPONENT
 
@@ -33,13 +33,11 @@ DETECTOR = (
     ),
     Rule(
         "a box loss for CARL",
-        lambda model, losses: (
-            losses.carl.weight > 0 and losses.box.type not in WEIGHABLE_BOX_LOSSES
-        ),
+        lambda model, losses: losses.carl.weight > 0 and not losses.box.is_elementwise,
         "task.losses.carl.weight is {task.losses.carl.weight}, but "
         "task.losses.box.type is {task.losses.box.type!r}: CARL weighs a box loss per "
         "box; choose "
-        f"{', '.join(WEIGHABLE_BOX_LOSSES)}",
+        f"{', '.join(ELEMENTWISE_BOX_LOSSES)}",
     ),
     Rule(
         "one prior",
