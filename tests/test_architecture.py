@@ -48,7 +48,7 @@ BELOW = {
         "weights",
     },
     "diagnostics": {
-        "experiments", "inference", "inputs", "losses", "models", "ops", "samplers",
+        "criteria", "experiments", "inference", "inputs", "models", "ops", "samplers",
         "tasks", "weights",
     },
     "ablation": {

@@ -9,6 +9,7 @@ import tensorflow as tf
 from libra_tf.experiments import loss_config
 from libra_tf.losses import balanced_l1, l1, smooth_l1
 
+# Maps (targets, predictions) to the loss of each element.
 Elementwise = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
