@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from libra_tf.experiments.contradictions.rule import Rule
 
-_DECODER = "simple_decoder"  # Model Garden's, of which ISR-P has a parser
+_DECODER = "simple_decoder"  # Model Garden's, the one that parsers of ours know
 
 RUN = (
     Rule(
@@ -48,6 +48,15 @@ RUN = (
         "task.losses.isr.enabled is true: it tells objects apart in record files of "
         f"task.train_data.decoder.type {_DECODER!r} only, not of tfds_name or another "
         "decoder",
+    ),
+    Rule(
+        "decoder of images of any size",
+        lambda p: (
+            p.task.model.fits_each_image
+            and p.task.validation_data.decoder.type != _DECODER
+        ),
+        "task.validation_data.decoder.type is {task.validation_data.decoder.type!r}; "
+        f"with task.model.canvas.form reference it must be {_DECODER!r}",
     ),
     Rule(
         "frozen at a checkpoint",
