@@ -28,7 +28,7 @@ BELOW = {
     "samplers": {"ops"},
     "data": {"files"},
     "evaluation": {"data", "files", "ops"},
-    "experiments": {"data", "files", "layers", "losses", "samplers"},
+    "experiments": {"data", "files", "layers", "losses", "ops", "samplers"},
     "models": {"ops", "layers", "samplers", "experiments"},
     "weights": {
         "data", "experiments", "files", "layers", "models", "ops", "torch_files"

@@ -14,6 +14,7 @@ from official.vision.configs import retinanet as tfm_retinanet
 
 from libra_tf.experiments.class_loss_config import ClassLoss, GradientHarmonizing
 from libra_tf.losses.balanced_l1 import FORMS as BALANCED_L1_FORMS
+from libra_tf.ops.rescale import MIN_K
 from libra_tf.setting import setting
 
 BOX_LOSSES = ("huber", "smooth_l1", "l1", "balanced_l1")
@@ -34,12 +35,12 @@ class PositiveImportance(hyperparams.Config):
 
     Attributes:
         enabled: weigh each positive by the rank of its predicted box.
-        k: exponent of the weight.
+        k: exponent of the weight; 0 leaves the weights as they are.
         bias: weight of the last rank, before the exponent.
     """
 
     enabled: bool = False
-    k: float = setting(2.0, above=0, source=_PISA)
+    k: float = setting(2.0, low=MIN_K, source=_PISA)
     bias: float = setting(0.0, low=0, high=1, source=_PISA)
 
 
@@ -49,12 +50,12 @@ class ClassAwareRegression(hyperparams.Config):
 
     Attributes:
         weight: factor of the loss, which is added to the box loss; 0 is off.
-        k: exponent of the score.
+        k: exponent of the score; 0 adds the box loss itself.
         bias: weight of a score of 0, before the exponent.
     """
 
     weight: float = setting(0.0, low=0)
-    k: float = setting(1.0, above=0, source=_PISA)
+    k: float = setting(1.0, low=MIN_K, source=_PISA)
     bias: float = setting(0.2, low=0, high=1, source=_PISA)
 
 
