@@ -50,7 +50,7 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         if config.from_data:
             measured = self._measure_prior()
             set_class_bias(model.head, measured.bias)
-            if config.score_threshold != "fixed":
+            if config.sets_thresholds:
                 thresholds = measured.thresholds(config.score_threshold)
                 model.detection_generator.class_thresholds.assign(thresholds)
         elif config.value is not None:

@@ -54,7 +54,7 @@ DETECTOR = (
     Rule(
         "suppression by class",
         lambda model, losses: (
-            model.detection_generator.form == "reference"
+            model.detection_generator.is_reference
             and bool(model.detection_generator.soft_nms_sigma)
         ),
         "task.model.detection_generator.form is 'reference', which suppresses class by "

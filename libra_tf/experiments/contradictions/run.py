@@ -23,7 +23,7 @@ RUN = (
         lambda p: (
             p.runtime.enable_xla
             and p.task.is_two_stage
-            and p.task.model.roi_aligner.form == "reference"
+            and p.task.model.roi_aligner.is_reference
         ),
         "task.model.roi_aligner.form is 'reference', whose windows have sizes that XLA "
         "cannot know; set runtime.enable_xla to false",
