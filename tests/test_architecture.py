@@ -28,7 +28,7 @@ BELOW = {
     "samplers": {"ops"},
     "data": {"files"},
     "evaluation": {"data", "files"},
-    "experiments": {"data", "files", "layers", "losses", "samplers"},
+    "experiments": {"data", "files", "layers", "losses", "ops", "samplers"},
     "models": {"ops", "layers", "samplers", "experiments"},
     "weights": {
         "data", "experiments", "files", "layers", "models", "ops", "torch_files"
@@ -44,7 +44,7 @@ BELOW = {
     },
     "training": {"evaluation", "experiments", "files", "inputs", "tasks", "weights"},
     "diagnostics": {
-        "experiments", "inputs", "losses", "models", "ops", "samplers", "tasks",
+        "criteria", "experiments", "inputs", "models", "ops", "samplers", "tasks",
         "weights",
     },
     "ablation": {"diagnostics", "experiments", "files", "tasks", "training"},

@@ -77,11 +77,11 @@ STOCK_SAMPLER = (
         ("model.prior.value=1.0", r"value is 1.0; it must be in \(0, 1\)"),
         ("model.prior.value=.nan", r"value is nan; it must be in \(0, 1\)"),
         ("model.prior.score_threshold=low", "choose fixed, global_prior, class_prior"),
-        ("losses.isr.k=0", "task.losses.isr.k is 0; it must be > 0"),
-        ("losses.isr.k=.inf", "task.losses.isr.k is inf; it must be > 0"),
+        ("losses.isr.k=-1", "task.losses.isr.k is -1; it must be >= 0"),
+        ("losses.isr.k=.inf", "task.losses.isr.k is inf; it must be >= 0"),
         ("losses.isr.bias=-0.5", r"task.losses.isr.bias is -0.5; .* in \[0, 1\]"),
         ("losses.isr.bias=2", r"task.losses.isr.bias is 2; .* in \[0, 1\]"),
-        ("losses.carl.k=-1", "task.losses.carl.k is -1; it must be > 0"),
+        ("losses.carl.k=-1", "task.losses.carl.k is -1; it must be >= 0"),
         ("losses.carl.bias=1.5", r"task.losses.carl.bias is 1.5; .* in \[0, 1\]"),
         ("losses.carl.weight=-1", "task.losses.carl.weight is -1; .* >= 0"),
         ("losses.guided.factor=0", "task.losses.guided.factor is 0; it must be > 0"),
@@ -144,8 +144,8 @@ def test_ranges_of_retinanet(setting, message):
         ("losses.box.type=ghm_r", "is 'ghm_r'; choose huber, smooth_l1"),
         ("losses.normalizer=mean", "is 'mean'; choose tfm, reference, positives"),
         (
-            "model.roi_sampler.score_ranked.k=0",
-            "roi_sampler.score_ranked.k is 0; .* > 0",
+            "model.roi_sampler.score_ranked.k=-1",
+            "roi_sampler.score_ranked.k is -1; .* >= 0",
         ),
         ("model.roi_sampler.score_ranked.iou_threshold=0", "iou_threshold is 0"),
         ("model.roi_sampler.positives=all", "roi_sampler: .* 'all' together"),
@@ -154,6 +154,13 @@ def test_ranges_of_retinanet(setting, message):
 )
 def test_ranges_of_faster_rcnn(setting, message):
     assert re.search(message, refusal(setting, name=FASTER))
+
+
+@pytest.mark.parametrize("name", [FASTER, RETINA])
+def test_importance_may_be_the_same_for_all(name):
+    accept("losses.isr.k=0", "losses.carl.k=0", name=name)
+    if name == FASTER:
+        accept("model.roi_sampler.score_ranked.k=0", name=name)
 
 
 def test_rois_are_cut_from_levels_that_there_are():

@@ -8,12 +8,7 @@ from dense_batches import IGNORED, NUM_CLASSES
 from official.vision.tasks.retinanet import RetinaNetTask
 from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
-from libra_tf.criteria.dense import (
-    batch_losses,
-    box_weight,
-    dense_losses,
-    needed_states,
-)
+from libra_tf.criteria.dense import batch_losses, dense_losses, needed_states
 from libra_tf.criteria.dense_ghm import BOX_DENSITY, CLASS_DENSITY
 from libra_tf.criteria.dense_objectness import EXPECTED_POSITIVES
 from libra_tf.criteria.dense_ranking import ranking_loss
@@ -116,7 +111,7 @@ def test_with_model_gardens_settings_it_is_model_gardens_loss():
         )
 
     ours = computed()
-    weight = box_weight(params.task.losses)
+    weight = params.task.losses.box_weight
     _, our_gradients = run(lambda: computed().total(weight))
     np.testing.assert_allclose([*ours, ours.total(weight)], theirs[1:], rtol=1e-6)
     for a, b in zip(our_gradients, their_gradients, strict=True):
@@ -147,7 +142,8 @@ def test_ghm_of_boxes_has_the_weight_of_boxes():
         dense.box_targets, dense.boxes, valid, num_bins=10, momentum=0.7, mu=0.02
     )
     assert_close(found.box, tf.reduce_sum(values) / count, of=REDUCTION)
-    assert box_weight(batches.settings(box={"type": "ghm_r", "weight": 10.0})) == 10
+    config = batches.settings(box={"type": "ghm_r", "weight": 10.0})
+    assert config.box_weight == 10
 
 
 @pytest.mark.parametrize("kind", ["average_precision", "distributional_ranking"])
@@ -245,7 +241,7 @@ def test_the_total_weighs_the_box_loss():
     for kind, weight in (("huber", 50.0), ("smooth_l1", 0.25)):
         box = {"type": kind, "weight": 0.25}
         config = batches.settings(box=box, box_loss_weight=50.0)
-        assert box_weight(config) == weight
+        assert config.box_weight == weight
 
 
 @pytest.mark.parametrize("kind", EVERY_CLASS_LOSS)
@@ -357,7 +353,7 @@ def test_gradients_are_finite(kind, row):
         tape.watch(watched)
         dense = batches.dense_batch(outputs, labels, NUM_CLASSES)
         loss = batch_losses(dense, config, states=states_of(config), training=True)
-        total = loss.total(box_weight(config))
+        total = loss.total(config.box_weight)
     assert np.all(np.isfinite(loss))
     for gradient in tape.gradient(total, watched):
         assert np.all(np.isfinite(gradient))

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from libra_tf.criteria.box import elementwise_box_loss
 from libra_tf.diagnostics.objective import box_losses
-from libra_tf.experiments.loss_config import BoxLoss, MaskRCNNLosses, RetinaNetLosses
+from libra_tf.experiments.loss_config import (
+    ELEMENTWISE_BOX_LOSSES,
+    BoxLoss,
+    MaskRCNNLosses,
+    RetinaNetLosses,
+)
 from libra_tf.losses import balanced_l1, smooth_l1
 
 ERRORS = tf.constant([0.05, 0.2, 1.5])
@@ -51,6 +57,15 @@ def test_other_losses_of_a_run():
     found = box_losses(MaskRCNNLosses(box=BoxLoss(type="l1")))
     assert found.own == "l1"
     np.testing.assert_allclose(values(found, "l1"), ERRORS)
+
+
+@pytest.mark.parametrize("kind", ELEMENTWISE_BOX_LOSSES)
+def test_every_elementwise_loss_is_measured_as_it_trains(kind):
+    box = BoxLoss(type=kind, beta=0.3, alpha=0.4)
+    found = box_losses(MaskRCNNLosses(box=box))
+    assert found.own == kind
+    expected = elementwise_box_loss(box)(ZEROS, ERRORS)
+    np.testing.assert_array_equal(values(found, kind), expected)
 
 
 def test_a_loss_that_is_no_function_of_one_coordinate_is_not_compared():

@@ -237,6 +237,19 @@ def test_settings_that_clash(kind, change, message):
         check(params)
 
 
+@pytest.mark.parametrize("kind", ["fasterrcnn", "retinanet"])
+def test_evaluation_of_images_of_any_size_needs_no_label_map(kind):
+    params = experiment(kind)
+    params.task.train_data.decoder.type = "label_map_decoder"
+    check_experiment(params)
+    params.task.validation_data.decoder.type = "label_map_decoder"
+    with pytest.raises(UserError, match="it must be 'simple_decoder'"):
+        check_experiment(params)
+    params.task.model.canvas.form = "model_garden"
+    params.task.model.input_size = [512, 512, 3]
+    check_experiment(params)
+
+
 def test_xla_is_refused_where_windows_have_any_size():
     one_stage, two_stage = experiment("retinanet"), experiment("fasterrcnn")
     for params in (one_stage, two_stage):

@@ -9,14 +9,15 @@ import tensorflow as tf
 from libra_tf.experiments import loss_config
 from libra_tf.losses import balanced_l1, l1, smooth_l1
 
+# Maps (targets, predictions) to the loss of each element.
 Elementwise = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def elementwise_box_loss(config: loss_config.BoxLoss) -> Elementwise:
-    """Returns `(y_true, y_pred) -> loss per coordinate` for all types but "huber".
+    """Returns `(y_true, y_pred) -> loss per coordinate`; see `BoxLoss.is_elementwise`.
 
-    A type that is none is refused when settings are read; the `ValueError` here is for
-    direct use.
+    Raises:
+        ValueError: there is none of this type.
     """
     if config.type == "balanced_l1":
         return lambda y_true, y_pred: balanced_l1(

@@ -5,8 +5,7 @@ Where a config names all of Model Garden's, the task takes those.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -17,7 +16,7 @@ from libra_tf.criteria.dense_ghm import BOX_DENSITY, CLASS_DENSITY, ghm_box, ghm
 from libra_tf.criteria.dense_objectness import EXPECTED_POSITIVES, objectness_loss
 from libra_tf.criteria.dense_pisa import carl_sum, isr_weights
 from libra_tf.criteria.dense_ranking import ranking_loss
-from libra_tf.criteria.head_losses import Losses
+from libra_tf.criteria.head_losses import Losses, Tensors
 from libra_tf.criteria.normalizer import count_at_least_one, replica_mean
 from libra_tf.experiments import loss_config
 from libra_tf.losses.focal import focal
@@ -25,8 +24,8 @@ from libra_tf.losses.residual_objectness import INITIAL_EXPECTED_POSITIVES
 
 
 def dense_losses(
-    outputs: Mapping[str, Any],
-    labels: Mapping[str, Any],
+    outputs: Tensors,
+    labels: Tensors,
     settings: loss_config.RetinaNetLosses,
     *,
     num_classes: int,
@@ -60,16 +59,9 @@ def batch_losses(
     class_loss, divisor = _class_loss(dense, settings, states, training)
     losses = Losses(class_loss, _box_loss(dense, settings, divisor, states, training))
     if settings.guided.enabled:
-        losses = losses.guided(settings.guided.factor, box_weight(settings))
+        losses = losses.guided(settings.guided.factor, settings.box_weight)
     weighted = losses.classification * settings.classification.weight
     return losses._replace(classification=weighted)
-
-
-def box_weight(settings: loss_config.RetinaNetLosses) -> float:
-    """Weight of the box loss in the total; "huber" has Model Garden's own."""
-    if settings.box.type == "huber":
-        return settings.box_loss_weight
-    return settings.box.weight
 
 
 def needed_states(settings: loss_config.RetinaNetLosses) -> dict[str, list[float]]:
@@ -96,7 +88,7 @@ def _class_loss(
     config = settings.classification
     if config.type == "residual_objectness":
         return objectness_loss(dense, config.objectness, states, training)
-    count = _count_positives(dense.positive, settings.normalizer)
+    count = _count_positives(dense.positive, settings)
     if config.type in ("average_precision", "distributional_ranking"):
         return ranking_loss(dense, config), count
     if config.type == "ghm_c":
@@ -104,9 +96,11 @@ def _class_loss(
     return _entropy_sum(dense, settings, training) / count, count
 
 
-def _count_positives(positive: tf.Tensor, normalizer: str) -> tf.Tensor:
+def _count_positives(
+    positive: tf.Tensor, settings: loss_config.RetinaNetLosses
+) -> tf.Tensor:
     """Those of this replica plus one ("tfm"), or of all replicas ("reference")."""
-    if normalizer == "tfm":
+    if settings.has_stock_divisors:
         return tf.reduce_sum(tf.cast(positive, tf.float32)) + 1.0
     return replica_mean(count_at_least_one(positive))
 
@@ -154,7 +148,7 @@ def _box_loss(
     config = settings.box
     if config.type == "ghm_r":
         return ghm_box(dense, config.ghm, states, training)
-    if config.type == "huber":
+    if config.is_stock:
         # The mean of the four coordinates of each box.
         errors = tf_keras.losses.huber(
             dense.box_targets, dense.boxes, delta=settings.huber_loss_delta

@@ -7,11 +7,12 @@ Model Garden never uses class 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 from official.vision.losses import loss_utils
 
+from libra_tf.criteria.head_losses import Tensors
 from libra_tf.criteria.pisa import unique_over_batch
 from libra_tf.inputs.parsers import INSTANCE
 from libra_tf.layers.running_state import RunningState
@@ -63,8 +64,8 @@ class Dense(NamedTuple):
 
 
 def dense_batch(
-    outputs: Mapping[str, Any],
-    labels: Mapping[str, Any],
+    outputs: Tensors,
+    labels: Tensors,
     num_classes: int,
     delta_weights: Sequence[float] | None = None,
 ) -> Dense:
@@ -96,7 +97,7 @@ def dense_batch(
     )
 
 
-def _instances(labels: Mapping[str, Any]) -> tf.Tensor | None:
+def _instances(labels: Tensors) -> tf.Tensor | None:
     targets = labels.get("attribute_targets", {})
     if INSTANCE not in targets:
         return None

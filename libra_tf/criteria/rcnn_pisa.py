@@ -6,12 +6,10 @@ background 0, M ground-truth boxes per image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import tensorflow as tf
 
 from libra_tf.criteria.box import Elementwise
+from libra_tf.criteria.head_losses import Tensors
 from libra_tf.criteria.pisa import flat, iou_of_deltas, unique_over_batch
 from libra_tf.criteria.rcnn_terms import (
     rcnn_box_count,
@@ -26,7 +24,7 @@ from libra_tf.ops.per_class import deltas_of_class
 
 
 def roi_class_weights(
-    outputs: Mapping[str, Any], config: loss_config.PositiveImportance
+    outputs: Tensors, config: loss_config.PositiveImportance
 ) -> tf.Tensor:
     """The sampler's weights, of the positives multiplied by those of ISR-P: [B, N]."""
     targets, weights = outputs["class_targets"], outputs["class_weights"]
@@ -50,7 +48,7 @@ def roi_class_weights(
 
 
 def carl_loss(
-    outputs: Mapping[str, Any],
+    outputs: Tensors,
     config: loss_config.ClassAwareRegression,
     elementwise: Elementwise,
     normalizer: str,
@@ -83,7 +81,7 @@ def carl_loss(
     return total / rcnn_box_count(targets, normalizer)
 
 
-def _predicted_iou(outputs: Mapping[str, Any]) -> tf.Tensor:
+def _predicted_iou(outputs: Tensors) -> tf.Tensor:
     """IoU of the predicted box of the target class with its target, [B, N]."""
     deltas = deltas_of_class(outputs["box_outputs"], outputs["class_targets"])
     return iou_of_deltas(deltas, outputs["box_targets"], ROI_DELTA_WEIGHTS)

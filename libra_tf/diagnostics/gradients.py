@@ -6,12 +6,11 @@ A sample is one coordinate of a positive, as in the gradients of the paper's sec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import tensorflow as tf
 
-# Maps (targets, predictions) to the loss of each element.
-Elementwise = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+from libra_tf.criteria.box import Elementwise
 
 
 def gradient_sums(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
-from libra_tf.diagnostics.gradients import Elementwise
+from libra_tf.criteria.box import Elementwise, elementwise_box_loss
 from libra_tf.experiments.loss_config import MaskRCNNLosses, RetinaNetLosses
-from libra_tf.losses import balanced_l1, l1, smooth_l1
+
+COMPARED = ("smooth_l1", "balanced_l1")
 
 
 class BoxLosses(NamedTuple):
@@ -29,20 +29,14 @@ def box_losses(settings: MaskRCNNLosses | RetinaNetLosses) -> BoxLosses:
         settings: `task.losses` of an experiment.
     """
     box = settings.box
-    huber = box.type == "huber"
-    threshold = settings.huber_delta if huber else box.beta
-    losses: dict[str, Elementwise] = {
-        "smooth_l1": functools.partial(smooth_l1, beta=threshold),
-        "balanced_l1": functools.partial(
-            balanced_l1,
-            alpha=box.alpha,
-            gamma=box.gamma,
-            beta=threshold,
-            form=box.form,
-        ),
+    own: str | None = box.type if box.is_elementwise else None
+    threshold = box.beta
+    if box.is_stock:
+        # Huber is a multiple of smooth L1: the same shares.
+        own, threshold = "smooth_l1", settings.huber_delta
+    names = dict.fromkeys(filter(None, (*COMPARED, own)))
+    losses = {
+        name: elementwise_box_loss(box.replace(type=name, beta=threshold))
+        for name in names
     }
-    if box.type == "l1":
-        losses["l1"] = l1
-    # Huber is a multiple of smooth L1: the same shares.
-    own = "smooth_l1" if huber else box.type
-    return BoxLosses(losses, threshold, own if own in losses else None)
+    return BoxLosses(losses, threshold, own)

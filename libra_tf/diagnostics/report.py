@@ -93,7 +93,7 @@ def _sample_table(sample: Mapping[str, Any]) -> str:
 def _objective_table(objective: Mapping[str, Any]) -> str:
     rows = {}
     for name, loss in objective["losses"].items():
-        label = _mark(_LOSS_NAMES[name], name == objective["own"])
+        label = _mark(_LOSS_NAMES.get(name, name), name == objective["own"])
         means = [_number(loss[key]) for key in ("inlier_mean", "outlier_mean")]
         ratios = [_percent(loss[key]) for key in ("inlier_to_outlier", "inlier_share")]
         rows[label] = means + ratios

@@ -15,6 +15,7 @@ from libra_tf.experiments.backbone_config import Backbone, Decoder
 from libra_tf.experiments.reference_config import (
     Canvas,
     DetectionHead,
+    Formed,
     RCNNDetectionGenerator,
     RetinaNetAnchor,
     RetinaNetDetectionGenerator,
@@ -75,7 +76,7 @@ class DetectorParts:
     @property
     def fits_each_image(self) -> bool:
         """Whether every image has a padded input of its own outside of training."""
-        return self.canvas.form == "reference"
+        return self.canvas.is_reference
 
     @property
     def built_size(self) -> list[int | None]:
@@ -103,10 +104,10 @@ class MaskRCNNParts(DetectorParts, tfm_maskrcnn.MaskRCNN):
     def part_of_one_size(self) -> str:
         """Name of a part that takes images of one size only; "" if none does."""
         return _stock_part(
-            anchor=self.anchor.form,
-            roi_generator=self.roi_generator.form,
-            roi_aligner=self.roi_aligner.form,
-            detection_generator=self.detection_generator.form,
+            anchor=self.anchor,
+            roi_generator=self.roi_generator,
+            roi_aligner=self.roi_aligner,
+            detection_generator=self.detection_generator,
         )
 
 
@@ -129,9 +130,9 @@ class RetinaNetParts(DetectorParts, tfm_retinanet.RetinaNet):
     def part_of_one_size(self) -> str:
         """See `MaskRCNNParts`."""
         return _stock_part(
-            anchor=self.anchor.form, detection_generator=self.detection_generator.form
+            anchor=self.anchor, detection_generator=self.detection_generator
         )
 
 
-def _stock_part(**forms: str) -> str:
-    return next((name for name, form in forms.items() if form == "model_garden"), "")
+def _stock_part(**parts: Formed) -> str:
+    return next((name for name, part in parts.items() if not part.is_reference), "")

@@ -6,6 +6,7 @@ Every field added here defaults to Model Garden's own loss.
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol
 
 from official.modeling import hyperparams
 from official.vision.configs import maskrcnn as tfm_maskrcnn
@@ -13,14 +14,15 @@ from official.vision.configs import retinanet as tfm_retinanet
 
 from libra_tf.experiments.class_loss_config import ClassLoss, GradientHarmonizing
 from libra_tf.losses.balanced_l1 import FORMS as BALANCED_L1_FORMS
+from libra_tf.ops.rescale import MIN_K
 from libra_tf.setting import setting
 
 BOX_LOSSES = ("huber", "smooth_l1", "l1", "balanced_l1")
 ONE_STAGE_BOX_LOSSES = (*BOX_LOSSES, "ghm_r")
 NORMALIZERS = ("tfm", "reference")
 TWO_STAGE_NORMALIZERS = (*NORMALIZERS, "positives")
-# Box losses that are a value for each box, which CARL can weigh.
-WEIGHABLE_BOX_LOSSES = ("smooth_l1", "l1", "balanced_l1")
+# Box losses that are a value for each coordinate, which CARL can weigh.
+ELEMENTWISE_BOX_LOSSES = tuple(name for name in BOX_LOSSES if name != "huber")
 
 _PISA = "mmdetection, configs/pisa"
 _SAMPLING_FREE = "released code (ChenJoya/sampling-free)"
@@ -33,12 +35,12 @@ class PositiveImportance(hyperparams.Config):
 
     Attributes:
         enabled: weigh each positive by the rank of its predicted box.
-        k: exponent of the weight.
+        k: exponent of the weight; 0 leaves the weights as they are.
         bias: weight of the last rank, before the exponent.
     """
 
     enabled: bool = False
-    k: float = setting(2.0, above=0, source=_PISA)
+    k: float = setting(2.0, low=MIN_K, source=_PISA)
     bias: float = setting(0.0, low=0, high=1, source=_PISA)
 
 
@@ -48,12 +50,12 @@ class ClassAwareRegression(hyperparams.Config):
 
     Attributes:
         weight: factor of the loss, which is added to the box loss; 0 is off.
-        k: exponent of the score.
+        k: exponent of the score; 0 adds the box loss itself.
         bias: weight of a score of 0, before the exponent.
     """
 
     weight: float = setting(0.0, low=0)
-    k: float = setting(1.0, above=0, source=_PISA)
+    k: float = setting(1.0, low=MIN_K, source=_PISA)
     bias: float = setting(0.2, low=0, high=1, source=_PISA)
 
 
@@ -100,6 +102,16 @@ class BoxLoss(hyperparams.Config):
     )
 
     @property
+    def is_stock(self) -> bool:
+        """Whether it is Model Garden's own."""
+        return self.type == "huber"
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether it is ours and a function of each coordinate alone."""
+        return self.type in ELEMENTWISE_BOX_LOSSES
+
+    @property
     def exponent(self) -> float:
         """The exponent gamma / alpha of balanced L1."""
         return self.gamma / self.alpha
@@ -110,6 +122,10 @@ class RetinaNetBoxLoss(BoxLoss):
     """Objective level: the box loss of RetinaNet; "ghm_r" is a choice more."""
 
     type: str = setting("huber", choices=ONE_STAGE_BOX_LOSSES)
+
+
+class _Normalized(Protocol):
+    normalizer: str
 
 
 @dataclasses.dataclass
@@ -125,6 +141,11 @@ class MethodLosses:
     isr: PositiveImportance = dataclasses.field(default_factory=PositiveImportance)
     carl: ClassAwareRegression = dataclasses.field(default_factory=ClassAwareRegression)
     guided: GuidedLoss = dataclasses.field(default_factory=GuidedLoss)
+
+    @property
+    def has_stock_divisors(self: _Normalized) -> bool:
+        """Whether losses are divided by what Model Garden divides them by."""
+        return self.normalizer == "tfm"
 
 
 @dataclasses.dataclass
@@ -182,8 +203,8 @@ class RetinaNetLosses(MethodLosses, tfm_retinanet.Losses):
     def is_stock(self) -> bool:
         """Whether these settings are Model Garden's own losses."""
         return (
-            self.normalizer == "tfm"
-            and self.box.type == "huber"
+            self.has_stock_divisors
+            and self.box.is_stock
             and self.classification.type == "focal"
             and self.classification.weight == 1.0
             and not self.isr.enabled
@@ -195,3 +216,8 @@ class RetinaNetLosses(MethodLosses, tfm_retinanet.Losses):
     def huber_delta(self) -> float:
         """Threshold of the box loss "huber"."""
         return self.huber_loss_delta
+
+    @property
+    def box_weight(self) -> float:
+        """Weight of the box loss in the total; "huber" has Model Garden's own."""
+        return self.box_loss_weight if self.box.is_stock else self.box.weight

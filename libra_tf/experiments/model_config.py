@@ -93,6 +93,11 @@ class Objectness(hyperparams.Config):
 
     type: str = setting("none", choices=OBJECTNESS)
 
+    @property
+    def is_residual(self) -> bool:
+        """Whether the head has an objectness output."""
+        return self.type == "residual"
+
 
 @dataclasses.dataclass
 class Prior(hyperparams.Config):
@@ -120,6 +125,11 @@ class Prior(hyperparams.Config):
     def is_set(self) -> bool:
         """Whether there is a prior other than Model Garden's."""
         return self.from_data or self.value is not None
+
+    @property
+    def sets_thresholds(self) -> bool:
+        """Whether the thresholds of the scores follow from the data."""
+        return self.score_threshold != "fixed"
 
 
 @dataclasses.dataclass

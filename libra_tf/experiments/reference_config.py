@@ -20,8 +20,19 @@ FORMS = ("model_garden", "reference")
 _MMDET = "mmdetection, configs/libra_rcnn"
 
 
+class Formed:
+    """A part with a choice of form."""
+
+    form: str
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it computes what the published models compute."""
+        return self.form == "reference"
+
+
 @dataclasses.dataclass
-class Canvas(hyperparams.Config):
+class Canvas(Formed, hyperparams.Config):
     """How an image becomes the input of the detector in evaluation and inference.
 
     Attributes:
@@ -42,7 +53,7 @@ class Canvas(hyperparams.Config):
 
 
 @dataclasses.dataclass
-class RPNAnchor(tfm_maskrcnn.Anchor):
+class RPNAnchor(Formed, tfm_maskrcnn.Anchor):
     """Anchors of the RPN.
 
     Attributes:
@@ -57,7 +68,7 @@ class RPNAnchor(tfm_maskrcnn.Anchor):
 
 
 @dataclasses.dataclass
-class RetinaNetAnchor(tfm_retinanet.Anchor):
+class RetinaNetAnchor(Formed, tfm_retinanet.Anchor):
     """Anchors of RetinaNet.
 
     Attributes:
@@ -68,7 +79,7 @@ class RetinaNetAnchor(tfm_retinanet.Anchor):
 
 
 @dataclasses.dataclass
-class RPNHead(tfm_maskrcnn.RPNHead):
+class RPNHead(Formed, tfm_maskrcnn.RPNHead):
     """Head of the RPN.
 
     Attributes:
@@ -79,7 +90,7 @@ class RPNHead(tfm_maskrcnn.RPNHead):
 
 
 @dataclasses.dataclass
-class DetectionHead(tfm_maskrcnn.DetectionHead):
+class DetectionHead(Formed, tfm_maskrcnn.DetectionHead):
     """R-CNN head.
 
     Attributes:
@@ -90,7 +101,7 @@ class DetectionHead(tfm_maskrcnn.DetectionHead):
 
 
 @dataclasses.dataclass
-class RetinaNetHead(tfm_retinanet.RetinaNetHead):
+class RetinaNetHead(Formed, tfm_retinanet.RetinaNetHead):
     """RetinaNet's head.
 
     Attributes:
@@ -101,7 +112,7 @@ class RetinaNetHead(tfm_retinanet.RetinaNetHead):
 
 
 @dataclasses.dataclass
-class ROIGenerator(tfm_maskrcnn.ROIGenerator):
+class ROIGenerator(Formed, tfm_maskrcnn.ROIGenerator):
     """Proposals.
 
     Attributes:
@@ -114,7 +125,7 @@ class ROIGenerator(tfm_maskrcnn.ROIGenerator):
 
 
 @dataclasses.dataclass
-class ROIAligner(tfm_maskrcnn.ROIAligner):
+class ROIAligner(Formed, tfm_maskrcnn.ROIAligner):
     """RoIAlign.
 
     Attributes:
@@ -134,7 +145,7 @@ class ROIAligner(tfm_maskrcnn.ROIAligner):
 
 
 @dataclasses.dataclass
-class RCNNDetectionGenerator(tfm_maskrcnn.DetectionGenerator):
+class RCNNDetectionGenerator(Formed, tfm_maskrcnn.DetectionGenerator):
     """Detections of the R-CNN head.
 
     Attributes:
@@ -146,7 +157,7 @@ class RCNNDetectionGenerator(tfm_maskrcnn.DetectionGenerator):
 
 
 @dataclasses.dataclass
-class RetinaNetDetectionGenerator(tfm_retinanet.DetectionGenerator):
+class RetinaNetDetectionGenerator(Formed, tfm_retinanet.DetectionGenerator):
     """Detections of RetinaNet.
 
     Attributes:

@@ -20,7 +20,7 @@ class ScoreRanked(hyperparams.Config):
     """ISR-N of PISA (Cao et al., CVPR 2020): the negatives "score_ranked".
 
     Attributes:
-        k: exponent of the weight.
+        k: exponent of the weight; 0 gives weights 1.
         bias: weight of the last rank, before the exponent.
         score_threshold: candidates are ranked whose best class scores above this.
         iou_threshold: from which on two boxes are in one group.

@@ -40,7 +40,7 @@ class LibraDetectionModule(detection.DetectionModule):
         config = self.params.task.model
         nms = config.detection_generator.nms_version
         # The reference's suppression takes any batch.
-        stock = config.detection_generator.form == "model_garden"
+        stock = not config.detection_generator.is_reference
         if self._batch_size is None and stock and nms not in _DYNAMIC_BATCH_NMS:
             raise UserError(
                 f"task.model.detection_generator.nms_version {nms!r} needs a fixed "

@@ -73,7 +73,7 @@ def build_fitted_inputs(
         input_context: of the strategy.
 
     Raises:
-        UserError: a replica gets more than one image, or the records need a label map.
+        UserError: a replica gets more than one image.
     """
     replicas = input_context.num_replicas_in_sync if input_context else 1
     if params.global_batch_size != replicas:
@@ -81,11 +81,6 @@ def build_fitted_inputs(
             f"task.validation_data.global_batch_size is {params.global_batch_size}; "
             f"with task.model.canvas.form reference it must be {replicas}, one image "
             "for each replica"
-        )
-    if params.decoder.type != "simple_decoder":
-        raise UserError(
-            "task.validation_data.decoder: with task.model.canvas.form reference it "
-            "must be simple_decoder"
         )
     decoder = tf_example_decoder.TfExampleDecoder(
         regenerate_source_id=params.decoder.get().regenerate_source_id

@@ -79,7 +79,7 @@ def labelled(
 ) -> tf.data.Dataset:
     """Batches with labels of the detector's anchors; see `build_inputs`."""
     require_size(task.model)
-    if task.model.anchor.form == "reference":
+    if task.model.anchor.is_reference:
         return _read_own_anchors(task, params, input_context, pick_dataset)
     return stock(params, input_context, pick_dataset)
 

@@ -63,7 +63,7 @@ def _labelled(
 ) -> tf.data.Dataset:
     require_size(task.model)
     isr = task.losses.isr.enabled and params.is_training
-    if isr or task.model.anchor.form == "reference":
+    if isr or task.model.anchor.is_reference:
         return _read_own_labels(task, params, input_context)
     return stock(params, input_context)
 
@@ -78,7 +78,7 @@ def _read_own_labels(
     model, anchor, parser = task.model, task.model.anchor, params.parser
     instances = task.losses.isr.enabled and params.is_training
     kind, own = InstanceParser, {}
-    if anchor.form == "reference":
+    if anchor.is_reference:
         kind = DenseInstanceParser if instances else DenseParser
         own = {"anchors": anchor_settings(model)}
     parse = kind(

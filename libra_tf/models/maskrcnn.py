@@ -199,7 +199,7 @@ def build_maskrcnn(
     parts["roi_generator"] = ROIGenerator.from_config(base.roi_generator.get_config())
     parts |= reference_rcnn_parts(base, config)
     parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer, seed)
-    if config.objectness.type == "residual":
+    if config.objectness.is_residual:
         shape = roi_shape(base, base.roi_aligner)
         heads = tf.nest.flatten(parts["detection_head"])
         parts["detection_head"] = [

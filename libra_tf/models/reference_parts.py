@@ -32,10 +32,10 @@ def reference_rcnn_parts(
         config: the model's settings.
     """
     parts: dict[str, Any] = {"anchor_form": config.anchor.form}
-    if config.rpn_head.form == "reference":
+    if config.rpn_head.is_reference:
         specs = base.decoder.output_specs
         parts["rpn_head"] = without_norm(base.rpn_head, specs)
-    if config.roi_aligner.form == "reference":
+    if config.roi_aligner.is_reference:
         parts["roi_aligner"] = ReferenceROIAligner(
             min_level=config.min_level,
             max_level=min(config.roi_aligner.max_level, config.max_level),
@@ -44,16 +44,16 @@ def reference_rcnn_parts(
             finest_scale=config.roi_aligner.finest_scale,
             name="roi_aligner",
         )
-    if config.detection_head.form == "reference":
+    if config.detection_head.is_reference:
         shape = roi_shape(base, base.roi_aligner)
         heads = base.detection_head
         parts["detection_head"] = [without_norm(head, shape) for head in heads]
-    if config.roi_generator.form == "reference":
+    if config.roi_generator.is_reference:
         settings = base.roi_generator.get_config()
         parts["roi_generator"] = ReferenceROIGenerator(
             **settings, autocast=False, name="roi_generator"
         )
-    if config.detection_generator.form == "reference":
+    if config.detection_generator.is_reference:
         settings = base.detection_generator.get_config()
         parts["detection_generator"] = ReferenceDetectionGenerator(**settings)
     return parts
@@ -64,9 +64,9 @@ def reference_retinanet_parts(
 ) -> dict[str, Any]:
     """Parts of a RetinaNet; see `reference_rcnn_parts`."""
     parts: dict[str, Any] = {"anchor_form": config.anchor.form}
-    if config.head.form == "reference":
+    if config.head.is_reference:
         parts["head"] = without_norm(base.head, base.decoder.output_specs)
-    if config.detection_generator.form == "reference":
+    if config.detection_generator.is_reference:
         settings = base.detection_generator.get_config()
         parts["detection_generator"] = ReferenceDenseDetectionGenerator(**settings)
     return parts

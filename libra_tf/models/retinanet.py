@@ -91,11 +91,11 @@ def build_retinanet(
     )
     parts = {**base.get_config(), **reference_retinanet_parts(base, config)}
     parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer, seed)
-    residual = config.objectness.type == "residual"
+    residual = config.objectness.is_residual
     if residual:
         specs = base.decoder.output_specs
         parts["head"] = use_residual_objectness(parts["head"], specs, seed=seed)
-    has_thresholds = config.prior.score_threshold != "fixed"
+    has_thresholds = config.prior.sets_thresholds
     if residual or has_thresholds:
         parts["detection_generator"] = ScoreTransform(
             parts["detection_generator"],

@@ -8,6 +8,8 @@ import math
 
 import tensorflow as tf
 
+MIN_K = 0  # of the exponent: all examples are equal
+
 
 def shifted_power(x: tf.Tensor, *, k: float, bias: float) -> tf.Tensor:
     """Weight of an example of linear importance x: (bias + (1 - bias) x)^k.
@@ -60,7 +62,7 @@ def keep_weighted_sum(
 
 def check_power(k: float, bias: float) -> None:
     """Raises `ValueError` for a `k` or a `bias` out of its range."""
-    if not 0 <= k < math.inf:
-        raise ValueError(f"k must be >= 0, got {k}")
+    if not MIN_K <= k < math.inf:
+        raise ValueError(f"k must be >= {MIN_K}, got {k}")
     if not 0 <= bias <= 1:
         raise ValueError(f"bias must be in [0, 1], got {bias}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from libra_tf.ops.hierarchical_rank import IOU_THRESHOLD
+from libra_tf.ops.rescale import MIN_K
 from libra_tf.samplers.score_ranked import BIAS, SCORE_THRESHOLD, K
 from libra_tf.setting import check_limits, setting
 
@@ -55,7 +56,7 @@ class SamplingRule:
     negatives: str = setting("random", choices=NEGATIVES)
     num_bins: int = setting(3, low=1, source="K of Libra R-CNN, section 3.1")
     without_quota: bool = False
-    k: float = setting(K, above=0, source=_PISA)
+    k: float = setting(K, low=MIN_K, source=_PISA)
     bias: float = setting(BIAS, low=0, high=1, source=_PISA)
     score_threshold: float = setting(SCORE_THRESHOLD, low=0, high=1, source=_PISA)
     group_iou_threshold: float = setting(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import tf_keras
 from official.core import task_factory
 from official.vision.tasks import maskrcnn as tfm_task
 
-from libra_tf.criteria.head_losses import Losses
-from libra_tf.criteria.rcnn import head_box_loss, head_class_loss, rpn_losses
+from libra_tf.criteria.head_losses import Losses, Tensors
+from libra_tf.criteria.rcnn import rcnn_losses, rpn_losses
 from libra_tf.experiments import task_config
 from libra_tf.inputs import rcnn as rcnn_inputs
 from libra_tf.models.class_bias import set_class_bias
@@ -74,30 +71,13 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
             stock=super().build_inputs,
         )
 
-    def _build_rpn_losses(self, outputs: dict, labels: dict) -> Losses:
-        config = self.task_config.losses
-        if config.normalizer == "tfm":
-            losses = Losses(*super()._build_rpn_losses(outputs, labels))
-        else:
-            losses = rpn_losses(outputs, labels, config)
-        if config.guided.enabled:
-            return losses.guided(config.guided.factor, config.rpn_box_weight)
-        return losses
+    def _build_rpn_losses(self, outputs: Tensors, labels: Tensors) -> Losses:
+        stock = super()._build_rpn_losses
+        return rpn_losses(outputs, labels, self.task_config.losses, stock=stock)
 
-    def _build_frcnn_losses(self, outputs: dict, labels: dict) -> Losses:
-        config = self.task_config.losses
-        stock_class, stock_box = config.normalizer == "tfm", config.box.type == "huber"
-        # Nothing in vain: an all-reduce stays in the graph, used or not.
-        if stock_class or stock_box:
-            class_loss, box_loss = super()._build_frcnn_losses(outputs, labels)
-        if not stock_class:
-            class_loss = head_class_loss(outputs, config)
-        if not stock_box:
-            box_loss = head_box_loss(outputs, config)
-        losses = Losses(class_loss, box_loss)
-        if config.guided.enabled:
-            return losses.guided(config.guided.roi_factor, config.frcnn_box_weight)
-        return losses
+    def _build_frcnn_losses(self, outputs: Tensors, labels: Tensors) -> Losses:
+        stock = super()._build_frcnn_losses
+        return rcnn_losses(outputs, labels, self.task_config.losses, stock=stock)
 
     def _build_coco_metrics(self) -> None:
         self.coco_metric = build_evaluator(
@@ -110,9 +90,7 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
             else (),
         )
 
-    def _update_metrics(
-        self, labels: Mapping[str, Any], outputs: Mapping[str, Any], logs: dict
-    ) -> None:
+    def _update_metrics(self, labels: Tensors, outputs: Tensors, logs: dict) -> None:
         super()._update_metrics(labels, outputs, logs)
         if self.task_config.use_coco_metrics and self.task_config.evaluate_proposals:
             predictions = logs[self.coco_metric.name][1]

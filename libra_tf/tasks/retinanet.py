@@ -10,7 +10,7 @@ import tf_keras
 from official.core import task_factory
 from official.vision.tasks import retinanet as tfm_task
 
-from libra_tf.criteria.dense import box_weight, dense_losses, needed_states
+from libra_tf.criteria.dense import dense_losses, needed_states
 from libra_tf.experiments import task_config
 from libra_tf.inputs import retinanet as retinanet_inputs
 from libra_tf.layers.running_state import RunningState
@@ -50,7 +50,7 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
         if config.from_data:
             measured = self._measure_prior()
             set_class_bias(model.head, measured.bias)
-            if config.score_threshold != "fixed":
+            if config.sets_thresholds:
                 thresholds = measured.thresholds(config.score_threshold)
                 model.detection_generator.class_thresholds.assign(thresholds)
         elif config.value is not None:
@@ -86,7 +86,7 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
             # Model Garden's validation computes losses too; only its labels hold these.
             training="groundtruths" not in labels,
         )
-        model_loss = losses.total(box_weight(config))
+        model_loss = losses.total(config.box_weight)
         total = model_loss + (tf.reduce_sum(aux_losses) if aux_losses else 0.0)
         return config.loss_weight * total, *losses, model_loss
 

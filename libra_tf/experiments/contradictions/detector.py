@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from libra_tf.experiments.contradictions.contradiction import Contradiction
-from libra_tf.experiments.loss_config import WEIGHABLE_BOX_LOSSES
+from libra_tf.experiments.loss_config import ELEMENTWISE_BOX_LOSSES
 from libra_tf.experiments.model_config import NECKS_OF_ANY_SIZE
 from libra_tf.losses.balanced_l1 import MAX_EXPONENT
 
@@ -33,13 +33,11 @@ DETECTOR = (
     ),
     Contradiction(
         "a box loss for CARL",
-        lambda model, losses: (
-            losses.carl.weight > 0 and losses.box.type not in WEIGHABLE_BOX_LOSSES
-        ),
+        lambda model, losses: losses.carl.weight > 0 and not losses.box.is_elementwise,
         "task.losses.carl.weight is {task.losses.carl.weight}, but "
         "task.losses.box.type is {task.losses.box.type!r}: CARL weighs a box loss per "
         "box; choose "
-        f"{', '.join(WEIGHABLE_BOX_LOSSES)}",
+        f"{', '.join(ELEMENTWISE_BOX_LOSSES)}",
     ),
     Contradiction(
         "one prior",
@@ -56,7 +54,7 @@ DETECTOR = (
     Contradiction(
         "suppression by class",
         lambda model, losses: (
-            model.detection_generator.form == "reference"
+            model.detection_generator.is_reference
             and bool(model.detection_generator.soft_nms_sigma)
         ),
         "task.model.detection_generator.form is 'reference', which suppresses class by "

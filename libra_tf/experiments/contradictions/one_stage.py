@@ -16,7 +16,7 @@ ONE_STAGE = (
     Contradiction(
         "suppression of classes apart",
         lambda model, losses: (
-            model.detection_generator.form == "reference"
+            model.detection_generator.is_reference
             and bool(model.detection_generator.use_class_agnostic_nms)
         ),
         "task.model.detection_generator.form is 'reference', which suppresses class by "
@@ -25,7 +25,7 @@ ONE_STAGE = (
     Contradiction(
         "detections only",
         lambda model, losses: (
-            model.detection_generator.form == "reference"
+            model.detection_generator.is_reference
             and bool(
                 model.head.attribute_heads
                 or model.detection_generator.return_decoded
@@ -37,16 +37,14 @@ ONE_STAGE = (
     ),
     Contradiction(
         "thresholds from data",
-        lambda model, losses: (
-            model.prior.score_threshold != "fixed" and not model.prior.from_data
-        ),
+        lambda model, losses: model.prior.sets_thresholds and not model.prior.from_data,
         "task.model.prior.score_threshold is {task.model.prior.score_threshold!r}, but "
         "task.model.prior.from_data is false: the thresholds come from the data",
     ),
     Contradiction(
         "one threshold at a time",
         lambda model, losses: (
-            model.prior.score_threshold != "fixed"
+            model.prior.sets_thresholds
             and model.detection_generator.pre_nms_score_threshold > 0
         ),
         "task.model.prior.score_threshold is {task.model.prior.score_threshold!r}, but "
@@ -58,7 +56,7 @@ ONE_STAGE = (
         "residual objectness",
         lambda model, losses: (
             (losses.classification.type == "residual_objectness")
-            != (model.objectness.type == "residual")
+            != model.objectness.is_residual
         ),
         "task.losses.classification.type is {task.losses.classification.type!r} and "
         "task.model.objectness.type is {task.model.objectness.type!r}: residual "
@@ -66,16 +64,14 @@ ONE_STAGE = (
     ),
     Contradiction(
         "prior of residual objectness",
-        lambda model, losses: (
-            model.objectness.type == "residual" and model.prior.is_set
-        ),
+        lambda model, losses: model.objectness.is_residual and model.prior.is_set,
         "task.model.prior sets the bias of the class output; with residual objectness "
         "leave it alone",
     ),
     Contradiction(
         "convolutions of residual objectness",
         lambda model, losses: (
-            model.objectness.type == "residual" and model.head.use_separable_conv
+            model.objectness.is_residual and model.head.use_separable_conv
         ),
         "task.model.objectness.type is 'residual', whose convolutions are plain ones; "
         "switch task.model.head.use_separable_conv off",

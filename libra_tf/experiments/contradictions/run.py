@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from libra_tf.experiments.contradictions.contradiction import Contradiction
 
-_DECODER = "simple_decoder"  # Model Garden's, of which ISR-P has a parser
+_DECODER = "simple_decoder"  # Model Garden's, the one that parsers of ours know
 
 RUN = (
     Contradiction(
@@ -23,7 +23,7 @@ RUN = (
         lambda p: (
             p.runtime.enable_xla
             and p.task.is_two_stage
-            and p.task.model.roi_aligner.form == "reference"
+            and p.task.model.roi_aligner.is_reference
         ),
         "task.model.roi_aligner.form is 'reference', whose windows have sizes that XLA "
         "cannot know; set runtime.enable_xla to false",
@@ -48,6 +48,15 @@ RUN = (
         "task.losses.isr.enabled is true: it tells objects apart in record files of "
         f"task.train_data.decoder.type {_DECODER!r} only, not of tfds_name or another "
         "decoder",
+    ),
+    Contradiction(
+        "decoder of images of any size",
+        lambda p: (
+            p.task.model.fits_each_image
+            and p.task.validation_data.decoder.type != _DECODER
+        ),
+        "task.validation_data.decoder.type is {task.validation_data.decoder.type!r}; "
+        f"with task.model.canvas.form reference it must be {_DECODER!r}",
     ),
     Contradiction(
         "frozen at a checkpoint",

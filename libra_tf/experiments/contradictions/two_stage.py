@@ -25,7 +25,7 @@ TWO_STAGE = (
     Contradiction(
         "levels of RoIs",
         lambda model, losses: (
-            model.roi_aligner.form == "reference"
+            model.roi_aligner.is_reference
             and model.roi_aligner.max_level < model.min_level
         ),
         "task.model.roi_aligner.max_level is {task.model.roi_aligner.max_level}, below "
@@ -37,8 +37,8 @@ TWO_STAGE = (
             bool(model.roi_sampler.cascade_iou_thresholds)
             and not (
                 model.roi_sampler.is_stock
-                and losses.normalizer == "tfm"
-                and losses.box.type == "huber"
+                and losses.has_stock_divisors
+                and losses.box.is_stock
             )
         ),
         "task.model.roi_sampler.cascade_iou_thresholds: cascade heads work with Model "
@@ -47,14 +47,14 @@ TWO_STAGE = (
     Contradiction(
         "class losses of Model Garden",
         lambda model, losses: (
-            losses.normalizer != "tfm" and not losses.is_plain_classification
+            not losses.has_stock_divisors and not losses.is_plain_classification
         ),
         "task.losses: frcnn_class_loss_top_k_percent, class_weights and "
         "frcnn_class_use_binary_cross_entropy belong to normalizer 'tfm'",
     ),
     Contradiction(
         "thresholds of RetinaNet",
-        lambda model, losses: model.prior.score_threshold != "fixed",
+        lambda model, losses: model.prior.sets_thresholds,
         "task.model.prior.score_threshold is {task.model.prior.score_threshold!r}; it "
         "is for RetinaNet. For the R-CNN head set "
         "task.model.detection_generator.pre_nms_score_threshold",
@@ -62,7 +62,7 @@ TWO_STAGE = (
     Contradiction(
         "divisor of all anchors",
         lambda model, losses: (
-            model.rpn_sampler.negatives == "all" and losses.normalizer == "tfm"
+            model.rpn_sampler.negatives == "all" and losses.has_stock_divisors
         ),
         "task.model.rpn_sampler.negatives is 'all', but task.losses.normalizer is "
         "'tfm', which divides the sum over all anchors by the number of RoIs; choose "
@@ -95,7 +95,7 @@ TWO_STAGE = (
     Contradiction(
         "a class loss with weights",
         lambda model, losses: (
-            losses.normalizer == "tfm"
+            losses.has_stock_divisors
             and (losses.isr.enabled or model.roi_sampler.negatives == "score_ranked")
         ),
         "task.losses.normalizer is 'tfm': Model Garden's class loss takes no weights, "
@@ -104,7 +104,7 @@ TWO_STAGE = (
     Contradiction(
         "softmax of residual objectness",
         lambda model, losses: (
-            model.objectness.type == "residual"
+            model.objectness.is_residual
             and (
                 losses.frcnn_class_use_binary_cross_entropy
                 or model.detection_generator.use_sigmoid_probability
@@ -117,7 +117,7 @@ TWO_STAGE = (
     ),
     Contradiction(
         "a normaliser for CARL",
-        lambda model, losses: losses.carl.weight > 0 and losses.normalizer == "tfm",
+        lambda model, losses: losses.carl.weight > 0 and losses.has_stock_divisors,
         "task.losses.normalizer is 'tfm'; CARL needs 'reference' or 'positives'",
     ),
     Contradiction(
