@@ -6,9 +6,10 @@ Prints what is wrong, one line each; the exit code is 1 if anything is.
 
 - A link or picture names a file of the repository, and a #place a heading of it.
 - A path in backquotes that begins with a folder of the repository exists.
-- A decimal number or percentage of the README and of docs/results.md occurs in a page
-  of results/ (not only in a table of raw numbers, which have any figure by chance), or
-  in the table of a comment that opens with `figures not of results/`.
+- A decimal number, a percentage or a count with its unit ("900 steps", "60 held-out
+  pictures") of the README and of docs/results.md occurs in a page of results/ (not only
+  in a table of raw numbers, which have any figure by chance), or in the table of a
+  comment that opens with `figures not of results/`. Other whole numbers are not seen.
 
 Commands are the business of tests/test_docs_commands.py.
 """
@@ -33,6 +34,10 @@ _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _PATH = re.compile(rf"(?:{'|'.join(FOLDERS)})/[\w*./-]*")
 # A decimal such as 56.5, .073 and 2006.09238, not 0.1.0; or a number before "%".
 _FIGURE = re.compile(r"(?<![\w.])(?:\d*\.\d+(?![\w.]*\w)|\d+(?= ?%))(?: ?%)?")
+# A whole number, at most one word, and a unit; not the 10 of 28:10 minutes.
+_COUNT = re.compile(
+    r"(?<![\w.,:/-])(\d+)(?:\s+[a-z-]+)?\s+(hour|image|minute|picture|second|step)s?\b"
+)
 _ELSEWHERE = re.compile(r"<!-- figures not of results/\n(.*?)-->", re.DOTALL)
 
 
@@ -102,15 +107,17 @@ def _unknown_figures(root: Path, text: str) -> Iterator[str]:
 
 
 def figures(text: str) -> set[str]:
-    """Returns the decimals and percentages of a text, without sign and spaces."""
-    return {figure.replace(" ", "") for figure in _FIGURE.findall(text)}
+    """Returns decimals and percentages without sign, and counts as "900 steps"."""
+    numbers = {figure.replace(" ", "") for figure in _FIGURE.findall(text)}
+    return numbers | {f"{count} {unit}s" for count, unit in _COUNT.findall(text)}
 
 
 def _listed_elsewhere(text: str) -> set[str]:
     """The figures that the page's comment lists together with a source."""
     lines = [line for table in _ELSEWHERE.findall(text) for line in table.splitlines()]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
-    return {figure.replace(" ", "") for figure, source in rows if source}
+    listed = [figures(figure) or {figure} for figure, source in rows if source]
+    return set().union(*listed)
 
 
 def main() -> int:

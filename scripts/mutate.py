@@ -9,28 +9,32 @@
     file :: old text :: new text :: test files
 
 The old text has to be there exactly once. Each mutant is made in a temporary copy of
-the package, and its tests run there until one fails. Printed are the result and the
-line: `killed` (a test failed, which is right), `survived` (all passed: a test is
-missing), `stale` (the old text is not there once, or the tests cannot be run). Ends
-with 1 unless all were killed. A developer's tool; the suite does only the `--check`.
+the project, and its tests run there until one fails; before the first mutant of a set
+of tests they run without one. Printed are the result and the line: `killed` (a test
+failed, which is right), `survived` (all passed: a test is missing), `broken` (a test
+fails without the mutant too), `stale` (the old text is not there once, or the tests
+cannot be run). Ends with 1 unless all were killed. A developer's tool; the suite does
+only the `--check`.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 MUTANTS = Path(__file__).with_name("mutants.txt")
-COPIED = ("libra_tf", "tests", "configs", "pyproject.toml", "setup.cfg")
+FOLDERS = ("libra_tf", "tests", "configs", "docs", "results", "scripts")
+FILES = ("*.cfg", "*.md", "*.toml", "*.txt")
 # Exit codes of pytest.
 PASSED, FAILED = 0, 1
 
@@ -69,30 +73,50 @@ def source(mutant: Mutant) -> str | None:
 def try_out(mutant: Mutant, folder: Path) -> str:
     """The result of the tests with one mutant in the copy in `folder`."""
     text = source(mutant)
-    tests = [f"tests/test_{name}.py" for name in mutant.tests]
+    tests = frozenset(f"tests/test_{name}.py" for name in mutant.tests)
     if text is None or not all((ROOT / test).exists() for test in tests):
         return "stale"
+    if not pass_unchanged(tests, folder):
+        return "broken"
     path = folder / "libra_tf" / mutant.file
     path.write_text(text.replace(mutant.old, mutant.new))
+    code = run_tests(tests, folder)
+    path.write_text(text)
+    return {PASSED: "survived", FAILED: "killed"}.get(code, "stale")
+
+
+@functools.cache
+def pass_unchanged(tests: frozenset[str], folder: Path) -> bool:
+    """Whether test files pass in the copy in `folder`, in which nothing is mutated."""
+    return run_tests(tests, folder) == PASSED
+
+
+def run_tests(tests: Iterable[str], folder: Path) -> int:
+    """Exit code of pytest with test files of the copy in `folder`."""
     # In the copy's folder, which comes before an installed package.
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", *tests],
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-qx",
+            "-p",
+            "no:cacheprovider",
+            *sorted(tests),
+        ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
-    )
-    path.write_text(text)
-    return {PASSED: "survived", FAILED: "killed"}.get(done.returncode, "stale")
+    ).returncode
 
 
 def copy_project(folder: Path) -> None:
     """Copies what the tests need into `folder`."""
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            unwanted = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
-        elif (ROOT / name).exists():
-            shutil.copy(ROOT / name, folder / name)
+    unwanted = shutil.ignore_patterns("__pycache__")
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
+    for path in (path for pattern in FILES for path in ROOT.glob(pattern)):
+        shutil.copy(path, folder)
 
 
 def main() -> int:

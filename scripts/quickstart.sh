@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains, evaluates, exports and tries a Libra Faster R-CNN, from nothing.
 #
-#   scripts/quickstart.sh                    embedded shapes, six minutes on quiet cores
+#   scripts/quickstart.sh                    embedded shapes, 6 to 28 minutes on two cores
 #   scripts/quickstart.sh --data DIR         a folder in COCO's layout, 800 steps
 #   scripts/quickstart.sh --out DIR          where everything goes (default runs/...)
 #   scripts/quickstart.sh --config NAME      another of `libra config list`

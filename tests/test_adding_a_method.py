@@ -14,7 +14,10 @@ from libra_tf.commands.main import main
 
 PAGE = ROOT / "docs" / "adding-a-method.md"
 TEST = "tests/test_log_cosh.py"
-COPIED = ("libra_tf", "configs", "docs", "tests", "README.md", "setup.cfg")
+# Tests of the house that a new setting or page could break.
+HOUSE = [f"tests/test_{name}.py" for name in ("check_docs", "contradictions", "fields")]
+FOLDERS = ("libra_tf", "configs", "docs", "results", "scripts", "tests")
+FILES = ("*.md", "CITATION.cff", "LICENSE", "setup.cfg")
 # The page's commands, in one process: those of `libra`, then all tests.
 FOLLOW = """
 import json, sys, pytest
@@ -44,9 +47,10 @@ def apply(block, folder):
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("copy")
-    for name in COPIED:
-        take = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        take(ROOT / name, folder / name)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name)
+    for path in (path for pattern in FILES for path in ROOT.glob(pattern)):
+        shutil.copy(path, folder)
     return folder
 
 
@@ -59,7 +63,7 @@ def extended(copy):
 
 
 def commands():
-    """Arguments of the page's commands: of `libra`, and all test files."""
+    """Arguments of the page's commands: of `libra`, and its test files."""
     lines = [w for b in blocks(PAGE) if b.language == "sh" for w in b.commands]
     assert {words[0] for words in lines} == {"libra", "scripts/test.sh"}
     verbs = [words[1:] for words in lines if words[0] == "libra"]
@@ -69,8 +73,9 @@ def commands():
 
 @pytest.mark.slow
 def test_the_page_ends_with_a_green_suite(extended):
+    verbs, tests = commands()
     done = subprocess.run(
-        [sys.executable, "-c", FOLLOW, *map(json.dumps, commands())],
+        [sys.executable, "-c", FOLLOW, json.dumps(verbs), json.dumps(tests + HOUSE)],
         capture_output=True,
         text=True,
         cwd=extended,

@@ -98,11 +98,11 @@ def test_golden(sizes, refine, level):
     for i in range(5):
         for actual, key in ((outputs, "out"), (gradients, "grad")):
             expected = golden[f"{key}{i}"]
-            np.testing.assert_allclose(
+            assert_close(
                 actual[str(2 + i)],
                 expected,
-                rtol=0,
-                atol=1e-5 * np.abs(expected).max(),
+                of=REDUCTION,
+                scale=np.abs(expected).max(),
                 err_msg=f"{key}{i}",
             )
 
@@ -170,8 +170,12 @@ def test_mixed_precision(policy, refine):
     wide(features)
     wide.set_weights(layer.get_weights())
     for level, expected in wide(features).items():
-        np.testing.assert_allclose(
-            tf.cast(out[level], tf.float32), expected, rtol=0.05, atol=0.05
+        assert_close(
+            tf.cast(out[level], tf.float32),
+            expected,
+            of=REDUCTION,
+            dtype=layer.compute_dtype,
+            scale=np.abs(expected).max(),
         )
     for gradient in tape.gradient(total, features).values():
         assert np.all(np.isfinite(gradient))

@@ -20,11 +20,13 @@ GOOD = """# A title
 
 [here](#two-words-and-code) [there](docs/page.md#a-b) [net](https://x.org/y.md)
 `docs/page.md` and `docs/*.md`. AP 56.5 and +3.47, 31.0 %, p .073, version 0.1.0.
+900 steps on 60 held-out pictures in 28 minutes, or 5 of them.
 
 <!-- figures not of results/
 | figure | from |
 |---|---|
 | .073 | the paper |
+| 28 minutes | a clock |
 -->
 """
 
@@ -35,7 +37,9 @@ def root(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "docs/page.md").write_text("# A B\n")
     (tmp_path / "results/timing/plan.csv").write_text("load_average\n56.6\n")
-    (tmp_path / "results/plan.md").write_text("| 56.5 | +3.47 ± 0.1 | 31.0% |\n")
+    (tmp_path / "results/plan.md").write_text(
+        "| 56.5 | +3.47 ± 0.1 | 31.0% |\n\n900 steps, 60\npictures, 28:10 minutes\n"
+    )
     (tmp_path / "README.md").write_text(GOOD)
     return tmp_path
 
@@ -69,6 +73,9 @@ def test_a_good_page(root):
         ("56.5", "56.6", "56.6: no page of results/ has this figure"),
         ("31.0 %", "31 %", "31%: no page of results/ has this figure"),
         ("p .073", "p .072", ".072: no page of results/ has this figure"),
+        ("900 steps", "800 steps", "800 steps: no page of results/ has this figure"),
+        ("60 held-out", "61 held-out", "61 pictures: no page of results/ has this"),
+        ("28 minutes, or", "10 minutes, or", "10 minutes: no page of results/ has"),
         ("the paper", "", ".073: no page of results/ has this figure"),
         (", p .073", "", ".073: listed with a source, but the page does not use it"),
     ],

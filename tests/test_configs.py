@@ -372,7 +372,6 @@ SURVEY_BASELINES = {
     "fasterrcnn": "survey/fasterrcnn_biased",
     "retinanet": "survey/retinanet_focal",
 }
-SURVEY_BASELINE_AP = {"fasterrcnn": "36.4", "retinanet": "35.6"}  # mmdetection
 
 
 def test_all_rows_of_the_survey_are_there():
@@ -482,7 +481,7 @@ def thin(params):
         "backbone": {"resnet": {"model_id": 18, "depth_multiplier": 0.25}},
         "decoder": {"fpn": {"num_filters": 16}},
     }
-    if hasattr(config, "detection_head"):
+    if params.task.is_two_stage:
         narrow["detection_head"] = {"num_convs": 0, "num_fcs": 1, "fc_dims": 32}
     override(params, {"task": {"model": narrow}}, "test")
     return params

@@ -113,9 +113,9 @@ def test_with_model_gardens_settings_it_is_model_gardens_loss():
     ours = computed()
     weight = params.task.losses.box_weight
     _, our_gradients = run(lambda: computed().total(weight))
-    np.testing.assert_allclose([*ours, ours.total(weight)], theirs[1:], rtol=1e-6)
+    assert_close([*ours, ours.total(weight)], theirs[1:], of=REDUCTION)
     for a, b in zip(our_gradients, their_gradients, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-7)
+        assert_close(a, b, of=REDUCTION, scale=np.abs(b).max())
 
 
 def test_ghm_divides_by_itself():
@@ -128,10 +128,8 @@ def test_ghm_divides_by_itself():
     config = batches.settings(classification={"type": "ghm_c"})
     states = states_of(config)
     found = batch_losses(dense, config, states=states, training=True)
-    np.testing.assert_allclose(
-        found.classification, tf.reduce_sum(values) / count, rtol=1e-5
-    )
-    np.testing.assert_allclose(states[CLASS_DENSITY].read(), density, rtol=1e-6)
+    assert_close(found.classification, tf.reduce_sum(values) / count, of=REDUCTION)
+    assert_close(states[CLASS_DENSITY].read(), density, of=ELEMENTWISE)
 
 
 def test_ghm_of_boxes_has_the_weight_of_boxes():

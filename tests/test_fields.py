@@ -8,6 +8,7 @@ from libra_tf.errors import UserError
 from libra_tf.experiments import NAMES
 from libra_tf.experiments.contradictions import check_experiment
 from libra_tf.experiments.fields import check_fields
+from libra_tf.experiments.loss_config import BOX_LOSSES
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import get_experiment, override, parse_override
 
@@ -115,7 +116,7 @@ def test_values_of_a_type_that_fits(setting):
         ("task.model.neck.refine=gaussian", "choose none, conv, non_local"),
         ("task.model.neck.refine_level=7", "is 7; the pyramid has the levels 2 to 6"),
         ("task.losses.normalizer=mean", "is 'mean'; choose tfm, reference"),
-        ("task.losses.box.type=giou", "choose huber, smooth_l1, l1, balanced_l1"),
+        ("task.losses.box.type=giou", f"'giou'; choose {', '.join(BOX_LOSSES)}$"),
         ("task.losses.box.form=paper", "is 'paper'; choose consistent, reference"),
         ("task.losses.box.weight=-1", "task.losses.box.weight is -1; it must be >= 0"),
         ("task.losses.box.alpha=0", "task.losses.box.alpha is 0; it must be > 0"),

@@ -140,7 +140,7 @@ def test_graph_and_xla(jit_compile):
     x = tf.linspace(-20.0, 20.0, 81)
     y = tf.cast(tf.range(81) % 2, tf.float32)
     traced = tf.function(focal, jit_compile=jit_compile)
-    np.testing.assert_allclose(traced(y, x), focal(y, x), rtol=1e-5, atol=1e-30)
+    assert_close(traced(y, x), focal(y, x), of=REDUCTION)
 
 
 def test_class_sums_the_classes_and_weights_the_boxes():

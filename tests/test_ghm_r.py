@@ -177,7 +177,7 @@ def test_graph_and_xla(jit_compile):
     arguments = tf.constant(y), tf.constant(x), tf.constant(valid)
     traced = tf.function(lambda *a: tuple(ghm_r(*a)), jit_compile=jit_compile)
     for one, two in zip(traced(*arguments), ghm_r(*arguments), strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-9)
+        assert_close(one, two, of=REDUCTION)
 
 
 @pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16])

@@ -188,7 +188,7 @@ def test_two_replicas_are_one_with_the_whole_batch(found, name):
     assert_close(two["loss"], one["loss"], of=REDUCTION)
     scale = np.max(np.abs(one["gradient"]))
     assert scale > 1e-3
-    np.testing.assert_allclose(two["gradient"], one["gradient"], atol=1e-5 * scale)
+    assert_close(two["gradient"], one["gradient"], of=REDUCTION, scale=scale)
     assert two["kept"].keys() == one["kept"].keys()
     for key, value in one["kept"].items():
         assert_close(two["kept"][key], value, of=REDUCTION)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from official.vision.ops import box_ops
-from tolerances import REDUCTION, assert_close
+from tolerances import NETWORK, REDUCTION, assert_close
 
 from libra_tf.experiments.saved import override
 from libra_tf.models.anchors import batch_anchors
@@ -147,7 +147,8 @@ def test_mining_leaves_no_trace(mining, monkeypatch):
     )
     np.testing.assert_array_equal(losses, same_losses)
     for a, b in zip(gradients, same_gradients, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+        # The bias before a BatchNorm has gradient 0 but for rounding.
+        assert_close(a, b, of=NETWORK, scale=max(np.abs(b).max(), 1e-3))
     for variable, a, b in zip(model.weights, after, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), a, err_msg=variable.name)
         if "num_calls" in variable.name:
@@ -193,7 +194,7 @@ def test_the_head_answers_in_inference_mode(mining):
         deltas.numpy().reshape(2, 30, -1, 4), best[..., None, None], 2
     )[:, :, 0]
     expected = box_ops.decode_boxes(tf.constant(deltas), candidates, weights=WEIGHTS)
-    np.testing.assert_allclose(mined.boxes, expected, atol=1e-3)
+    assert_close(mined.boxes, expected, of=REDUCTION, scale=64.0)  # pixels
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value, err_msg=weight.name)
 

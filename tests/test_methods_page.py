@@ -24,7 +24,7 @@ EXPERIMENTS["both"] = EXPERIMENTS["R-CNN"] + EXPERIMENTS["RetinaNet"]
 PARTS = {
     "losses/gradient_density.py", "layers/levels.py", "layers/initial_weights.py",
     "layers/running_state.py", "layers/torch_fpn.py", "layers/torch_resnet.py",
-    "samplers/matching.py", "samplers/rule.py", "samplers/selection.py",
+    "samplers/matching.py", "samplers/mining.py", "samplers/rule.py",
 }  # fmt: skip
 # The short list links the loss of residual objectness, not its layer too.
 LEFT_OUT = {"README.md": {"layers/objectness.py"}, "docs/methods.md": set()}

@@ -79,8 +79,9 @@ def test_mixed_precision(policy):
 def test_mixed_precision_is_near_float32():
     wide, narrow = randomized(), randomized(dtype="mixed_bfloat16")
     x = features(1, 4, 4, 6, scale=0.3)
-    error = np.abs(tf.cast(narrow(x), tf.float32) - wide(x)).max()
-    assert error < 0.03 * np.abs(wide(x)).max()
+    found, expected = tf.cast(narrow(x), tf.float32), wide(x)
+    scale = np.abs(expected).max()
+    assert_close(found, expected, of=REDUCTION, dtype="bfloat16", scale=scale)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

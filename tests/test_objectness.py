@@ -154,8 +154,13 @@ def test_mixed_precision(kind, policy):
     wide = randomized(SHAPES[kind], **SETTINGS[kind])(x)
     assert narrow(x).dtype == tf.as_dtype(narrow.compute_dtype)
     assert {w.dtype for w in narrow.weights} == {tf.float32}
-    error = np.abs(tf.cast(narrow(x), tf.float32) - wide).max()
-    assert error < 0.03 * np.abs(wide).max()
+    assert_close(
+        tf.cast(narrow(x), tf.float32),
+        wide,
+        of=REDUCTION,
+        dtype=narrow.compute_dtype,
+        scale=np.abs(wide).max(),
+    )
 
 
 @pytest.mark.parametrize("kind", SETTINGS)

@@ -119,8 +119,13 @@ def test_mixed_precision(policy):
     assert {x.dtype for x in out.values()} == {tf.as_dtype(layer.compute_dtype)}
     assert {w.dtype for w in layer.weights} == {tf.float32}
     for level, expected in randomized(features)(features).items():
-        error = np.abs(tf.cast(out[level], tf.float32) - expected).max()
-        assert error < 0.05 * np.abs(expected).max()
+        assert_close(
+            tf.cast(out[level], tf.float32),
+            expected,
+            of=REDUCTION,
+            dtype=layer.compute_dtype,
+            scale=np.abs(expected).max(),
+        )
 
 
 def test_a_batch_equals_its_images():

@@ -77,7 +77,7 @@ def changed(task, **settings):
 
 
 def bias_of(model):
-    head = model.rpn_head if hasattr(model, "rpn_head") else model.head
+    head = model.rpn_head if model.is_two_stage else model.head
     return head._classifier.bias
 
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from detections import Detections, assert_detections_close
-from tolerances import ELEMENTWISE, NETWORK, NOISE, assert_close
+from tolerances import ELEMENTWISE, NETWORK, NOISE, SCORES, assert_close
 
 DETECTORS = ("faster_rcnn", "retinanet")
 FIRST_LEVEL = {"faster_rcnn": 2, "retinanet": 3}
 MOST, THRESHOLD = 100, 0.05  # Of the published detectors.
-PIXELS = 0.02  # Further apart are two boxes that changed places.
 
 
 @functools.cache
@@ -126,8 +125,9 @@ def assert_detections(found, golden):
     assert_same(ours, Detections(*theirs), side=max(golden["image"].shape))
 
 
-def assert_same(ours, theirs, side):
-    assert_detections_close(ours, theirs, side=side, threshold=THRESHOLD, most=MOST)
+def assert_same(ours, theirs, side, of=SCORES):
+    limits = {"threshold": THRESHOLD, "most": MOST}
+    assert_detections_close(ours, theirs, side=side, of=of, **limits)
 
 
 @pytest.mark.nightly
@@ -163,12 +163,9 @@ def test_a_batch_equals_its_images(detector):
     for i in range(2):
         image, own = images[i : i + 1], shape[i : i + 1]
         alone = detect(image, image_shape=own, training=False)
-        scores = (x["detection_scores"].numpy() for x in (together, alone))
-        assert_close(next(scores)[i], next(scores)[0], of=NOISE, scale=1.0)
-        # Neighbours in score may change places: two images are rounded otherwise.
-        boxes = (x["detection_boxes"].numpy() for x in (together, alone))
-        moved = np.abs(next(boxes)[i] - next(boxes)[0]).max(-1) > PIXELS
-        assert np.mean(moved) < 0.1
+        found = Detections.of_image(together, i), Detections.of_image(alone)
+        assert len(found[1].scores) > 0
+        assert_same(*found, side=max(images.shape[1:3]), of=NOISE)
 
 
 def test_padding_of_the_proposals_is_never_detected():

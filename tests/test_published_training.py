@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 import tiny
 from official.core import task_factory
-from tolerances import NETWORK, assert_close
+from tolerances import NETWORK, SCORES, assert_close
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import override
@@ -256,7 +256,7 @@ def test_a_traced_step_is_an_eager_one(kind, records):
         optimizer = tf_keras.optimizers.SGD(0.01)
         logs = trace(task.train_step)(batch, model, optimizer)
         losses.append([float(v) for v in logs.values()])
-    np.testing.assert_allclose(*losses, rtol=1e-3, atol=1e-4)
+    assert_close(*losses, of=SCORES)
 
 
 def test_boxes_are_clipped_to_the_image_not_to_its_padding():

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tiny
 from test_group_nms import by_loops
-from tolerances import ELEMENTWISE, assert_close
+from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.contradictions import check_detector, check_experiment
@@ -68,6 +68,10 @@ def test_decoding_clamps_from_below_on_request():
     np.testing.assert_allclose(sides, [1000 * math.exp(-9), 16], rtol=1e-3)
 
 
+def assert_boxes_close(actual, expected):
+    assert_close(actual, expected, of=REDUCTION, scale=max(IMAGE))
+
+
 def test_proposals_by_loops():
     anchors, deltas, logits = pyramid_outputs(2, 1)
     generator = ReferenceROIGenerator(
@@ -90,7 +94,7 @@ def test_proposals_by_loops():
     assert not valid.all()
     rows = by_loops(boxes, scores, groups, valid, 0.5, 80)
     assert 20 < len(rows) < 80
-    np.testing.assert_allclose(found[0, : len(rows)], boxes[rows], atol=1e-3)
+    assert_boxes_close(found[0, : len(rows)], boxes[rows])
     assert_close(found_scores[0, : len(rows)], scores[rows], of=ELEMENTWISE, scale=1.0)
     assert not np.any(found[0, len(rows) :])
 
@@ -142,9 +146,7 @@ def test_detections_of_retinanet_by_loops():
 def assert_found(found, boxes, scores, groups, rows):
     assert found["num_detections"].numpy().tolist() == [len(rows)]
     count = len(rows)
-    np.testing.assert_allclose(
-        found["detection_boxes"][0, :count], boxes[rows], atol=1e-3
-    )
+    assert_boxes_close(found["detection_boxes"][0, :count], boxes[rows])
     assert_close(
         found["detection_scores"][0, :count], scores[rows], of=ELEMENTWISE, scale=1.0
     )

@@ -9,6 +9,7 @@ import tiny
 from official.core import task_factory
 from official.vision.dataloaders import retinanet_input
 from official.vision.tasks import retinanet as tfm_task
+from tolerances import REDUCTION, assert_close
 
 from libra_tf.experiments.saved import override
 from libra_tf.inputs.parsers import INSTANCE
@@ -65,14 +66,16 @@ def decoded(labels, weights=None):
 BOXES = [[10, 10, 40, 50], [60, 64, 120, 100], [12, 70, 44, 110], [80, 4, 110, 40]]
 
 
+def assert_boxes_close(actual, expected):
+    assert_close(actual, expected, of=REDUCTION, scale=np.max(expected))
+
+
 def test_the_instance_is_the_object_that_the_target_decodes_to():
     parser, _ = parsers()
     _, labels = parser._parse_train_data(example(BOXES))
     boxes, instances = decoded(labels)
     assert set(instances) == {0, 1, 2, 3}
-    np.testing.assert_allclose(
-        boxes, np.float32(BOXES)[instances.astype(int)], atol=0.01
-    )
+    assert_boxes_close(boxes, np.float32(BOXES)[instances.astype(int)])
 
 
 def test_box_coder_weights():
@@ -80,9 +83,7 @@ def test_box_coder_weights():
     parser, _ = parsers(box_coder_weights=weights)
     _, labels = parser._parse_train_data(example(BOXES))
     boxes, instances = decoded(labels, weights)
-    np.testing.assert_allclose(
-        boxes, np.float32(BOXES)[instances.astype(int)], atol=0.01
-    )
+    assert_boxes_close(boxes, np.float32(BOXES)[instances.astype(int)])
 
 
 def test_crowds_and_empty_boxes_take_no_anchor():
@@ -93,9 +94,7 @@ def test_crowds_and_empty_boxes_take_no_anchor():
     _, labels = parser._parse_train_data(data)
     found, instances = decoded(labels)
     assert set(instances) == {0, 3}
-    np.testing.assert_allclose(
-        found, np.float32(boxes)[instances.astype(int)], atol=0.01
-    )
+    assert_boxes_close(found, np.float32(boxes)[instances.astype(int)])
     classes = flat(labels["cls_targets"])[labels["box_weights"].numpy() > 0]
     np.testing.assert_array_equal(
         classes, np.array([1, 2, 3, 2])[instances.astype(int)]
@@ -157,7 +156,7 @@ def test_augmented_batches(records):
             for box, instance, label in zip(boxes, instances, classes, strict=True):
                 groups.setdefault(instance, []).append([*box, label])
             for rows in groups.values():
-                np.testing.assert_allclose(rows, [rows[0]] * len(rows), atol=0.02)
+                assert_boxes_close(rows, [rows[0]] * len(rows))
             firsts = [tuple(np.round(rows[0], 1)) for rows in groups.values()]
             assert len(set(firsts)) == len(firsts)
             several += len(groups) > 1

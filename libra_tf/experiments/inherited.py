@@ -27,7 +27,6 @@ INHERITED = {
     ),
     "task.losses.focal_loss_alpha": Limits(low=0, high=1),
     "task.losses.focal_loss_gamma": Limits(low=0, high=MAX_GAMMA),
-    "task.max_num_eval_detections": Limits(low=1, unit="detections"),
     "task.model.anchor.num_scales": Limits(low=1),
     "task.model.backbone.resnet.model_id": Limits(
         choices=tuple(RESNET_SPECS), unit="layers"

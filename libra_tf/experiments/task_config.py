@@ -40,6 +40,7 @@ class TaskFields:
         validation_split: split of `dataset` to evaluate on.
         class_names: name of class id i at position i; 0 is the background. Filled in
             from `dataset`.
+        max_num_eval_detections: at most so many detections of an image are evaluated.
         seed: of the initial weights of the parts that Model Garden does not have; null
             takes `trainer.seed`.
     """
@@ -48,6 +49,7 @@ class TaskFields:
     train_split: str = "train"
     validation_split: str = "val"
     class_names: list[str] = dataclasses.field(default_factory=list)
+    max_num_eval_detections: int = setting(100, low=1, unit="detections", source="COCO")
     seed: int | None = None
 
     @property
@@ -67,14 +69,12 @@ class MaskRCNNTask(TaskFields, tfm_maskrcnn.MaskRCNNTask):
     """Faster and Mask R-CNN.
 
     Attributes:
-        max_num_eval_detections: at most so many detections of an image are evaluated.
         evaluate_proposals: report the average recall of the RPN's proposals (Libra
             R-CNN, Table 3).
     """
 
     model: MaskRCNN = dataclasses.field(default_factory=MaskRCNN)
     losses: MaskRCNNLosses = dataclasses.field(default_factory=MaskRCNNLosses)
-    max_num_eval_detections: int = setting(100, low=1, unit="detections", source="COCO")
     evaluate_proposals: bool = True
 
     @property
