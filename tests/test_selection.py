@@ -79,6 +79,27 @@ def hand(losses, num_positives=3, **rule):
     return set(np.flatnonzero(chosen[0]))
 
 
+@pytest.mark.parametrize(
+    ("foreground", "background", "expected"),
+    [
+        (0.5, 0.5, (True, False)),
+        (0.75, 0.5, (False, False)),
+        (0.75, 0.75, (False, True)),
+        (0.25, 0.25, (True, False)),
+    ],
+)
+def test_an_iou_at_a_threshold_is_not_below_it(foreground, background, expected):
+    gt = tf.constant([[[0.0, 0, 16, 16]]])
+    half = tf.constant([[[0.0, 0, 8, 16]]])  # IoU 0.5, exactly
+    rule = {
+        "foreground_iou_threshold": foreground,
+        "background_iou_high_threshold": background,
+    }
+    selection = select(half, gt, tf.constant([[1]]), None, **rule)
+    found = bool(selection.positive[0, 0]), bool(selection.negative[0, 0])
+    assert found == expected
+
+
 def test_hardest_by_hand():
     # Losses of the published example; its three highest are 1, 3 and 5.
     losses = [0.1, 2.3, 0.7, 1.5, 0.05, 0.9]
