@@ -22,7 +22,10 @@ from libra_tf.experiments.task_config import (
 
 COMMAND = "libra config docs --out docs/settings.md"
 _ENTRY = re.compile(r"(\w+): (.*)")
-_TASKS = {"Faster and Mask R-CNN": MaskRCNNTask, "RetinaNet": RetinaNetTask}
+_TASKS: dict[str, type[MaskRCNNTask] | type[RetinaNetTask]] = {
+    "Faster and Mask R-CNN": MaskRCNNTask,
+    "RetinaNet": RetinaNetTask,
+}
 _PAGE = f"""\
 # Settings
 
