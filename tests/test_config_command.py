@@ -13,6 +13,9 @@ from libra_tf.experiments.saved import load_experiment
 
 FASTER = "libra_fasterrcnn_resnetfpn_coco"
 RETINA = "libra_retinanet_resnetfpn_coco"
+CARL_OF_HUBER = [
+    "--set", "task.losses.carl.weight=0.2", "--set", "task.losses.box.type=huber"
+]  # fmt: skip
 
 
 def call(capsys, *words):
@@ -132,6 +135,13 @@ def test_show_an_experiment_with_overrides(capsys):
     assert shown == wanted
 
 
+def test_a_setting_of_one_detector_is_explained_with_its_value(capsys):
+    field = "task.model.roi_sampler.num_bins"
+    code, out, _ = call(capsys, "show", field, "--set", f"{field}=5")
+    assert code == 0
+    assert out.startswith(f"{field}: 5\n")
+
+
 def test_show_later_files_win(capsys, tmp_path):
     (tmp_path / "mine.yaml").write_text("trainer: {train_steps: 5}\n")
     words = ["--config", "quickstart/libra_retinanet", "--config"]
@@ -164,9 +174,18 @@ def test_show_an_experiment_of_model_garden(capsys):
     [
         (["--experiment", "libra_retinanet"], RETINA),
         (["--config", "quickstart/libra_retinane"], "quickstart/libra_retinanet"),
-        ([], "give --experiment"),
+        ([], "name an experiment"),
         (["--experiment", FASTER, "--set", "task.modle.x=1"], "task.model"),
         (["--experiment", FASTER, "--data", "/nowhere"], r"no dataset.json"),
+        (
+            ["--experiment", FASTER, "--set", "task.losses.box.alpha=0"],
+            "box.alpha is 0",
+        ),
+        (["task.losses.box.alpha", "--set", "task.losses.box.alpha=0"], "alpha is 0"),
+        (
+            ["--experiment", FASTER, *CARL_OF_HUBER],
+            "CARL",
+        ),
         (["--experiment", "retinanet_resnetfpn_coco", "--data", "x"], "task.dataset"),
     ],
 )
@@ -194,6 +213,10 @@ def test_check_good_files(capsys, records):
     ("body", "message"),
     [
         ("task: {modle: 1}", "did you mean task.model"),
+        ("task: 5", "task is 5; it must be of type mapping"),
+        ("task: null", "task is None; it must be of type mapping"),
+        ("task: {model: 5}", "task.model is 5; it must be of type mapping"),
+        ("task: {train_data: 3}", "task.train_data is 3; it must be of type mapping"),
         ("task: {model: {neck: {type: bfp}}}", "task.model.neck.type is 'bfp'"),
         ("task: {init_checkpoint: null}", "task.init_checkpoint is empty"),
         ("task: {dataset: /nowhere}", "no dataset.json in /nowhere"),

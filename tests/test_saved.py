@@ -70,7 +70,7 @@ def test_an_experiment_is_not_changed_for_the_next(write):
 
 
 def test_no_name_at_all(write):
-    with pytest.raises(UserError, match="give --experiment, or a config file with an"):
+    with pytest.raises(UserError, match="name an experiment"):
         load_experiment(None, [write("trainer: {train_steps: 1}")])
 
 

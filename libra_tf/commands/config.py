@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 from pathlib import Path
@@ -124,8 +125,10 @@ def _show(args: argparse.Namespace) -> int:
         return _explain(args)
     params = _load(args.experiment, args.config, args.set, args.data)
     # Experiments of Model Garden itself are shown as they are.
-    if is_libra_experiment(params) and _names_dataset(params, args.data):
-        resolve(params)
+    if is_libra_experiment(params):
+        named = _names_dataset(params, args.data)
+        whole = params if named else _with_stand_in(params)
+        resolve(whole)
     print(dump_params(params), end="", file=sys.stdout)
     return 0
 
@@ -136,10 +139,14 @@ def _explain(args: argparse.Namespace) -> int:
     from libra_tf.experiments.field_docs import explain
 
     chosen = args.experiment or args.config
-    experiments = [
-        _load(name, args.config, args.set, args.data)
-        for name in ([args.experiment] if chosen else NAMES)
-    ]
+    experiments, errors = [], []
+    for name in [args.experiment] if chosen else NAMES:
+        try:
+            experiments.append(_load(name, args.config, args.set, args.data))
+        except UserError as error:  # Of a detector that lacks a setting of `--set`.
+            errors.append(error)
+    if not experiments:
+        raise errors[0]
     for path in args.fields:
         found = next(filter(None, (explain(p, path) for p in experiments)), [])
         if not found:
@@ -185,21 +192,23 @@ def _check_one(file: str, data: str | None) -> str:
     if not is_libra_experiment(params):
         params.validate()
         return type(params.task).__name__
-    if not _names_dataset(params, data):
-        _stand_in_for_dataset(params.task)
-    resolve(params)
+    resolve(params if _names_dataset(params, data) else _with_stand_in(params))
     return params.experiment
 
 
 def _load(
     experiment: str | None, files: list[str], overrides: list[str], data: str | None
 ) -> Any:
+    from libra_tf.experiments.fields import check_fields
     from libra_tf.experiments.files import find_config
     from libra_tf.experiments.saved import load_experiment, override
+    from libra_tf.experiments.stock import is_libra_experiment
 
     params = load_experiment(experiment, [find_config(f) for f in files], overrides)
     if data is not None:
         override(params, {"task": {"dataset": data}}, "--data")
+    if is_libra_experiment(params):
+        check_fields(params)
     return params
 
 
@@ -211,8 +220,12 @@ def _names_dataset(params: Any, data: str | None) -> bool:
     return data is not None or params.task.dataset not in ("", own)
 
 
-def _stand_in_for_dataset(task: Any) -> None:
+def _with_stand_in(params: Any) -> Any:
+    """A copy that names records and classes, as settings without a data set do not."""
+    params = copy.deepcopy(params)
+    task = params.task
     task.dataset = ""
     task.model.num_classes = task.model.num_classes or ANY_CLASSES
     for data in (task.train_data, task.validation_data):
         data.input_path = data.input_path or ANY_RECORDS
+    return params

@@ -51,7 +51,10 @@ def load_experiment(
     layers = [(path, read_yaml(path)) for path in config_files]
     names = [str(layer["experiment"]) for _, layer in layers if "experiment" in layer]
     if name is None and not names:
-        raise UserError("give --experiment, or a config file with an `experiment` key")
+        raise UserError(
+            "name an experiment: in the key `experiment` of a config file, or with "
+            "--experiment where a command has it; see: libra config list"
+        )
     name = name or names[-1]
     params = get_experiment(name)
     for path, layer in layers:
