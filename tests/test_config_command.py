@@ -142,6 +142,13 @@ def test_a_setting_of_one_detector_is_explained_with_its_value(capsys):
     assert out.startswith(f"{field}: 5\n")
 
 
+def test_a_wrong_value_of_one_detector_is_told_and_not_that_others_lack_it(capsys):
+    field = "task.losses.classification.ghm.num_bins"
+    code, out, err = call(capsys, "show", field, "--set", f"{field}=0")
+    assert (code, out) == (2, "")
+    assert f"{field} is 0" in err
+
+
 def test_show_later_files_win(capsys, tmp_path):
     (tmp_path / "mine.yaml").write_text("trainer: {train_steps: 5}\n")
     words = ["--config", "quickstart/libra_retinanet", "--config"]

@@ -117,7 +117,6 @@ def _experiments() -> dict[str, str]:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from libra_tf.experiments.resolve import resolve
     from libra_tf.experiments.saved import dump_params
     from libra_tf.experiments.stock import is_libra_experiment
 
@@ -126,9 +125,7 @@ def _show(args: argparse.Namespace) -> int:
     params = _load(args.experiment, args.config, args.set, args.data)
     # Experiments of Model Garden itself are shown as they are.
     if is_libra_experiment(params):
-        named = _names_dataset(params, args.data)
-        whole = params if named else _with_stand_in(params)
-        resolve(whole)
+        _check_whole(params, args.data)
     print(dump_params(params), end="", file=sys.stdout)
     return 0
 
@@ -139,14 +136,21 @@ def _explain(args: argparse.Namespace) -> int:
     from libra_tf.experiments.field_docs import explain
 
     chosen = args.experiment or args.config
-    experiments, errors = [], []
+    experiments, lacking, wrong = [], [], []
     for name in [args.experiment] if chosen else NAMES:
         try:
-            experiments.append(_load(name, args.config, args.set, args.data))
-        except UserError as error:  # Of a detector that lacks a setting of `--set`.
-            errors.append(error)
+            params = _load(name, args.config, args.set, args.data)
+        except UserError as error:  # Of a detector without a setting of `--set`.
+            lacking.append(error)
+            continue
+        try:
+            _check_fields(params)
+        except UserError as error:
+            wrong.append(error)
+        else:
+            experiments.append(params)
     if not experiments:
-        raise errors[0]
+        raise (wrong + lacking)[0]
     for path in args.fields:
         found = next(filter(None, (explain(p, path) for p in experiments)), [])
         if not found:
@@ -185,31 +189,43 @@ def _check(args: argparse.Namespace) -> int:
 
 def _check_one(file: str, data: str | None) -> str:
     """Returns the experiment of a file that is good, or raises `UserError`."""
-    from libra_tf.experiments.resolve import resolve
     from libra_tf.experiments.stock import is_libra_experiment
 
     params = _load(None, [file], [], data)
     if not is_libra_experiment(params):
         params.validate()
         return type(params.task).__name__
-    resolve(params if _names_dataset(params, data) else _with_stand_in(params))
+    _check_whole(params, data)
     return params.experiment
 
 
 def _load(
     experiment: str | None, files: list[str], overrides: list[str], data: str | None
 ) -> Any:
-    from libra_tf.experiments.fields import check_fields
     from libra_tf.experiments.files import find_config
     from libra_tf.experiments.saved import load_experiment, override
-    from libra_tf.experiments.stock import is_libra_experiment
 
     params = load_experiment(experiment, [find_config(f) for f in files], overrides)
     if data is not None:
         override(params, {"task": {"dataset": data}}, "--data")
+    return params
+
+
+def _check_fields(params: Any) -> None:
+    """Checks each setting; those of Model Garden's own experiments are its own."""
+    from libra_tf.experiments.fields import check_fields
+    from libra_tf.experiments.stock import is_libra_experiment
+
     if is_libra_experiment(params):
         check_fields(params)
-    return params
+
+
+def _check_whole(params: Any, data: str | None) -> None:
+    """Checks an experiment of ours; fills in what follows from a data set it names."""
+    from libra_tf.experiments.resolve import resolve
+
+    _check_fields(params)  # First: what is read here may be no section.
+    resolve(params if _names_dataset(params, data) else _with_stand_in(params))
 
 
 def _names_dataset(params: Any, data: str | None) -> bool:
