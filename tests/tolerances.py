@@ -88,3 +88,20 @@ def assert_close(actual, expected, *, of, dtype="float32", scale=None, err_msg="
         atol=allowed * scale,
         err_msg=err_msg,
     )
+
+
+def assert_rounds_to(actual, expected):
+    """A result of one layer in half precision, to the same in float32.
+
+    Args:
+        actual: Tensor of a half type.
+        expected: Tensor of float32; terms of the size of its largest cancel.
+    """
+    __tracebackhide__ = True
+    assert_close(
+        np.asarray(actual, np.float32),
+        expected,
+        of=REDUCTION,
+        dtype=actual.dtype.name,
+        scale=np.abs(expected).max(),
+    )
