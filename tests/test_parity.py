@@ -193,7 +193,7 @@ def test_each_switch_changes_its_own_losses_only(kind, records):
         changed, kept = effects[kind]
         # Several threads add up in any order, so what is kept is so but for rounding.
         for loss in changed:
-            assert losses[loss] != pytest.approx(expected[loss], rel=1e-4), (name, loss)
+            assert losses[loss] != pytest.approx(expected[loss], rel=1e-3), (name, loss)
         for loss in kept:
             assert losses[loss] == pytest.approx(expected[loss], rel=1e-5), (name, loss)
 
