@@ -40,7 +40,8 @@ BELOW = {
         "ops", "weights",
     },
     "inference": {
-        "data", "evaluation", "experiments", "files", "inputs", "models", "weights"
+        "data", "evaluation", "experiments", "files", "inputs", "models", "ops",
+        "weights",
     },
     "training": {"evaluation", "experiments", "files", "inputs", "tasks", "weights"},
     "diagnostics": {

@@ -18,6 +18,7 @@ from libra_tf.files.atomic import write_text
 from libra_tf.inputs.padded_input import fit_image
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
+from libra_tf.ops.autograph import without_autograph
 from libra_tf.weights.restore import checkpoint_step, require_all
 
 INPUT_TYPES = ("image_tensor", "image_bytes", "tf_example")
@@ -27,6 +28,7 @@ DESCRIPTION = os.path.join("assets.extra", "libra_tf.json")
 _DYNAMIC_BATCH_NMS = ("batched", "v2", "v3")
 
 
+@without_autograph("_build_model", "serve")
 class LibraDetectionModule(detection.DetectionModule):
     """Model Garden's serving module around our model.
 

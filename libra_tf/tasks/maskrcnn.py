@@ -12,6 +12,7 @@ from libra_tf.experiments import task_config
 from libra_tf.inputs import rcnn as rcnn_inputs
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.maskrcnn import build_maskrcnn
+from libra_tf.ops.autograph import without_autograph
 from libra_tf.ops.logits import logit
 from libra_tf.tasks import prior
 from libra_tf.tasks.evaluator import (
@@ -22,6 +23,7 @@ from libra_tf.tasks.evaluator import (
 from libra_tf.tasks.initialization import initialize_model, new_model
 
 
+@without_autograph("build_model", "build_inputs", "train_step", "validation_step")
 @task_factory.register_task_cls(task_config.MaskRCNNTask)
 class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
     """Model Garden's task with our model, labels, losses and evaluator.

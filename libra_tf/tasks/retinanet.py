@@ -16,12 +16,14 @@ from libra_tf.inputs import retinanet as retinanet_inputs
 from libra_tf.layers.running_state import RunningState
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.retinanet import build_retinanet
+from libra_tf.ops.autograph import without_autograph
 from libra_tf.ops.logits import logit
 from libra_tf.tasks import prior
 from libra_tf.tasks.evaluator import build_evaluator, with_undefined
 from libra_tf.tasks.initialization import initialize_model, new_model
 
 
+@without_autograph("build_model", "build_inputs", "train_step", "validation_step")
 @task_factory.register_task_cls(task_config.RetinaNetTask)
 class LibraRetinaNetTask(tfm_task.RetinaNetTask):
     """Model Garden's task with our model, losses and evaluator.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
+import tf_keras
 from official.core import base_trainer
 
 from libra_tf.experiments.stock import of_ours
@@ -17,6 +19,12 @@ class Trainer(base_trainer.Trainer):
     Model Garden ignores `enable_xla` without GPUs. Whether it pays depends on the CPU:
     measure it, see `libra ablate --timing`.
     """
+
+    def __init__(self, *args, **kwargs):
+        """Takes what the base class takes; to be called in the strategy's scope."""
+        super().__init__(*args, **kwargs)
+        # Created in the first step, they would have it traced twice.
+        create_slots(self.optimizer, self.model.trainable_variables)
 
     def distribute_dataset(
         self,
@@ -54,3 +62,16 @@ class Trainer(base_trainer.Trainer):
             self.global_step.assign_add(1)
 
         self.strategy.run(step_fn, args=(self.next_train_inputs(iterator),))
+
+
+def create_slots(optimizer: Any, weights: list[tf.Variable]) -> None:
+    """Creates the variables of an optimizer, which would else wait for its first step.
+
+    Args:
+        optimizer: one of Model Garden's, which may hold another.
+        weights: what it is to train.
+    """
+    if isinstance(optimizer, tf_keras.optimizers.legacy.Optimizer):
+        optimizer._create_all_weights(weights)  # the public call is a step
+    else:
+        optimizer.build(weights)
