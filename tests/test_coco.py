@@ -180,7 +180,7 @@ def test_boxes_over_the_border_are_clipped(tmp_path, box, expected, clipped):
     (kept,), findings = clean(tmp_path, box)
     assert kept.bbox == pytest.approx(expected)
     assert kept.area == pytest.approx(expected[2] * expected[3])
-    assert (findings.clipped.count, findings.dropped.count) == (clipped, 0)
+    assert (findings["clipped"].count, findings["dropped"].count) == (clipped, 0)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_boxes_over_the_border_are_clipped(tmp_path, box, expected, clipped):
 def test_boxes_without_area_are_dropped_and_named(tmp_path, box):
     kept, findings = clean(tmp_path, box)
     assert kept == ()
-    assert (findings.dropped.count, findings.dropped.first_ids) == (1, [12])
+    assert (findings["dropped"].count, findings["dropped"].first) == (1, [12])
     assert "annotations 12" in next(findings.lines())
 
 
@@ -203,7 +203,7 @@ def test_masks_are_completed_or_taken_away(tmp_path):
     outline = [[0, 0, 4, 0, 4, 5]]
     (kept,), findings = clean(tmp_path, [0, 0, 4, 5], True, segmentation=outline)
     assert kept.segmentation == outline
-    assert findings.box_masks.first_ids == [11]  # The other annotation has none.
+    assert findings["box_masks"].first == [11]  # The other annotation has none.
     (kept,), _ = clean(tmp_path, [0, 0, 4, 5], False, segmentation=outline)
     assert kept.segmentation is None
 
@@ -214,8 +214,8 @@ def test_only_the_first_ten_ids_are_named(tmp_path):
         box = {"id": key, "image_id": 7, "category_id": 1, "bbox": [1, 1, 0, 0]}
         content["annotations"].append(box)
     _, findings = clean_dataset(read_coco(write(tmp_path, content)), masks=False)
-    assert findings.dropped.count == 15
-    assert findings.dropped.first_ids == list(range(100, 110))
+    assert findings["dropped"].count == 15
+    assert findings["dropped"].first == list(range(100, 110))
 
 
 def test_written_file_reads_back_equal(tmp_path):

@@ -150,14 +150,14 @@ def test_clipped_and_dropped_boxes_are_counted_and_told(shapes, tmp_path, capsys
     broken = with_first_box(data, (5.0, 5.0, 0.0, 5.0))
     entry = convert(broken, images, tmp_path, "val")
     assert entry["num_annotations"] == total - 1
-    assert entry["dropped"]["dropped"] == {"count": 1, "first_ids": [1]}
+    assert entry["findings"]["dropped"] == {"count": 1, "first": [1]}
     err = capsys.readouterr().err
     assert "val: 3/3 images" in err
     assert "1 boxes had no area inside the image and were dropped" in err
     written = json.loads((tmp_path / "val.json").read_text())["annotations"]
     assert 1 not in [a["id"] for a in written]
     entry = run(shapes, tmp_path, "val", with_first_box(data, (60.0, 5.0, 9.0, 5.0)))
-    assert entry["dropped"]["clipped"]["count"] == 1
+    assert entry["findings"]["clipped"]["count"] == 1
 
 
 def test_strict_writes_nothing(shapes, tmp_path):
@@ -228,7 +228,7 @@ def test_masks_can_be_left_out_and_made_up(shapes, tmp_path):
     assert "segmentation" not in (tmp_path / "val.json").read_text()
     data = read_coco(tmp_path / "val.json")
     entry = run(shapes, tmp_path, "val", data, masks=True)
-    assert entry["dropped"]["box_masks"]["count"] == entry["num_annotations"]
+    assert entry["findings"]["box_masks"]["count"] == entry["num_annotations"]
     example = decoded(str(tmp_path / "val-*"))[0]
     masks, boxes = example["groundtruth_instance_masks"], example["groundtruth_boxes"]
     assert masks.shape[0] == boxes.shape[0]

@@ -7,55 +7,16 @@ word, and keeps one that is a millionth of a pixel wide, which makes the loss ju
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from libra_tf.data.findings import Findings
 from libra_tf.data.masks import box_polygon
 from libra_tf.data.records import Annotation, Dataset, ImageRecord
-from libra_tf.errors import UserError
 
 # Rounding of two decimals, as in COCO's own files; clipped, but not worth telling.
 ROUNDING = 0.01
 # Thinner boxes are dropped; what remains has a harmless logarithm.
 MIN_SIDE = 0.1
-NUM_NAMED = 10
-
-
-@dataclass
-class Finding:
-    """How often something happened, and the first annotation ids."""
-
-    count: int = 0
-    first_ids: list[int] = field(default_factory=list)
-
-    def add(self, annotation: Annotation) -> None:
-        """Counts one more."""
-        self.count += 1
-        if len(self.first_ids) < NUM_NAMED:
-            self.first_ids.append(annotation.id)
-
-
-@dataclass
-class Findings:
-    """What cleaning changed in one split."""
-
-    clipped: Finding = field(default_factory=Finding)
-    dropped: Finding = field(default_factory=Finding)
-    box_masks: Finding = field(default_factory=Finding)
-
-    TEXTS = {  # noqa: RUF012
-        "clipped": "boxes crossed the border and were clipped",
-        "dropped": "boxes had no area inside the image and were dropped",
-        "box_masks": "objects had no segmentation and got their box as mask",
-    }
-
-    def lines(self) -> Iterator[str]:
-        """Yields one line for people per kind of finding."""
-        for name, text in self.TEXTS.items():
-            finding = getattr(self, name)
-            if finding.count:
-                ids = ", ".join(map(str, finding.first_ids))
-                more = ", ..." if finding.count > len(finding.first_ids) else ""
-                yield f"{finding.count} {text} (annotations {ids}{more})"
 
 
 def clean_dataset(
@@ -81,10 +42,7 @@ def clean_dataset(
         for image in dataset.images
     )
     if strict:
-        for line in findings.lines():
-            raise UserError(
-                f"{dataset.source}: {line}; mend them or convert without --strict"
-            )
+        findings.refuse(dataset.source)
     return replace(dataset, images=images), findings
 
 
@@ -94,13 +52,13 @@ def _clean_image(
     for annotation in image.annotations:
         clipped = _clip(annotation, image, findings)
         if clipped is None:
-            findings.dropped.add(annotation)
+            findings.add("dropped", annotation.id)
         elif not masks:
             yield replace(clipped, segmentation=None)
         elif clipped.segmentation:
             yield clipped
         else:
-            findings.box_masks.add(annotation)
+            findings.add("box_masks", annotation.id)
             yield replace(clipped, segmentation=box_polygon(clipped.bbox))
 
 
@@ -117,6 +75,6 @@ def _clip(
     if overhang <= 0:
         return annotation
     if overhang > ROUNDING:
-        findings.clipped.add(annotation)
+        findings.add("clipped", annotation.id)
     bbox = (left, top, right - left, bottom - top)
     return replace(annotation, bbox=bbox, area=min(annotation.area, bbox[2] * bbox[3]))

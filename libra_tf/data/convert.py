@@ -13,13 +13,14 @@ import re
 import statistics
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from libra_tf.data import manifest
-from libra_tf.data.clean import Findings, clean_dataset
+from libra_tf.data.clean import clean_dataset
 from libra_tf.data.coco_writer import coco_lines
+from libra_tf.data.findings import Findings
 from libra_tf.data.images import MAX_PIXELS, find_image, read_image
 from libra_tf.data.records import Dataset, ImageRecord
 from libra_tf.data.tfrecord import ShardWriter, make_example
@@ -177,5 +178,5 @@ def _entry(
             name: [values[0], statistics.median_low(values), values[-1]]
             for name, values in (("width", widths), ("height", heights))
         },
-        "dropped": asdict(findings),
+        "findings": findings.as_dict(),
     }

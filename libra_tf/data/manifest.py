@@ -3,7 +3,7 @@
     {"format": 1, "categories": [{"id": 1, "name": "cell"}], "num_classes": 2,
      "splits": {"train": {"num_images": 205, "num_annotations": 2700,
        "tfrecords": "train-*.tfrecord", "num_shards": 1, "annotations": "train.json",
-       "masks": false, "image_sizes": {...}, "dropped": {...}}}}
+       "masks": false, "image_sizes": {...}, "findings": {...}}}}
 
 `num_classes` counts the background, so it is the highest id plus one, which is what
 Model Garden's configs want. Paths are relative, so that a folder can be moved.

@@ -79,9 +79,7 @@ def _gather(
     run: LoadedRun, losses: BoxLosses, seed: int, stream: TextIO
 ) -> dict[str, Any]:
     """Adds up the numbers of all batches."""
-    step = tf.function(
-        batch_sums(run.model, run.params.task, losses), autograph=False
-    )
+    step = tf.function(batch_sums(run.model, run.params.task, losses), autograph=False)
     totals, done, start = None, 0, time.monotonic()
     for index, batch in enumerate(run.batches):
         sums = step(*batch, tf.constant([seed, index], tf.int64))
