@@ -111,7 +111,9 @@ def run(strategy, kind, losses, data, path):
             scaled = total / count  # as Model Garden's training step
         return total, tf.nest.flatten(tape.gradient(scaled, outputs))
 
-    step = tf.function(lambda: strategy.run(replica, args=parts))
+    step = tf.function(
+        lambda: strategy.run(replica, args=parts), autograph=False
+    )
     totals, gradients = [], []
     for _ in range(3):
         total, of_outputs = step()

@@ -173,7 +173,7 @@ def test_the_head_answers_in_inference_mode(mining):
     corner = tf.random.stateless_uniform([2, 30, 2], [5, 6], 0, 40)
     candidates = tf.concat([corner, corner + 12], -1)
 
-    @tf.function
+    @tf.function(autograph=False)
     def run():
         with tf.GradientTape() as tape:
             tape.watch([features, candidates])

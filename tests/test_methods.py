@@ -88,7 +88,7 @@ def build(name, records, monkeypatch):
         lambda: tiny.first_batch(task, data), params.experiment, instances, labelled
     )
     task.initialize(model)
-    run = tf.function(functools.partial(forward, model, images))
+    run = tf.function(functools.partial(forward, model, images), autograph=False)
     as_is = once(lambda: run(labels), "outputs", config, instances, labelled)
     depends = model.is_two_stage  # RetinaNet's outputs know no labels
 
@@ -230,7 +230,9 @@ def loss_and_gradients(task, outputs, labels):
 def test_loss_and_gradient_are_finite(name, records, monkeypatch):
     built = build(name, records, monkeypatch)
     compiled = tf.function(
-        functools.partial(loss_and_gradients, built.task), jit_compile=True
+        functools.partial(loss_and_gradients, built.task),
+        autograph=False,
+        jit_compile=True,
     )
     for case, change in CASES.items():
         labels = change(built.labels, built.model.is_two_stage)

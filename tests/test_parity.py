@@ -43,7 +43,7 @@ def run_once(params, batch):
     task, model = tiny.build(params)
     images, labels = batch
 
-    @tf.function
+    @tf.function(autograph=False)
     def run():
         with tf.GradientTape() as tape:
             outputs = forward(params, model, images, labels)
@@ -167,7 +167,7 @@ def losses_of(params, batch):
                 weight.assign(rng.normal(0, 0.3, weight.shape))
     images, labels = batch
 
-    @tf.function
+    @tf.function(autograph=False)
     def run():
         outputs = forward(params, model, images, labels)
         return task.build_losses(outputs, labels, aux_losses=model.losses)

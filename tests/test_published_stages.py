@@ -136,7 +136,7 @@ def test_a_saved_model_takes_images_of_any_size(detector, tmp_path):
     detect = model(detector)
     spec = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, 2])]
 
-    @tf.function(input_signature=spec)
+    @tf.function(input_signature=spec, autograph=False)
     def serve(images, shape):
         found = detect(images, image_shape=shape, training=False)
         names = ("boxes", "scores", "classes")

@@ -61,7 +61,7 @@ def run(strategy):
         cut = lambda x: x[i * n : (i + 1) * n]
         return tf.nest.map_structure(cut, (images, labels))
     parts = strategy.experimental_distribute_values_from_function(shard)
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         # Model Garden divides each replica's loss by the number of replicas.
         per_replica = strategy.run(losses, args=parts)
