@@ -128,10 +128,10 @@ FORMS = {
 }  # fmt: skip
 
 
+# The other methods are tested one by one in Model Garden's form (`test_methods`).
+MARKS = {"libra": (), "stock": pytest.mark.slow}
 CASES = [
-    pytest.param(
-        kind, name, marks=() if name == "libra" else (pytest.mark.slow,), id=name
-    )
+    pytest.param(kind, name, marks=MARKS.get(name, pytest.mark.nightly), id=name)
     for kind in FORMS
     for name in FORMS[kind]
 ]

@@ -159,9 +159,15 @@ def test_a_neck_cannot_be_switched_off_in_a_run(finished, records):
         train(params, folder, mode="train")
 
 
-@pytest.mark.slow
-def test_sampler_and_xla_in_a_resumed_faster_rcnn(records, tmp_path):
-    """With XLA after the resume, on Model Garden's default strategy, in bfloat16."""
+@pytest.mark.parametrize(
+    "xla",
+    [
+        pytest.param(False, marks=pytest.mark.slow, id="plain"),
+        pytest.param(True, marks=pytest.mark.nightly, id="xla"),
+    ],
+)
+def test_sampler_in_a_resumed_faster_rcnn(records, tmp_path, xla):
+    """On Model Garden's default strategy, in bfloat16; with XLA after the resume."""
     sections = {
         "distribution_strategy": "mirrored",
         "mixed_precision_dtype": "bfloat16",
@@ -176,7 +182,7 @@ def test_sampler_and_xla_in_a_resumed_faster_rcnn(records, tmp_path):
 
     try:
         train_to(2, xla=False)
-        _, lines = train_to(4, xla=True)
+        _, lines = train_to(4, xla=xla)
     finally:
         tf_keras.mixed_precision.set_global_policy("float32")
     assert "resumed at step 2" in lines
@@ -304,7 +310,7 @@ OFF = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", OFF)
 def test_two_components_train_without_the_third(name, records, tmp_path):
     """All three together train in test_export, each alone in test_parity."""
