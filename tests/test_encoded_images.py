@@ -11,14 +11,19 @@ import tensorflow as tf
 import tiny
 from detections import Detections, assert_detections_close
 from PIL import Image
+from published_state_dicts import detector_shapes, random_weights
+from torch_files import write_zip
 
 from libra_tf.commands.main import main
 from libra_tf.experiments.saved import dump_params
 from libra_tf.inference.detector import load_detector
 from libra_tf.inference.serving import build_module
+from libra_tf.weights.published_detector import read_published
 
+pytestmark = pytest.mark.slow
 RNG = np.random.default_rng(0)
-SIZES = [(400, 267), (400, 20), (1, 1)]
+# The second is scaled to a third of a pixel.
+SIZES = [(400, 267), (4000, 20), (1, 1)]
 
 
 def save_run(folder, params):
@@ -71,6 +76,7 @@ def as_example(encoded):
 
 
 def assert_same(actual, expected, side):
+    __tracebackhide__ = True
     assert len(expected.scores) > 0
     assert_detections_close(actual, expected, side=side, most=10)
 
@@ -113,11 +119,10 @@ def test_kinds_of_files(exported):
     _, model = exported
     files = kinds()
     outputs = ask(model, "image_bytes", [file for file, _ in files.values()])
-    for i, (name, (file, pixels)) in enumerate(files.items()):
+    for i, (file, pixels) in enumerate(files.values()):
         if pixels is None:
             pixels = tf.io.decode_image(file, channels=3).numpy()
-        found = in_pixels(outputs, i)
-        assert_same(found, of_arrays(model, pixels), 40), name
+        assert_same(in_pixels(outputs, i), of_arrays(model, pixels), 40)
 
 
 def test_a_turned_picture_is_detected_in_as_predict_does(exported, tmp_path):
@@ -189,3 +194,34 @@ def test_a_run_and_its_saved_model_agree_on_arrays(exported):
     found = load_detector(run).detect(image)
     expected = Detections(found.boxes, found.scores, found.classes)
     assert_same(of_arrays(model, image), expected, max(image.shape))
+
+
+def test_unequal_sizes_where_each_image_has_its_own_input(tmp_path):
+    shapes = detector_shapes("retinanet", classes=3, base=4, fpn=16)
+    path = write_zip(tmp_path / "x.pth", random_weights(shapes))
+    overrides = {"canvas.short_side": 64, "canvas.long_side": 96}
+    overrides["detection_generator.pre_nms_score_threshold"] = 0.0
+    overrides["detection_generator.max_num_detections"] = 10
+    settings = [f"task.model.{name}={value}" for name, value in overrides.items()]
+    params = read_published(path, overrides=settings).params
+    module = build_module(params, batch_size=4)
+    serve = module.get_inference_signatures({"image_bytes": "serve"})["serve"]
+    images = [random_image(*size, 3) for size in ((90, 61), (20, 75), (1, 1))]
+    outputs = serve(inputs=tf.constant([*map(encode, images), b"no image"]))
+    assert outputs["detection_boxes"].shape == [4, 10, 4]
+    for i, image in enumerate(images):
+        single = module.serve(tf.constant(image[np.newaxis]))
+        assert_same(in_pixels(outputs, i), in_pixels(single), max(image.shape))
+    assert int(outputs["num_detections"][3]) == 0
+    np.testing.assert_array_equal(outputs["image_info"][3, 0], [0, 0])
+
+
+def test_a_fixed_batch_size_is_known_to_the_detector():
+    """Model Garden's plain suppression needs it."""
+    params = tiny.experiment("libra_fasterrcnn_resnetfpn_coco")
+    params.task.model.detection_generator.nms_version = "v1"
+    module = build_module(params, batch_size=2, input_type="image_bytes")
+    serve = module.get_inference_signatures({"image_bytes": "serve"})["serve"]
+    outputs = serve(inputs=tf.constant([encode(random_image(30, 40, 3)), b""]))
+    assert outputs["detection_boxes"].shape == [2, 10, 4]
+    np.testing.assert_array_equal(outputs["image_info"][:, 0], [[30, 40], [0, 0]])

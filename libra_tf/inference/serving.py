@@ -22,6 +22,7 @@ from libra_tf.inference.encoded_images import (
     read_image,
     without_unreadable,
 )
+from libra_tf.inference.thin_images import info_of_original, widen
 from libra_tf.inputs.padded_input import fit_image
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
@@ -59,9 +60,9 @@ class LibraDetectionModule(detection.DetectionModule):
                 f"batch size: give --batch_size, or use {_DYNAMIC_BATCH_NMS[1]!r}"
             )
         # Files of unequal sizes are detected in one by one then.
-        shape = [self._batch_size, *self._padded_size, 3]
-        shape = [None, None, None, 3] if config.fits_each_image else shape
-        specs = tf_keras.layers.InputSpec(shape=shape)
+        one_by_one = config.fits_each_image
+        size = [None] * 3 if one_by_one else [self._batch_size, *self._padded_size]
+        specs = tf_keras.layers.InputSpec(shape=[*size, 3])
         two_stage = self.params.task.is_two_stage
         return (build_maskrcnn if two_stage else build_retinanet)(specs, config)
 
@@ -78,6 +79,11 @@ class LibraDetectionModule(detection.DetectionModule):
         with tf.device("cpu:0"):
             fitted, info = fit_image(images, self.params.task.model.canvas)
             return fitted, None, tf.tile(info[tf.newaxis], [tf.shape(images)[0], 1, 1])
+
+    def _build_inputs(self, image: tf.Tensor) -> tuple:
+        widened = widen(image, self._input_image_size)
+        scaled, anchors, info = super()._build_inputs(widened)
+        return scaled, anchors, info_of_original(info, image, widened)
 
     @tf.function(autograph=False)
     def inference_from_image_bytes(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
