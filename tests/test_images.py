@@ -187,15 +187,6 @@ def test_preview_inside_a_jpeg_is_not_its_end(tmp_path):
     refused(tmp_path, "a.jpg", "cut short")
 
 
-@pytest.mark.parametrize("orientation", range(2, 9))
-@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
-def test_rotated_pictures_are_refused(tmp_path, name, orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    save(tmp_path, name, exif=exif)
-    refused(tmp_path, name, f"orientation is {orientation}", "exiftool")
-
-
 @pytest.mark.parametrize("orientation", [0, 1, 9])
 def test_upright_pictures_pass(tmp_path, orientation):
     exif = Image.Exif()

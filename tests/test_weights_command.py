@@ -22,6 +22,7 @@ from libra_tf.experiments.saved import load_run
 from libra_tf.inference.detector import load_detector
 from libra_tf.inference.serving import build_module
 from libra_tf.ops.keep_ratio import normalize_bytes, pad_to_multiple, resize_bytes
+from libra_tf.weights.averages import Averages
 from libra_tf.weights.class_names import COCO_CLASSES
 from libra_tf.weights.find_checkpoint import find_checkpoint
 from libra_tf.weights.published_detector import read_published
@@ -418,3 +419,83 @@ def test_a_setting_that_an_import_cannot_have_is_refused(setting, message, tmp_p
     names.write_text("a\nb\nc\n")
     with pytest.raises(UserError, match=re.escape(message)):
         read_published(path, names, [setting])
+
+
+@pytest.fixture(params=["mmcv", "mmengine", "wrapped"])
+def with_averages(request, tmp_path):
+    """Kind of file, with an average of each parameter, 1 more than it; and how many."""
+    weights = random_weights(detector_shapes("retinanet", classes=3, **SMALL))
+    averages = {
+        name: value + 1
+        for name, value in weights.items()
+        if "running" not in name and COUNTER not in name
+    }
+    if request.param == "mmengine":
+        apart = {f"module.{name}": value for name, value in averages.items()}
+        content = {
+            "state_dict": ordered(weights),
+            "ema_state_dict": ordered({"steps": np.asarray(5), **apart}),
+        }
+    else:
+        wrapper = "model." if request.param == "wrapped" else ""
+        twins = {f"ema_{k.replace('.', '_')}": v for k, v in averages.items()}
+        content = ordered({wrapper + k: v for k, v in (weights | twins).items()})
+    path = write_zip(tmp_path / "ema.pth", content)
+    return request.param, path, len(averages)
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_moving_averages_are_counted_or_taken(with_averages, ema):
+    _, path, count = with_averages
+    published = read_published(path, ema=ema)
+    assert published.averages == Averages(count, taken=ema)
+    assert len(published.names) == 309
+    weights = random_weights(detector_shapes("retinanet", classes=3, **SMALL))
+    for name, added in (
+        ("backbone.bn1.weight", 1 if ema else 0),
+        ("backbone.bn1.running_mean", 0),  # has no average
+    ):
+        array = published.state.array(published.names[name])
+        np.testing.assert_array_equal(array, weights[name] + added)
+
+
+def test_an_import_tells_of_the_averages(with_averages, tmp_path, capsys):
+    kind, path, count = with_averages
+    if kind != "mmcv":
+        pytest.skip("one kind of file is enough")
+    assert import_file(path, tmp_path / "run", flags=["--ema"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"{count} moving averages (ema): taken instead of the")
+    record = json.loads((tmp_path / "run" / "import.json").read_text())
+    assert record["averages"] == {"count": count, "taken": True}
+    assert record["num_tensors"] == 309
+
+
+def test_show_tells_the_averages(with_averages, capsys):
+    _, path, count = with_averages
+    assert main(["weights", "show", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith(f"{count} moving averages (ema): ignored")
+    assert lines[-1].startswith("Libra RetinaNet")
+    assert main(["weights", "show", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_averages"] == count
+
+
+def test_a_name_that_only_looks_like_an_average_is_left_over(tmp_path, capsys):
+    weights = random_weights(detector_shapes("retinanet", classes=3, **SMALL))
+    weights["ema_backbone_conv9_weight"] = weights["backbone.conv1.weight"]
+    path = write_zip(tmp_path / "x.pth", ordered(weights))
+    *lines, _ = refused(capsys, "import", path, "--out", tmp_path / "run")
+    assert lines == ["left over: ema_backbone_conv9_weight"]
+
+
+def test_averages_that_are_not_all_there_are_not_taken(small, tmp_path, capsys):
+    (line,) = refused(capsys, "import", small, "--out", tmp_path / "run", "--ema")
+    assert line.endswith("has no moving averages; leave out --ema")
+    weights = random_weights(detector_shapes("retinanet", classes=3, **SMALL))
+    names = [k for k in weights if "bn" not in k and not k.endswith("conv1.weight")]
+    twins = {f"ema_{k.replace('.', '_')}": weights[k] for k in names}
+    path = write_zip(tmp_path / "x.pth", ordered(weights | twins))
+    (line,) = refused(capsys, "import", path, "--out", tmp_path / "run", "--ema")
+    assert "weights have no moving average (backbone.conv1.weight, " in line
+    assert not (tmp_path / "run").exists()

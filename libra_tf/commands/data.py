@@ -86,6 +86,14 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         help="write masks (default: where there are segmentations)",
     )
     add("--max-pixels", type=_positive, help="refuse larger images (default 50000000)")
+    add(
+        "--exif",
+        choices=("refuse", "turn", "ignore"),
+        default="refuse",
+        help="for a picture that its EXIF tag turns and whose size is annotated as it "
+        "is stored: refuse it, take the boxes as drawn on the upright picture, or "
+        "ignore the tag (default %(default)s)",
+    )
     add("--classes", help="VOC: class names in order, a,b,c (default: sorted)")
     add(
         "--difficult",
@@ -131,6 +139,7 @@ def _convert(args: argparse.Namespace) -> int:
             strict=args.strict,
             masks=args.masks,
             max_pixels=args.max_pixels or MAX_PIXELS,
+            exif=args.exif,
         )
     summary = {"folder": os.path.abspath(args.out), "splits": entries}
     _print(summary, args.json, _split_lines(entries))

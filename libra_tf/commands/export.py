@@ -11,9 +11,10 @@ example:
 
 The SavedModel has three signatures, each with the argument `inputs`: serving_default
 (uint8 images [B, H, W, 3]), image_bytes (encoded images [B]) and tf_example (serialized
-examples [B]). Boxes are [ymin, xmin, ymax, xmax] in the resized image; divide them by
-image_info[:, 2] for pixels of the original. `python -m libra_tf.export` takes Model
-Garden's flags.
+examples [B]). The files of the last two may have any sizes, and an image_info[:, 0] of
+0 marks one that cannot be decoded. Boxes are [ymin, xmin, ymax, xmax] in the resized
+image; divide them by image_info[:, 2] for pixels of the original.
+`python -m libra_tf.export` takes Model Garden's flags.
 """
 
 

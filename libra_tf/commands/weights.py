@@ -23,6 +23,8 @@ examples:
 
 --class-names takes a text file with one name a line, or JSON with `categories`, such as
 the annotation file of the training. Without it, 80 classes are COCO's, with COCO's ids.
+Moving averages that the file has beside the weights are counted and left out; --ema
+takes them instead.
 Thresholds and the size of images are mmdetection's, and settings of the folder:
   --set task.model.canvas.short_side=600 --set task.model.canvas.long_side=1000
 """
@@ -44,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--class-names", metavar="FILE", help="names of the classes")
     add("--set", metavar="KEY=VALUE", action="append", default=[],
         help="override a setting of the experiment; repeatable")  # fmt: skip
+    add("--ema", action="store_true",
+        help="take the moving averages of the weights that the file has")  # fmt: skip
     add("--force", action="store_true", help="replace an earlier import in --out")
     add("--dry-run", action="store_true",
         help="tell which weight goes where, and write nothing")  # fmt: skip
@@ -64,7 +68,7 @@ def _import(args: argparse.Namespace) -> int:
     from libra_tf.weights.published_detector import read_published
     from libra_tf.weights.weight_matching import MismatchError
 
-    published = read_published(args.file, args.class_names, args.set)
+    published = read_published(args.file, args.class_names, args.set, ema=args.ema)
     try:
         return (_table if args.dry_run else _write)(args, published)
     except MismatchError as error:
@@ -80,6 +84,7 @@ def _write(args: argparse.Namespace, published: Any) -> int:
     if args.json:
         print(json.dumps(record | {"model": args.out}, indent=1))
         return 0
+    _tell_averages(published.averages)
     print(
         f"{published.architecture}\n{record['num_tensors']} tensors, "
         f"{record['num_parameters']} numbers -> {args.out}\n"
@@ -105,6 +110,7 @@ def _table(args: argparse.Namespace, published: Any) -> int:
     if args.json:
         print(json.dumps(rows, indent=1))
         return 0
+    _tell_averages(published.averages)
     print(published.architecture)
     for row in rows:
         print(
@@ -118,11 +124,13 @@ def _show(args: argparse.Namespace) -> int:
     import dataclasses
 
     from libra_tf.torch_files.state_dict import read_state_dict
+    from libra_tf.weights.averages import choose_averages
     from libra_tf.weights.published_detector import read_architecture
 
     state = read_state_dict(args.file)
+    weights, averages = choose_averages(state, ema=False)
     try:
-        architecture, reason = read_architecture(state)[0], None
+        architecture, reason = read_architecture(weights)[0], None
     except UserError as error:
         architecture, reason = None, str(error)
     tensors = {
@@ -132,15 +140,21 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         told = architecture and dataclasses.asdict(architecture)
         content = {"tensors": tensors, "architecture": told, "not_libra": reason}
-        print(json.dumps(content, indent=1))
+        print(json.dumps(content | {"num_averages": averages.count}, indent=1))
         return 0
     width = max(map(len, tensors))
     for name, tensor in tensors.items():
         print(f"{name:{width}}  {tensor['type']}  {_size(tensor['shape'])}")
     numbers = sum(tensor.size for tensor in state.tensors.values())
     print(f"{len(tensors)} tensors, {numbers} numbers")
+    _tell_averages(averages)
     print(architecture or reason)
     return 0
+
+
+def _tell_averages(averages: Any) -> None:
+    if averages.count:
+        print(averages)
 
 
 def _size(shape: Iterable[object]) -> str:

@@ -21,7 +21,12 @@ from libra_tf.data import manifest
 from libra_tf.data.clean import clean_dataset
 from libra_tf.data.coco_writer import coco_lines
 from libra_tf.data.findings import Findings
-from libra_tf.data.images import MAX_PIXELS, find_image, read_image
+from libra_tf.data.images import (
+    MAX_PIXELS,
+    find_image,
+    read_image,
+    with_upright_sizes,
+)
 from libra_tf.data.records import Dataset, ImageRecord
 from libra_tf.data.tfrecord import ShardWriter, make_example
 from libra_tf.data.workers import map_in_order
@@ -45,6 +50,7 @@ class _Job:
     class_names: Mapping[int, str]
     masks: bool
     max_pixels: int
+    exif: str
 
 
 def convert(
@@ -58,6 +64,7 @@ def convert(
     strict: bool = False,
     masks: bool | None = None,
     max_pixels: int = MAX_PIXELS,
+    exif: str = "refuse",
     shuffle: bool | None = None,
     shuffle_seed: int = 0,
     quiet: bool = False,
@@ -75,6 +82,9 @@ def convert(
         strict: raise where a box would be clipped, dropped or made a mask.
         masks: default whether any object has a segmentation.
         max_pixels: refuse larger images.
+        exif: what to do with a picture that its EXIF tag turns and whose size is
+            annotated as it is stored: "refuse" it, "turn" it as if it were annotated
+            upright, or "ignore" the tag. One that is annotated upright is turned.
         shuffle: mix the images over the shards; default for splits named `train...`.
         shuffle_seed: equal seeds give equal files.
         quiet: say nothing on stderr.
@@ -88,20 +98,25 @@ def convert(
     out = Path(out)
     _check_names(dataset, out, split)
     masks = dataset.has_masks if masks is None else masks
+    if exif == "turn":
+        dataset = with_upright_sizes(dataset, image_dir)
     dataset, findings = clean_dataset(dataset, masks, strict)
     num_shards = num_shards or _default_shards(dataset, image_dir)
     num_shards = min(max(num_shards, 1), len(dataset.images), MAX_SHARDS)
     shuffle = split.startswith("train") if shuffle is None else shuffle
     images = _in_order(dataset, shuffle, shuffle_seed)
     names = {category.id: category.name for category in dataset.categories}
-    encode = functools.partial(_encode, _Job(str(image_dir), names, masks, max_pixels))
+    job = _Job(str(image_dir), names, masks, max_pixels, exif)
+    encode = functools.partial(_encode, job)
     progress = None if quiet else ProgressLine(split, len(images))
     with (
         ShardWriter(out, split, num_shards, len(images)) as writer,
         contextlib.closing(map_in_order(encode, images, workers)) as records,
     ):
-        for record in records:
+        for image, (record, finding) in zip(images, records, strict=True):
             writer.write(record)
+            if finding:
+                findings.add(finding, image.file_name)
             if progress:
                 progress.step()
         entry = _entry(dataset, split, num_shards, masks, findings)
@@ -142,9 +157,11 @@ def _in_order(dataset: Dataset, shuffle: bool, seed: int) -> list[ImageRecord]:
     return images
 
 
-def _encode(job: _Job, image: ImageRecord) -> bytes:
-    encoded = read_image(job.image_dir, image, job.max_pixels)
-    return make_example(image, encoded, job.class_names, job.masks)
+def _encode(job: _Job, image: ImageRecord) -> tuple[bytes, str | None]:
+    """Returns the record, and the rule that applied to its picture."""
+    encoded = read_image(job.image_dir, image, job.max_pixels, job.exif)
+    record = make_example(image, encoded, job.class_names, job.masks)
+    return record, encoded.finding
 
 
 def _publish(

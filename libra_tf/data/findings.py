@@ -44,6 +44,19 @@ RULES = {
         "masks, and an object without segmentation",
         "objects had no segmentation and got their box as mask",
     ),
+    "turned": Rule(
+        "a picture that its EXIF tag turns, annotated at its upright size, or with "
+        "`--exif turn`",
+        "pictures were turned upright, as their EXIF tag says",
+        "images",
+        strict=False,
+    ),
+    "stored": Rule(
+        "a picture that its EXIF tag turns, with `--exif ignore`",
+        "pictures were left as they are stored, whatever their EXIF tag says",
+        "images",
+        strict=False,
+    ),
 }
 
 

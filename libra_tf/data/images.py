@@ -3,11 +3,12 @@
 Model Garden decodes with `tf.io.decode_image`, which knows neither EXIF rotation nor
 WebP, gives GIFs a fourth dimension, and stops a whole run at a broken file. So each
 file is decoded once while converting. 8-bit RGB or gray JPEG and PNG pass unchanged;
-everything else becomes RGB.
+everything else becomes RGB, and upright.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import stat
@@ -15,7 +16,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from libra_tf.data.records import ImageRecord
+from libra_tf.data.exif import UPRIGHT, read_orientation, stored_and_upright
+from libra_tf.data.records import Dataset, ImageRecord
 from libra_tf.data.transcode import EncodedImage, is_complete, passes, transcode
 from libra_tf.errors import UserError
 
@@ -27,7 +29,9 @@ MAX_FILE_BYTES = 512 << 20
 # Named one by one: Pillow would also start programs (EPS) or open fonts and films.
 # JPEG includes MPO, the cameras' JPEG with previews.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
-ORIENTATION_TAG = 0x0112
+# What is done with a turned picture whose annotated size does not tell what the boxes
+# were drawn on.
+EXIF_CHOICES = ("refuse", "turn", "ignore")
 
 
 def find_image(image_dir: str | Path, name: str) -> Path:
@@ -59,24 +63,33 @@ def find_image(image_dir: str | Path, name: str) -> Path:
 
 
 def read_size(image_dir: str | Path, name: str) -> tuple[int, int]:
-    """Returns width and height from the file's header."""
+    """Returns width and height from the file's header, of the upright picture."""
     path = find_image(image_dir, name)
-    return _open(path, _read(path)).size
+    data = _read(path)
+    return stored_and_upright(_open(path, data), read_orientation(data))[1]
 
 
 def read_image(
-    image_dir: str | Path, image: ImageRecord, max_pixels: int = MAX_PIXELS
+    image_dir: str | Path,
+    image: ImageRecord,
+    max_pixels: int = MAX_PIXELS,
+    exif: str = "refuse",
 ) -> EncodedImage:
     """Reads, checks and decodes one image file.
 
     Args:
         image_dir: the folder that `image.file_name` is relative to.
-        image: the record; its size must be the file's.
+        image: the record; its size must be the file's, or that of the picture as its
+            EXIF tag turns it.
         max_pixels: larger images are refused by their header, before any pixel.
+        exif: one of `EXIF_CHOICES`, for a turned picture whose size is annotated as it
+            is stored: refuse it, turn it if that leaves its size, or let the stored
+            pixels count.
 
     Returns:
         The file unchanged where TensorFlow reads it as RGB or gray of 8 bits, else
-        transcoded to RGB (JPEG where it was lossy, else PNG). Transparency is dropped.
+        transcoded to RGB (JPEG where it was lossy, else PNG). Transparency is dropped,
+        and a turned picture is upright.
 
     Raises:
         UserError: names the file, the image id and what to do.
@@ -85,22 +98,25 @@ def read_image(
         # Pillow's warnings name no file; its cap on pixels gives way to ours.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _read_checked(image_dir, image, max_pixels)
+            return _read_checked(image_dir, image, max_pixels, exif)
     except UserError as error:
         raise UserError(f"image {image.id}: {error}") from error
 
 
 def _read_checked(
-    image_dir: str | Path, image: ImageRecord, max_pixels: int
+    image_dir: str | Path, image: ImageRecord, max_pixels: int, exif: str
 ) -> EncodedImage:
     path = find_image(image_dir, image.file_name)
     data = _read(path)
     picture = _open(path, data)
-    _check_header(picture, image, path, max_pixels)
+    orientation = read_orientation(data)
+    _check_header(picture, image, path, max_pixels, orientation)
+    finding = _check_orientation(picture, image, path, orientation, exif)
     _decode(picture, data, path)
-    if passes(picture, data):
+    if orientation == UPRIGHT and passes(picture, data):
         return EncodedImage(data, "png" if picture.format == "PNG" else "jpeg")
-    return transcode(picture, path)
+    turn = orientation if finding == "turned" else UPRIGHT
+    return transcode(picture, path, turn, finding)
 
 
 def _read(path: Path) -> bytes:
@@ -128,7 +144,7 @@ def _open(path: Path, data: bytes) -> Image:
 
 
 def _check_header(
-    picture: Image, image: ImageRecord, path: Path, max_pixels: int
+    picture: Image, image: ImageRecord, path: Path, max_pixels: int, orientation: int
 ) -> None:
     width, height = picture.size
     if width * height > max_pixels:
@@ -136,11 +152,14 @@ def _check_header(
             f"{path}: {width}x{height} is more than {max_pixels} pixels; scale it "
             "down or raise --max-pixels"
         )
-    if picture.size != (image.width, image.height):
+    stored, upright = stored_and_upright(picture, orientation)
+    if (image.width, image.height) not in (stored, upright):
+        turned = f" turned upright by its EXIF orientation {orientation},"
         raise UserError(
-            f"{path}: the file is {width}x{height} but the annotations say "
+            f"{path}: the file is {upright[0]}x{upright[1]}"
+            f"{turned if orientation != UPRIGHT else ''} but the annotations say "
             f"{image.width}x{image.height} (width x height); mend width and height, "
-            "and see that the boxes fit the file"
+            "and see that the boxes fit the picture as it is shown"
         )
 
 
@@ -151,15 +170,25 @@ def _check_frames(picture: Image, path: Path) -> None:
         raise UserError(f"{path}: holds {frames} frames; save the annotated one alone")
 
 
-def _check_orientation(picture: Image, path: Path) -> None:
-    orientation = picture.getexif().get(ORIENTATION_TAG, 1)
-    if orientation in range(2, 9):
-        raise UserError(
-            f"{path}: EXIF orientation is {orientation}, which training ignores, so "
-            "boxes drawn on the upright picture would be wrong; turn the pixels "
-            "(mogrify -auto-orient), or if the boxes fit the stored pixels remove "
-            "the tag (exiftool -Orientation=)"
-        )
+def _check_orientation(
+    picture: Image, image: ImageRecord, path: Path, orientation: int, exif: str
+) -> str | None:
+    """Returns what is done with a turned picture, a rule of `findings.RULES`."""
+    if orientation == UPRIGHT:
+        return None
+    stored, upright = stored_and_upright(picture, orientation)
+    annotated = (image.width, image.height)
+    if annotated == upright and (annotated != stored or exif == "turn"):
+        return "turned"
+    if exif == "ignore" and picture.format != "TIFF":  # which Pillow has turned
+        return "stored"
+    raise UserError(
+        f"{path}: EXIF orientation is {orientation}, and the annotated "
+        f"{image.width}x{image.height} is the size of the stored pixels, so it is open "
+        "what the boxes were drawn on: if on the picture as it is shown, convert with "
+        "--exif turn; if on the stored pixels, with --exif ignore, or remove the tag "
+        "(exiftool -Orientation=)"
+    )
 
 
 def _decode(picture: Image, data: bytes, path: Path) -> None:
@@ -167,7 +196,6 @@ def _decode(picture: Image, data: bytes, path: Path) -> None:
         raise UserError(f"{path}: the file is cut short; replace or remove the image")
     try:
         _check_frames(picture, path)
-        _check_orientation(picture, path)
         picture.load()
     except UserError:
         raise
@@ -175,3 +203,26 @@ def _decode(picture: Image, data: bytes, path: Path) -> None:
         raise UserError(
             f"{path}: cannot be decoded ({error}); replace or remove the image"
         ) from error
+
+
+def with_upright_sizes(dataset: Dataset, image_dir: str | Path) -> Dataset:
+    """Returns the data set with the sizes that turned pictures have upright.
+
+    Where the annotations have the size of the stored pixels, as some labelling tools
+    write it beside boxes that were drawn on the upright picture.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
+    images = (_with_upright_size(image, image_dir) for image in dataset.images)
+    return dataclasses.replace(dataset, images=tuple(images))
+
+
+def _with_upright_size(image: ImageRecord, image_dir: str | Path) -> ImageRecord:
+    path = find_image(image_dir, image.file_name)
+    data = _read(path)
+    sizes = stored_and_upright(_open(path, data), read_orientation(data))
+    if (image.width, image.height) != sizes[0]:
+        return image
+    width, height = sizes[1]
+    return dataclasses.replace(image, width=width, height=height)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from libra_tf.data.exif import UPRIGHT, turn_upright
 from libra_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,10 +25,18 @@ PNG_END = b"IEND\xaeB`\x82"
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image file's bytes as `tf.io.decode_image` reads them."""
+    """An image file's bytes as `tf.io.decode_image` reads them.
+
+    Attributes:
+        data: the bytes.
+        format: "jpeg" or "png".
+        finding: the rule of `findings.RULES` by which they differ from the file; or
+            None.
+    """
 
     data: bytes
-    format: str  # "jpeg" or "png"
+    format: str
+    finding: str | None = None
 
 
 def is_complete(data: bytes, format: str | None) -> bool:
@@ -55,15 +64,24 @@ def passes(picture: Image, data: bytes) -> bool:
     return picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB")
 
 
-def transcode(picture: Image, path: Path) -> EncodedImage:
-    """Returns a decoded picture as RGB; JPEG where it was lossy, else PNG."""
-    rgb = to_rgb(picture, path)
+def transcode(
+    picture: Image, path: Path, orientation: int = UPRIGHT, finding: str | None = None
+) -> EncodedImage:
+    """Returns a decoded picture as RGB without EXIF; JPEG where it was lossy, else PNG.
+
+    Args:
+        picture: decoded.
+        path: of the file, for messages.
+        orientation: EXIF's, by which the picture is turned.
+        finding: see `EncodedImage`.
+    """
+    rgb = to_rgb(turn_upright(picture, orientation), path)
     buffer = io.BytesIO()
     if picture.format in LOSSY:
         rgb.save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
-        return EncodedImage(buffer.getvalue(), "jpeg")
+        return EncodedImage(buffer.getvalue(), "jpeg", finding)
     rgb.save(buffer, format="PNG")
-    return EncodedImage(buffer.getvalue(), "png")
+    return EncodedImage(buffer.getvalue(), "png", finding)
 
 
 def to_rgb(picture: Image, path: Path) -> Image:

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from libra_tf.data.images import ORIENTATION_TAG
+from libra_tf.data.exif import read_orientation, turn_upright
 from libra_tf.data.transcode import passes, to_rgb
 from libra_tf.errors import UserError
+from libra_tf.ops import exif
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 50_000_000
@@ -59,10 +60,10 @@ def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
                     f"{max_pixels}; make it smaller, or raise --max-pixels"
                 )
             data = path.read_bytes()
-            if passes(picture, data) and picture.getexif().get(ORIENTATION_TAG, 1) == 1:
-                return _decode(data)
-            upright = ImageOps.exif_transpose(picture)
-            return np.asarray(to_rgb(upright, path))
+            orientation = read_orientation(data)
+            if passes(picture, data):
+                return _decode(data, orientation)
+            return np.asarray(to_rgb(turn_upright(picture, orientation), path))
     except UserError:
         raise
     except Exception as error:  # Pillow raises many kinds for broken files.
@@ -70,7 +71,8 @@ def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise UserError(f"{path}: cannot be decoded as an image ({text})") from error
 
 
-def _decode(data: bytes) -> np.ndarray:
+def _decode(data: bytes, orientation: int) -> np.ndarray:
     import tensorflow as tf
 
-    return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
+    image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    return exif.turn_upright(image, orientation).numpy()

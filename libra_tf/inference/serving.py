@@ -15,6 +15,14 @@ from libra_tf.errors import UserError
 from libra_tf.experiments.stock import is_libra_experiment, of_ours
 from libra_tf.experiments.task_config import names_by_id
 from libra_tf.files.atomic import write_text
+from libra_tf.inference.encoded_images import (
+    map_each,
+    mark_unreadable,
+    read_example,
+    read_image,
+    without_unreadable,
+)
+from libra_tf.inference.thin_images import info_of_original, widen
 from libra_tf.inputs.padded_input import fit_image
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
@@ -26,6 +34,8 @@ INPUT_TYPES = ("image_tensor", "image_bytes", "tf_example")
 SIGNATURES = {"image_tensor": "serving_default"} | {k: k for k in INPUT_TYPES[1:]}
 DESCRIPTION = os.path.join("assets.extra", "libra_tf.json")
 _DYNAMIC_BATCH_NMS = ("batched", "v2", "v3")
+# Images that are decoded and resized at a time, as in Model Garden.
+_PARALLEL = 32
 
 
 @without_autograph("_build_model", "serve")
@@ -33,7 +43,8 @@ class LibraDetectionModule(detection.DetectionModule):
     """Model Garden's serving module around our model.
 
     Model Garden's builds its stock detector from the same settings, whose weights are
-    others. Experiments of Model Garden itself get Model Garden's.
+    others. Experiments of Model Garden itself get Model Garden's. Files of images may
+    have any sizes, in one batch too, and a damaged one costs only its own answer.
     """
 
     def _build_model(self) -> tf_keras.Model:
@@ -48,18 +59,70 @@ class LibraDetectionModule(detection.DetectionModule):
                 f"task.model.detection_generator.nms_version {nms!r} needs a fixed "
                 f"batch size: give --batch_size, or use {_DYNAMIC_BATCH_NMS[1]!r}"
             )
-        size = [None, None] if config.fits_each_image else self._padded_size
-        specs = tf_keras.layers.InputSpec(shape=[self._batch_size, *size, 3])
+        # Files of unequal sizes are detected in one by one then.
+        one_by_one = config.fits_each_image
+        size = [None] * 3 if one_by_one else [self._batch_size, *self._padded_size]
+        specs = tf_keras.layers.InputSpec(shape=[*size, 3])
         two_stage = self.params.task.is_two_stage
         return (build_maskrcnn if two_stage else build_retinanet)(specs, config)
 
     def preprocess(self, images: tf.Tensor) -> tuple:
-        """Returns the detector's input, anchors (None: its own) and image_info."""
-        if not of_ours(self.params.task.model, "fits_each_image"):
+        """Returns the detector's input, anchors (None: its own) and image_info.
+
+        Args:
+            images: uint8 [B, H, W, 3], or string [B] with files.
+        """
+        if images.dtype == tf.string:
+            return self._preprocess_files(images)
+        if not self._fits_each_image:
             return super().preprocess(images)
         with tf.device("cpu:0"):
             fitted, info = fit_image(images, self.params.task.model.canvas)
             return fitted, None, tf.tile(info[tf.newaxis], [tf.shape(images)[0], 1, 1])
+
+    def _build_inputs(self, image: tf.Tensor) -> tuple:
+        widened = widen(image, self._input_image_size)
+        scaled, anchors, info = super()._build_inputs(widened)
+        return scaled, anchors, info_of_original(info, image, widened)
+
+    @tf.function(autograph=False)
+    def inference_from_image_bytes(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Detects in files, string [B], see `decode_upright`."""
+        return self._detect_in_files(inputs)
+
+    @tf.function(autograph=False)
+    def inference_from_tf_example(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Detects in the files of serialized examples, string [B]."""
+        with tf.device("cpu:0"):
+            files = map_each(read_example, inputs, _PARALLEL)
+        return self._detect_in_files(files)
+
+    @property
+    def _fits_each_image(self) -> bool:
+        return bool(of_ours(self.params.task.model, "fits_each_image"))
+
+    def _detect_in_files(self, files: tf.Tensor) -> dict[str, tf.Tensor]:
+        if self._fits_each_image:
+            return without_unreadable(map_each(self._detect_in_file, files, 1))
+        return without_unreadable(self.serve(files))
+
+    def _detect_in_file(self, file: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.device("cpu:0"):
+            image, is_readable = read_image(file)
+        outputs = self.serve(image[tf.newaxis])
+        info = mark_unreadable(outputs["image_info"], is_readable[tf.newaxis])
+        outputs = {**outputs, "image_info": info}
+        return tf.nest.map_structure(lambda x: x[0], outputs)
+
+    def _preprocess_files(self, files: tf.Tensor) -> tuple:
+        with tf.device("cpu:0"):
+            *prepared, info, is_readable = map_each(self._prepare, files, _PARALLEL)
+            return *prepared, mark_unreadable(info, is_readable)
+
+    def _prepare(self, file: tf.Tensor) -> tuple:
+        image, is_readable = read_image(file)
+        prepared = self.preprocess(image[tf.newaxis])
+        return *tf.nest.map_structure(lambda x: x[0], prepared), is_readable
 
 
 def build_module(

@@ -16,6 +16,7 @@ from libra_tf.torch_files.tensor import StoredTensor
 
 # Under which key training programs keep the weights, in order of preference.
 WRAPPERS = ("state_dict", "model", "module")
+AVERAGES = "ema_state_dict"
 _SHOWN = 5  # keys in a message
 
 
@@ -27,11 +28,13 @@ class StateDict:
         file: where they are.
         tensors: by the name in the file.
         meta: what was saved beside the weights under "meta"; empty without it.
+        averages: tensors that mmengine keeps beside them, by the name in the file.
     """
 
     file: TorchFile
     tensors: Mapping[str, StoredTensor]
     meta: Mapping[str, Any]
+    averages: Mapping[str, StoredTensor] = dataclasses.field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -59,7 +62,9 @@ def read_state_dict(path: str | os.PathLike) -> StateDict:
     if not isinstance(content, dict):
         raise UserError(f"{file.path}: holds a {type(content).__name__}, no state_dict")
     meta = content.get("meta")
-    return StateDict(file, _tensors(file), meta if isinstance(meta, dict) else {})
+    return StateDict(
+        file, _tensors(file), meta if isinstance(meta, dict) else {}, _averages(content)
+    )
 
 
 def _tensors(file: TorchFile) -> dict[str, StoredTensor]:
@@ -73,6 +78,15 @@ def _tensors(file: TorchFile) -> dict[str, StoredTensor]:
     for name, value in found.items():
         _check(file, name, value)
     return found
+
+
+def _averages(content: dict) -> dict[str, StoredTensor]:
+    found = content.get(AVERAGES)
+    return {
+        name: value
+        for name, value in (found.items() if isinstance(found, dict) else ())
+        if isinstance(name, str) and isinstance(value, StoredTensor)
+    }
 
 
 def _has_tensors(value: Any) -> bool:

@@ -9,6 +9,7 @@ import tf_keras
 from libra_tf.errors import UserError
 from libra_tf.layers.torch_resnet import TorchResNet
 from libra_tf.torch_files.state_dict import read_state_dict
+from libra_tf.weights.averages import choose_averages
 from libra_tf.weights.names import BACKBONE, backbone_names
 from libra_tf.weights.slots import backbone_slots
 from libra_tf.weights.weight_matching import assign_weights, match_weights
@@ -42,7 +43,7 @@ def load_backbone(path: str | os.PathLike, backbone: tf_keras.Model) -> int:
             "the backbones of Model Garden compute with other padding, and need a "
             "TensorFlow checkpoint"
         )
-    state = read_state_dict(path)
+    state, _ = choose_averages(read_state_dict(path), ema=False)
     names = backbone_names(state.tensors, path)
     slots = dict(backbone_slots(backbone, BACKBONE))
     matches = match_weights(state, names, slots, "the backbone")

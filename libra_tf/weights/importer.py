@@ -98,6 +98,7 @@ def describe(published: PublishedDetector, matches: Sequence[Match]) -> dict[str
         "sha256": published.digest,
         "architecture": dataclasses.asdict(published.architecture),
         "class_names": published.class_names,
+        "averages": dataclasses.asdict(published.averages),
         "num_tensors": len(matches),
         "num_parameters": sum(int(np.prod(match.shape)) for match in matches),
     }

@@ -17,7 +17,7 @@ from libra_tf.errors import UserError
 PREFIXES = ("module.", "_orig_mod.", "model.", "detector.")
 # Of images, in grey values; mmdetection 3 may save them.
 IMAGE_STATISTICS = ("data_preprocessor.mean", "data_preprocessor.std")
-_COUNTERS = ".num_batches_tracked"
+COUNTERS = ".num_batches_tracked"
 _BARE = re.compile(
     r"(neck\.0\.(?:lateral|fpn)_convs\.\d+"
     r"|neck\.1\.refine(?:\.(?:g|theta|phi|conv_out))?"
@@ -40,10 +40,10 @@ def detector_names(names: Iterable[str], source: str) -> dict[str, str]:
     """
     result: dict[str, str] = {}
     names = list(names)
-    prefix = _common_prefix(names)
+    prefix = common_prefix(names)
     for name in names:
         ours = _BARE.sub(r"\1.conv.\2", name.removeprefix(prefix))
-        if ours.endswith(_COUNTERS) or ours in IMAGE_STATISTICS:
+        if ours.endswith(COUNTERS) or ours in IMAGE_STATISTICS:
             continue
         if ours in result:
             raise UserError(f"{source}: {result[ours]} and {name} are the same weight")
@@ -60,7 +60,7 @@ def detector_names(names: Iterable[str], source: str) -> dict[str, str]:
 def image_statistics(names: Iterable[str]) -> dict[str, str]:
     """Returns the name in the file of the mean and the deviation that it may have."""
     names = list(names)
-    prefix = _common_prefix(names)
+    prefix = common_prefix(names)
     ours = {name.removeprefix(prefix): name for name in names}
     return {name: ours[name] for name in IMAGE_STATISTICS if name in ours}
 
@@ -77,13 +77,13 @@ def backbone_names(names: Iterable[str], source: str) -> dict[str, str]:
         UserError: there is no ResNet among them.
     """
     names = list(names)
-    prefix = _common_prefix(names)
+    prefix = common_prefix(names)
     result: dict[str, str] = {}
     for name in names:
         short = name.removeprefix(prefix)
         inside = short.startswith(BACKBONE)
         short = short.removeprefix(BACKBONE)
-        if short.endswith(_COUNTERS) or _CLASSIFIER.fullmatch(short):
+        if short.endswith(COUNTERS) or _CLASSIFIER.fullmatch(short):
             continue
         if _STAGE.match(short):
             if BACKBONE + short in result:
@@ -99,7 +99,7 @@ def backbone_names(names: Iterable[str], source: str) -> dict[str, str]:
     return result
 
 
-def _common_prefix(names: list[str]) -> str:
+def common_prefix(names: list[str]) -> str:
     """All of `PREFIXES` that stand before every name, in any order."""
     prefix = ""
     while names:

@@ -18,6 +18,7 @@ from libra_tf.experiments.saved import override, parse_override
 from libra_tf.ops.keep_ratio import DEVIATION_RGB, MEAN_RGB
 from libra_tf.torch_files.state_dict import StateDict, read_state_dict
 from libra_tf.weights.architecture import Architecture, tell_architecture
+from libra_tf.weights.averages import Averages, choose_averages
 from libra_tf.weights.class_names import choose_class_names
 from libra_tf.weights.experiment import experiment_for
 from libra_tf.weights.names import IMAGE_STATISTICS, detector_names, image_statistics
@@ -38,6 +39,7 @@ class PublishedDetector:
         class_names: id to name, in the order of the outputs.
         params: the experiment that builds it.
         digest: SHA-256 of the file.
+        averages: that the file has beside the weights, or instead of which they were.
     """
 
     state: StateDict
@@ -46,6 +48,7 @@ class PublishedDetector:
     class_names: dict[int, str]
     params: Any
     digest: str
+    averages: Averages
 
     @property
     def path(self) -> str:
@@ -68,6 +71,8 @@ def read_published(
     path: str | os.PathLike,
     class_names: str | os.PathLike | None = None,
     overrides: Sequence[str] = (),
+    *,
+    ema: bool = False,
 ) -> PublishedDetector:
     """Reads a checkpoint of one of mmdetection's Libra detectors.
 
@@ -75,11 +80,12 @@ def read_published(
         path: the PyTorch file.
         class_names: file with the names of the classes, see `choose_class_names`.
         overrides: settings of the experiment, "task.model.canvas.short_side=600".
+        ema: take the moving averages of the weights, see `choose_averages`.
 
     Raises:
         UserError: it is damaged, of another detector, or a setting is unknown.
     """
-    state = read_state_dict(path)
+    state, averages = choose_averages(read_state_dict(path), ema)
     digest = _digest(state.path)
     _check_download(state.path, digest)
     architecture, names = read_architecture(state)
@@ -87,7 +93,9 @@ def read_published(
     classes = choose_class_names(architecture.num_classes, state.meta, class_names)
     params = experiment_for(architecture, classes)
     _override(params, overrides)
-    return PublishedDetector(state, names, architecture, classes, params, digest)
+    return PublishedDetector(
+        state, names, architecture, classes, params, digest, averages
+    )
 
 
 def _override(params: Any, texts: Sequence[str]) -> None:

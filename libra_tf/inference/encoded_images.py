@@ -1,0 +1,108 @@
+"""Image files of any kind and size, read inside the graph of a SavedModel.
+
+TensorFlow's decoders raise on a damaged file, which would end the whole batch, and a
+graph has no `try`. But a data set goes on after an error, and may be used in a graph:
+an image that cannot be decoded is black, of one pixel, and marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from libra_tf.ops.exif import exif_orientation, turn_upright
+
+_FEATURES = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+
+
+def decode_upright(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes JPEG, PNG, BMP, WebP or the first picture of a GIF.
+
+    Args:
+        encoded: string [], the file.
+
+    Returns:
+        uint8 [H, W, 3], turned as its EXIF tag says; grey is repeated, transparency
+        dropped, and of 16 bits the upper 8 are taken.
+
+    Raises:
+        tf.errors.InvalidArgumentError: it is damaged, or of another kind.
+    """
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    return turn_upright(image, exif_orientation(encoded))
+
+
+def read_image(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns `decode_upright`, or zeros [1, 1, 3], and whether it could be decoded."""
+    return _attempt(
+        lambda file: (decode_upright(file), tf.constant(True)),
+        encoded,
+        (tf.zeros([1, 1, 3], tf.uint8), tf.constant(False)),
+    )
+
+
+def read_example(serialized: tf.Tensor) -> tf.Tensor:
+    """Returns the image file in a `tf.train.Example`; empty where there is none."""
+    return _attempt(
+        lambda e: tf.io.parse_single_example(e, _FEATURES)["image/encoded"],
+        serialized,
+        tf.constant(b""),
+    )
+
+
+def _attempt(
+    function: Callable[[tf.Tensor], Any], value: tf.Tensor, otherwise: Any
+) -> Any:
+    """Returns `function(value)`, or `otherwise` where that raises."""
+    plain = tf.autograph.experimental.do_not_convert(function)
+    values = tf.data.Dataset.from_tensors(value).map(plain).ignore_errors()
+    values = values.concatenate(tf.data.Dataset.from_tensors(otherwise))
+    return values.take(1).get_single_element()
+
+
+def map_each(
+    function: Callable[[tf.Tensor], Any], values: tf.Tensor, parallel: int
+) -> Any:
+    """Returns the stacked results of a function, whatever their structure.
+
+    Args:
+        function: of a string [].
+        values: string [B].
+        parallel: how many are computed at a time.
+    """
+    spec = tf.TensorSpec([], tf.string)
+    one = tf.function(function, autograph=False).get_concrete_function(spec)
+    signature = tf.nest.map_structure(
+        lambda x: tf.TensorSpec(x.shape, x.dtype), one.structured_outputs
+    )
+    return tf.map_fn(
+        one, values, fn_output_signature=signature, parallel_iterations=parallel
+    )
+
+
+def mark_unreadable(image_info: tf.Tensor, is_readable: tf.Tensor) -> tf.Tensor:
+    """Sets the original size of an image that could not be decoded to zero.
+
+    Args:
+        image_info: [..., 4, 2], Model Garden's.
+        is_readable: bool [...].
+    """
+    is_size = tf.constant([[True], [False], [False], [False]])
+    hidden = is_size & ~is_readable[..., tf.newaxis, tf.newaxis]
+    return tf.where(hidden, 0.0, image_info)
+
+
+def without_unreadable(outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Sets what was detected in images that are marked as unreadable to zero."""
+    info = outputs["image_info"]
+    is_readable = tf.reduce_all(info[:, 0] > 0, axis=-1)
+
+    def keep(x: tf.Tensor) -> tf.Tensor:
+        shape = tf.concat([tf.shape(x)[:1], tf.ones([x.shape.rank - 1], tf.int32)], 0)
+        return tf.where(tf.reshape(is_readable, shape), x, tf.zeros_like(x))
+
+    kept = tf.nest.map_structure(keep, dict(outputs))
+    return {**kept, "image_info": info}
