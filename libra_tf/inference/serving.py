@@ -16,6 +16,7 @@ from libra_tf.experiments.stock import is_libra_experiment, of_ours
 from libra_tf.experiments.task_config import names_by_id
 from libra_tf.files.atomic import write_text
 from libra_tf.inputs.padded_input import fit_image
+from libra_tf.inputs.picture import without_padding
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.ops.autograph import without_autograph
@@ -55,10 +56,13 @@ class LibraDetectionModule(detection.DetectionModule):
 
     def preprocess(self, images: tf.Tensor) -> tuple:
         """Returns the detector's input, anchors (None: its own) and image_info."""
-        if not of_ours(self.params.task.model, "fits_each_image"):
-            return super().preprocess(images)
+        model = self.params.task.model
+        if not of_ours(model, "fits_each_image"):
+            images, anchors, info = super().preprocess(images)
+            clips = of_ours(model, "clip_to_image")
+            return images, anchors, without_padding(info) if clips else info
         with tf.device("cpu:0"):
-            fitted, info = fit_image(images, self.params.task.model.canvas)
+            fitted, info = fit_image(images, model.canvas)
             return fitted, None, tf.tile(info[tf.newaxis], [tf.shape(images)[0], 1, 1])
 
 
