@@ -22,6 +22,7 @@ from libra_tf.data.clean import clean_dataset
 from libra_tf.data.coco_writer import coco_lines
 from libra_tf.data.findings import Findings
 from libra_tf.data.images import MAX_PIXELS, find_image, read_image
+from libra_tf.data.objects import count_per_image
 from libra_tf.data.records import Dataset, ImageRecord
 from libra_tf.data.tfrecord import ShardWriter, make_example
 from libra_tf.data.workers import map_in_order
@@ -178,5 +179,8 @@ def _entry(
             name: [values[0], statistics.median_low(values), values[-1]]
             for name, values in (("width", widths), ("height", heights))
         },
+        "objects_per_image": count_per_image(
+            len(image.annotations) for image in dataset.images
+        ),
         "findings": findings.as_dict(),
     }
