@@ -16,7 +16,7 @@ from libra_tf.experiments.stock import is_libra_experiment, of_ours
 from libra_tf.experiments.task_config import names_by_id
 from libra_tf.files.atomic import write_text
 from libra_tf.inputs.padded_input import fit_image
-from libra_tf.inputs.picture import at_least_a_pixel, without_padding
+from libra_tf.inputs.picture import without_padding
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.ops.autograph import without_autograph
@@ -54,28 +54,13 @@ class LibraDetectionModule(detection.DetectionModule):
         two_stage = self.params.task.is_two_stage
         return (build_maskrcnn if two_stage else build_retinanet)(specs, config)
 
-    def _build_inputs(self, image: tf.Tensor) -> tuple:
-        """Returns input, anchors and image_info of one image [H, W, 3]."""
-        if not of_ours(self.params.task.model, "clip_to_image"):
-            return super()._build_inputs(image)
-        size = tf.shape(image)[:2]
-        visible = at_least_a_pixel(size, self._input_image_size)
-        image = tf.cond(
-            tf.reduce_all(visible == size),
-            lambda: tf.cast(image, tf.float32),
-            lambda: tf.image.resize(image, visible),
-        )
-        image, anchors, info = super()._build_inputs(image)
-        _, resized, _, offset = tf.unstack(without_padding(info))
-        original = tf.cast(size, tf.float32)
-        info = tf.stack([original, resized, resized / original, offset])
-        return image, anchors, info
-
     def preprocess(self, images: tf.Tensor) -> tuple:
         """Returns the detector's input, anchors (None: its own) and image_info."""
         model = self.params.task.model
         if not of_ours(model, "fits_each_image"):
-            return super().preprocess(images)
+            images, anchors, info = super().preprocess(images)
+            clips = of_ours(model, "clip_to_image")
+            return images, anchors, without_padding(info) if clips else info
         with tf.device("cpu:0"):
             fitted, info = fit_image(images, model.canvas)
             return fitted, None, tf.tile(info[tf.newaxis], [tf.shape(images)[0], 1, 1])

@@ -6,7 +6,7 @@ and its anchors in the padding are negatives like any others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -23,24 +23,6 @@ def without_padding(image_info: tf.Tensor) -> tf.Tensor:
     original, padded, scale, offset = tf.unstack(image_info, num=4, axis=-2)
     size = tf.minimum(tf.round(original * scale) - offset, padded)
     return tf.stack([original, size, scale, offset], axis=-2)
-
-
-def at_least_a_pixel(size: tf.Tensor, input_size: Sequence[int]) -> tf.Tensor:
-    """Size to stretch a picture to, so that fitting it into the input leaves a pixel.
-
-    Model Garden rounds the shorter side of a panorama to 0, and TensorFlow fails.
-
-    Args:
-        size: int32 [2], height and width.
-        input_size: height and width of the input.
-
-    Returns:
-        int32 [2]; `size` unless a side would be 0.
-    """
-    sides = tf.cast(size, tf.float32)
-    scale = tf.reduce_min(tf.cast(input_size[:2], tf.float32) / sides)
-    least = tf.cast(tf.math.ceil(1.0 / scale), size.dtype)
-    return tf.where(tf.round(sides * scale) < 1.0, least, size)
 
 
 def find_pictures(dataset: tf.data.Dataset, is_training: bool) -> tf.data.Dataset:
