@@ -166,7 +166,9 @@ def _split_files(folder: Path, name: str, entry: dict[str, Any]) -> SplitFiles:
 
 
 def _counts(entry: dict[str, int] | None) -> dict[int, int] | None:
-    return entry and {int(key): int(value) for key, value in entry.items()}
+    if entry is None:
+        return None
+    return {int(key): int(value) for key, value in entry.items()}
 
 
 def _check_files(split: SplitFiles) -> None:

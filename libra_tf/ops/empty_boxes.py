@@ -77,8 +77,8 @@ def _of_level(
     weights: Sequence[float] | None,
 ) -> tf.Tensor:
     batch, shape = tf.shape(raw_boxes)[0], tf.shape(raw_scores)
-    per_anchor = [tf.reshape(x, [batch, -1, 4]) for x in (raw_boxes, anchors)]
-    kept = reaches_image(*per_anchor, image_shape, weights)[..., tf.newaxis]
+    deltas, boxes = (tf.reshape(x, [batch, -1, 4]) for x in (raw_boxes, anchors))
+    kept = reaches_image(deltas, boxes, image_shape, weights)[..., tf.newaxis]
     classes = raw_scores.shape[-1] // (raw_boxes.shape[-1] // 4)
     logits = tf.reshape(raw_scores, [batch, -1, classes])
     logits = tf.where(kept, logits, tf.cast(NEVER, logits.dtype))
