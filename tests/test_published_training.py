@@ -260,7 +260,7 @@ def test_a_traced_step_is_an_eager_one(kind, records):
 
 
 def test_boxes_are_clipped_to_the_image_not_to_its_padding():
-    from libra_tf.inputs.parsers import without_padding
+    from libra_tf.inputs.picture import without_padding
 
     info = tf.constant([[100.0, 200.0], [128.0, 128.0], [0.64, 0.64], [0.0, 0.0]])
     np.testing.assert_array_equal(without_padding(info)[1], [64, 128])

@@ -51,7 +51,7 @@ _RETINANET = {
 }
 # Every switch of ours, off.
 SWITCHES_OFF = {
-    "model": {"neck": {"type": "none"}, "frozen_stages": 0},
+    "model": {"neck": {"type": "none"}, "frozen_stages": 0, "clip_to_image": False},
     "losses": {"box": {"type": "huber"}, "normalizer": "tfm"},
 }
 RCNN_SWITCHES_OFF = {

@@ -175,28 +175,35 @@ def _docs(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     failed = 0
     for file in args.files:
+        lost: list[str] = []
         try:
-            name = _check_one(file, args.data)
+            name, lost = _check_one(file, args.data)
         except UserError as error:
             failed += 1
             text = str(error)
             line = text if text.startswith(file) else f"{file}: {text}"
         else:
             line = f"{file}: good ({name})"
-        print(line, file=sys.stdout, flush=True)
+        for text in (line, *(f"  {each}" for each in lost)):
+            print(text, file=sys.stdout, flush=True)
     return 1 if failed else 0
 
 
-def _check_one(file: str, data: str | None) -> str:
-    """Returns the experiment of a file that is good, or raises `UserError`."""
+def _check_one(file: str, data: str | None) -> tuple[str, list[str]]:
+    """Returns the experiment of a file that is good and what its limits cost.
+
+    Raises `UserError` for one that is not. Costs are counted on a data set only.
+    """
+    from libra_tf.experiments.lost_objects import lost_objects
     from libra_tf.experiments.stock import is_libra_experiment
 
     params = _load(None, [file], [], data)
     if not is_libra_experiment(params):
         params.validate()
-        return type(params.task).__name__
+        return type(params.task).__name__, []
     _check_whole(params, data)
-    return params.experiment
+    named = _names_dataset(params, data)
+    return params.experiment, lost_objects(params.task) if named else []
 
 
 def _load(

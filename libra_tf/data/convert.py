@@ -27,6 +27,7 @@ from libra_tf.data.images import (
     read_image,
     with_upright_sizes,
 )
+from libra_tf.data.objects import count_per_image
 from libra_tf.data.records import Dataset, ImageRecord
 from libra_tf.data.tfrecord import ShardWriter, make_example
 from libra_tf.data.workers import map_in_order
@@ -195,5 +196,8 @@ def _entry(
             name: [values[0], statistics.median_low(values), values[-1]]
             for name, values in (("width", widths), ("height", heights))
         },
+        "objects_per_image": count_per_image(
+            len(image.annotations) for image in dataset.images
+        ),
         "findings": findings.as_dict(),
     }

@@ -3,7 +3,8 @@
     {"format": 1, "categories": [{"id": 1, "name": "cell"}], "num_classes": 2,
      "splits": {"train": {"num_images": 205, "num_annotations": 2700,
        "tfrecords": "train-*.tfrecord", "num_shards": 1, "annotations": "train.json",
-       "masks": false, "image_sizes": {...}, "findings": {...}}}}
+       "masks": false, "image_sizes": {...}, "objects_per_image": {"13": 205},
+       "findings": {...}}}}
 
 `num_classes` counts the background, so it is the highest id plus one, which is what
 Model Garden's configs want. Paths are relative, so that a folder can be moved.
@@ -32,7 +33,8 @@ class SplitFiles:
     """One split of a converted folder; paths are absolute.
 
     `tfrecords` is the glob pattern that Model Garden takes as `input_path`,
-    `annotation_file` the COCO file its evaluation takes.
+    `annotation_file` the COCO file its evaluation takes. `objects_per_image` is the
+    number of images by their number of objects; None where an earlier version wrote it.
     """
 
     name: str
@@ -42,6 +44,7 @@ class SplitFiles:
     num_images: int
     num_annotations: int
     masks: bool
+    objects_per_image: dict[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,14 @@ def _split_files(folder: Path, name: str, entry: dict[str, Any]) -> SplitFiles:
         num_images=int(entry["num_images"]),
         num_annotations=int(entry["num_annotations"]),
         masks=bool(entry["masks"]),
+        objects_per_image=_counts(entry.get("objects_per_image")),
     )
+
+
+def _counts(entry: dict[str, int] | None) -> dict[int, int] | None:
+    if entry is None:
+        return None
+    return {int(key): int(value) for key, value in entry.items()}
 
 
 def _check_files(split: SplitFiles) -> None:

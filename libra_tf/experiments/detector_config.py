@@ -43,10 +43,16 @@ class DetectorParts:
         input_size: [height, width, 3]; [null, null, 3] takes images of any size in
             evaluation and inference.
         canvas: the padded input of evaluation and inference.
+        clip_to_image: the padding of the input is no part of the picture. Proposals and
+            detections are clipped to the resized picture, what has no area left is
+            dropped before the best are taken, and anchors of cells that begin outside
+            are no negatives. Without it all is as in Model Garden, which clips to
+            `input_size`.
     """
 
     input_size: list[int | None] = dataclasses.field(default_factory=list)
     canvas: Canvas = dataclasses.field(default_factory=Canvas)
+    clip_to_image: bool = False
     backbone: Backbone = dataclasses.field(
         default_factory=lambda: Backbone(type="resnet")
     )

@@ -32,6 +32,7 @@ def libra_maskrcnn_model(include_mask: bool) -> model_config.MaskRCNN:
             resnet=backbones.ResNet(model_id=50, bn_trainable=False),
         ),
         frozen_stages=1,  # released configs
+        clip_to_image=True,
         # Section 3.2, non-local refinement of C4; all levels of the FPN as released.
         neck=model_config.Neck(
             type="balanced_feature_pyramid", refine="non_local", refine_level=4

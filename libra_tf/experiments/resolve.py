@@ -10,6 +10,7 @@ from libra_tf.data.manifest import Manifest, load_manifest
 from libra_tf.errors import UserError
 from libra_tf.experiments.contradictions import check_experiment
 from libra_tf.experiments.fields import check_fields
+from libra_tf.experiments.lost_objects import raise_instances
 from libra_tf.experiments.task_config import (
     ExperimentConfig,
     MaskRCNNTask,
@@ -21,9 +22,11 @@ from libra_tf.files.json_files import read_json
 def resolve(params: ExperimentConfig) -> None:
     """Fills in what follows from other settings, then checks the whole.
 
-    From `task.dataset` follow the record files, the evaluation JSON, the class names
-    and `task.model.num_classes`; from `trainer.reference_batch_size` the learning
-    rates. Doing it twice changes nothing, so a saved config can be read again.
+    From `task.dataset` follow the record files, the evaluation JSON, the class names,
+    `task.model.num_classes` and room for all objects of an image
+    (`parser.max_num_instances`, where it has its default); from
+    `trainer.reference_batch_size` the learning rates. Doing it twice changes nothing,
+    so a saved config can be read again.
 
     Args:
         params: an experiment of this package, unlocked; changed in place.
@@ -58,6 +61,7 @@ def _fill_in_dataset(task: MaskRCNNTask | RetinaNetTask, manifest: Manifest) -> 
         if not data.input_path:
             _check_masks(task, manifest, split_name)
             data.input_path = manifest.split(split_name).tfrecords
+    raise_instances(task, manifest)
     if not task.annotation_file:
         split = manifest.split(task.validation_split)
         task.annotation_file = split.annotation_file

@@ -29,6 +29,7 @@ def libra_retinanet_resnetfpn_coco() -> task_config.ExperimentConfig:
             resnet=backbones.ResNet(model_id=50, bn_trainable=False),
         ),
         frozen_stages=1,  # released configs
+        clip_to_image=True,
         # Released configs: levels 3 to 7, integrated at level 4.
         neck=model_config.Neck(
             type="balanced_feature_pyramid", refine="non_local", refine_level=4

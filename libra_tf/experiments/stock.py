@@ -11,6 +11,7 @@ from typing import Any
 # What it means that a setting, or a property of the settings, is not there.
 _WITHOUT = {
     "class_names": (),
+    "clip_to_image": False,
     "cpu_replicas": 0,
     "dataset": "",
     "deterministic": False,

@@ -24,6 +24,7 @@ from libra_tf.inference.encoded_images import (
 )
 from libra_tf.inference.thin_images import info_of_original, widen
 from libra_tf.inputs.padded_input import fit_image
+from libra_tf.inputs.picture import without_padding
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.ops.autograph import without_autograph
@@ -74,10 +75,13 @@ class LibraDetectionModule(detection.DetectionModule):
         """
         if images.dtype == tf.string:
             return self._preprocess_files(images)
+        model = self.params.task.model
         if not self._fits_each_image:
-            return super().preprocess(images)
+            images, anchors, info = super().preprocess(images)
+            clips = of_ours(model, "clip_to_image")
+            return images, anchors, without_padding(info) if clips else info
         with tf.device("cpu:0"):
-            fitted, info = fit_image(images, self.params.task.model.canvas)
+            fitted, info = fit_image(images, model.canvas)
             return fitted, None, tf.tile(info[tf.newaxis], [tf.shape(images)[0], 1, 1])
 
     def _build_inputs(self, image: tf.Tensor) -> tuple:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from official.vision.dataloaders import maskrcnn_input, retinanet_input
 from official.vision.ops import anchor as tfm_anchor
 
+from libra_tf.inputs.picture import without_padding
 from libra_tf.models.anchors import multilevel_anchors
 
 INSTANCE = "instance"  # name of the label that tells the objects of an image apart
@@ -111,17 +112,3 @@ class AnchorParser(maskrcnn_input.Parser):
 
 def _with_image_shape(image: tf.Tensor, labels: dict) -> tuple[tf.Tensor, dict]:
     return image, {**labels, "image_info": without_padding(labels["image_info"])}
-
-
-def without_padding(image_info: tf.Tensor) -> tf.Tensor:
-    """Gives the size of the resized image in place of that of the padded input.
-
-    Boxes are clipped to it, in training as in inference.
-
-    Args:
-        image_info: [4, 2]: size before resizing, size of the padded input, scale,
-            offset of that in the resized image.
-    """
-    original, padded, scale, offset = tf.unstack(image_info)
-    size = tf.minimum(tf.round(original * scale) - offset, padded)
-    return tf.stack([original, size, scale, offset])

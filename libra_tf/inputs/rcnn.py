@@ -13,6 +13,7 @@ from libra_tf.inputs.anchor_choice import anchor_chooser
 from libra_tf.inputs.labels import fill_replicas, map_labels
 from libra_tf.inputs.padded_input import build_fitted_inputs, require_size
 from libra_tf.inputs.parsers import AnchorParser
+from libra_tf.inputs.picture import find_pictures
 from libra_tf.inputs.records import read_records
 from libra_tf.models.anchors import anchor_settings
 
@@ -62,10 +63,11 @@ def build_inputs(
         else:
             dataset = labelled(task, params, input_context, pick_dataset, stock=stock)
         return fill_replicas(dataset, input_context)
-    sampler = task.model.rpn_sampler
-    data = params if sampler.negatives == "random" else with_every_anchor(params)
+    sampler, redraws = task.model.rpn_sampler, task.model.clip_to_image
+    is_drawn = sampler.negatives == "random" and not redraws
+    data = params if is_drawn else with_every_anchor(params)
     dataset = labelled(task, data, input_context, pick_dataset, stock=stock)
-    choose = anchor_chooser(sampler, params.parser)
+    choose = anchor_chooser(sampler, params.parser, redraws)
     return map_labels(dataset, choose, params.seed) if choose else dataset
 
 
@@ -80,8 +82,12 @@ def labelled(
     """Batches with labels of the detector's anchors; see `build_inputs`."""
     require_size(task.model)
     if task.model.anchor.is_reference:
-        return _read_own_anchors(task, params, input_context, pick_dataset)
-    return stock(params, input_context, pick_dataset)
+        dataset = _read_own_anchors(task, params, input_context, pick_dataset)
+    else:
+        dataset = stock(params, input_context, pick_dataset)
+    if task.model.clip_to_image:
+        dataset = find_pictures(dataset, params.is_training)
+    return dataset
 
 
 def with_every_anchor(params: tfm_config.DataConfig) -> tfm_config.DataConfig:

@@ -12,6 +12,7 @@ from libra_tf.experiments import task_config
 from libra_tf.inputs.labels import fill_replicas
 from libra_tf.inputs.padded_input import build_fitted_inputs, require_size
 from libra_tf.inputs.parsers import DenseInstanceParser, DenseParser, InstanceParser
+from libra_tf.inputs.picture import find_pictures
 from libra_tf.inputs.records import read_records
 from libra_tf.models.anchors import anchor_settings
 
@@ -64,8 +65,12 @@ def _labelled(
     require_size(task.model)
     isr = task.losses.isr.enabled and params.is_training
     if isr or task.model.anchor.is_reference:
-        return _read_own_labels(task, params, input_context)
-    return stock(params, input_context)
+        dataset = _read_own_labels(task, params, input_context)
+    else:
+        dataset = stock(params, input_context)
+    if task.model.clip_to_image:
+        dataset = find_pictures(dataset, params.is_training)
+    return dataset
 
 
 def _read_own_labels(

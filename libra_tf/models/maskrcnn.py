@@ -14,6 +14,7 @@ from official.vision.ops import box_ops
 from libra_tf.experiments import model_config, sampler_config
 from libra_tf.models.anchors import own_anchors
 from libra_tf.models.backbone import freeze_stages
+from libra_tf.models.clipped_detections import ClippedDetectionGenerator
 from libra_tf.models.heads import (
     create_roi_heads,
     roi_shape,
@@ -196,7 +197,12 @@ def build_maskrcnn(
     )
     create_roi_heads(base)
     parts = dict(base.get_config())
-    parts["roi_generator"] = ROIGenerator.from_config(base.roi_generator.get_config())
+    parts["roi_generator"] = ROIGenerator(
+        **base.roi_generator.get_config(), drops_empty=config.clip_to_image
+    )
+    if config.clip_to_image:
+        settings = base.detection_generator.get_config()
+        parts["detection_generator"] = ClippedDetectionGenerator(**settings)
     parts |= reference_rcnn_parts(base, config)
     parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer, seed)
     if config.objectness.is_residual:

@@ -50,8 +50,14 @@ def reference_rcnn_parts(
         parts["detection_head"] = [without_norm(head, shape) for head in heads]
     if config.roi_generator.is_reference:
         settings = base.roi_generator.get_config()
+        clips = config.clip_to_image
         parts["roi_generator"] = ReferenceROIGenerator(
-            **settings, autocast=False, name="roi_generator"
+            **settings,
+            drops_empty=clips,
+            # As the reference where the padding is the reference's.
+            test_drops_empty=clips and not config.fits_each_image,
+            autocast=False,
+            name="roi_generator",
         )
     if config.detection_generator.is_reference:
         settings = base.detection_generator.get_config()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
 from official.vision.modeling.layers import roi_generator
 
 from libra_tf.ops.boxes import decode_deltas
+from libra_tf.ops.empty_boxes import without_empty
 from libra_tf.ops.group_nms import best_rows, clip_to_image, group_nms, has_extent
 
 Levels = Mapping[str, tf.Tensor]
@@ -21,16 +23,27 @@ class ROIGenerator(roi_generator.MultilevelROIGenerator):
     Model Garden casts the anchors to the type of the scores. Under mixed precision that
     is bfloat16, which keeps 8 bits: proposals jump by 4 pixels at coordinate 1000, and
     many of them collapse into one. Under float32 the two are equal.
+
+    Args:
+        drops_empty: boxes that clipping leaves no area get the score 0 before the best
+            are taken; where there are too few others, they end the list.
+        **kwargs: of Model Garden's layer.
     """
+
+    def __init__(self, *, drops_empty: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._config_dict["drops_empty"] = drops_empty
 
     def call(self, raw_boxes, raw_scores, anchor_boxes, image_shape, training=None):
         """Returns proposals and their scores; see the base class."""
-        single = [
+        boxes, scores, anchors = (
             {level: tf.cast(x, tf.float32) for level, x in levels.items()}
             for levels in (raw_boxes, raw_scores, anchor_boxes)
-        ]
+        )
         image_shape = tf.cast(image_shape, tf.float32)
-        return super().call(*single, image_shape, training=training)
+        if self._config_dict["drops_empty"]:
+            scores = without_empty(scores, boxes, anchors, image_shape)
+        return super().call(boxes, scores, anchors, image_shape, training=training)
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -41,8 +54,25 @@ class ReferenceROIGenerator(roi_generator.MultilevelROIGenerator):
     area, and one that is not longer than `pre_nms_min_size_threshold` on both sides, is
     no proposal. `use_batched_nms` has no meaning here.
 
+    Args:
+        drops_empty: in training, boxes without area are dropped before the best of each
+            level are taken. The reference drops them after, and has less padding.
+        test_drops_empty: the same in evaluation and inference.
+        **kwargs: of Model Garden's layer.
+
     Reference: mmdetection `RPNHead`, whose sides are clamped both ways on decoding.
     """
+
+    def __init__(
+        self,
+        *,
+        drops_empty: bool = False,
+        test_drops_empty: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self._config_dict["drops_empty"] = drops_empty
+        self._config_dict["test_drops_empty"] = test_drops_empty
 
     def call(
         self,
@@ -62,8 +92,11 @@ class ReferenceROIGenerator(roi_generator.MultilevelROIGenerator):
                 "pre_nms_min_size_threshold",
                 "nms_iou_threshold",
                 "num_proposals",
+                "drops_empty",
             )
         }
+        if setting["drops_empty"]:
+            raw_scores = without_empty(raw_scores, raw_boxes, anchor_boxes, image_shape)
         parts = [
             _best_of_level(
                 raw_boxes[level],

@@ -13,6 +13,7 @@ from libra_tf.experiments import model_config
 from libra_tf.layers.running_state import RunningState
 from libra_tf.models.anchors import own_anchors
 from libra_tf.models.backbone import freeze_stages
+from libra_tf.models.clipped_detections import ClippedDenseDetectionGenerator
 from libra_tf.models.heads import use_residual_objectness
 from libra_tf.models.neck import add_neck, checkpoint_parts
 from libra_tf.models.reference_parts import reference_retinanet_parts
@@ -89,7 +90,11 @@ def build_retinanet(
     base = factory.build_retinanet(
         input_specs=input_specs, model_config=config, l2_regularizer=l2_regularizer
     )
-    parts = {**base.get_config(), **reference_retinanet_parts(base, config)}
+    parts = dict(base.get_config())
+    if config.clip_to_image:
+        settings = base.detection_generator.get_config()
+        parts["detection_generator"] = ClippedDenseDetectionGenerator(**settings)
+    parts |= reference_retinanet_parts(base, config)
     parts["decoder"] = add_neck(base.decoder, config.neck, l2_regularizer, seed)
     residual = config.objectness.is_residual
     if residual:

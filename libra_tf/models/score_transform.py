@@ -9,8 +9,18 @@ import tensorflow as tf
 import tf_keras
 from official.vision.modeling.layers import detection_generator
 
+from libra_tf.models.clipped_detections import ClippedDenseDetectionGenerator
 from libra_tf.models.reference_detections import ReferenceDenseDetectionGenerator
 from libra_tf.ops.logits import NEVER, product_logits
+
+_GENERATORS = {
+    kind.__name__: kind
+    for kind in (
+        detection_generator.MultilevelDetectionGenerator,
+        ClippedDenseDetectionGenerator,
+        ReferenceDenseDetectionGenerator,
+    )
+}
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -122,9 +132,7 @@ class ScoreTransform(tf_keras.layers.Layer):
         """Returns the generator's settings, of which models read some, and ours."""
         return {
             **self.generator.get_config(),
-            "is_reference": isinstance(
-                self.generator, ReferenceDenseDetectionGenerator
-            ),
+            "generator": type(self.generator).__name__,
             "num_classes": self.num_classes,
             "residual_objectness": self.residual_objectness,
             "has_class_thresholds": self.class_thresholds is not None,
@@ -137,7 +145,5 @@ class ScoreTransform(tf_keras.layers.Layer):
         config = dict(config)
         names = ("num_classes", "residual_objectness", "has_class_thresholds", "name")
         ours = {name: config.pop(name) for name in names}
-        kind = detection_generator.MultilevelDetectionGenerator
-        if config.pop("is_reference", False):
-            kind = ReferenceDenseDetectionGenerator
+        kind = _GENERATORS[config.pop("generator")]
         return cls(kind(**config), **ours)

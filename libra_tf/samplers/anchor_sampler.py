@@ -62,6 +62,39 @@ def limit_negatives(
     return _split(joined, score_targets)
 
 
+def draw_anchors(
+    score_targets: dict[str, tf.Tensor],
+    *,
+    num_samples: int = 256,
+    foreground_fraction: float = 0.5,
+    ratio: float = 0.0,
+    seed: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """Draws positive and negative anchors uniformly, as many as `sample_anchors`.
+
+    This is Model Garden's draw, of labels that are known.
+
+    Args:
+        score_targets: dict of level -> [B, H, W, A], every anchor labelled: 1
+            positive, 0 negative, -1 ignored.
+        num_samples: anchors per image.
+        foreground_fraction: highest share of positives, in [0, 1].
+        ratio: bound on negatives per positive; 0 is none.
+        seed: integer tensor [2].
+
+    Returns:
+        `score_targets` with what was not drawn set to -1.
+    """
+    labels = tf.concat([_flatten(t) for t in score_targets.values()], axis=1)
+    seeds = tf.random.experimental.stateless_split(seed, 2, alg="philox")
+    quota = tf.fill([tf.shape(labels)[0]], int(num_samples * foreground_fraction))
+    positive = _draw(tf.equal(labels, 1), quota, num_samples, seeds[0])
+    wanted = _wanted_negatives(positive, num_samples, ratio)
+    negative = _draw(tf.equal(labels, 0), wanted, num_samples, seeds[1])
+    chosen = tf.logical_or(positive, negative)
+    return _split(tf.where(chosen, labels, tf.cast(-1, labels.dtype)), score_targets)
+
+
 def sample_anchors(
     score_targets: dict[str, tf.Tensor],
     anchor_boxes: dict[str, tf.Tensor],
@@ -104,21 +137,26 @@ def sample_anchors(
     seeds = tf.random.experimental.stateless_split(seed, 2, alg="philox")
     quota = int(num_samples * foreground_fraction)
     positive = sampling.uniform(tf.equal(labels, 1), quota, seed=seeds[0])
-    num_positives = tf.reduce_sum(tf.cast(positive, tf.int32), axis=1)
-    wanted = num_samples - num_positives
-    if ratio:
-        limit = ratio * tf.cast(tf.maximum(num_positives, 1), tf.float32)
-        wanted = tf.minimum(wanted, tf.cast(tf.floor(limit), tf.int32))
     negative = sampling.iou_balanced(
         iou,
         tf.equal(labels, 0),
-        wanted,
+        _wanted_negatives(positive, num_samples, ratio),
         num_bins=num_bins,
         upper=upper,
         seed=seeds[1],
     )
     chosen = tf.logical_or(positive, negative)
     return _split(tf.where(chosen, labels, tf.cast(-1, labels.dtype)), score_targets)
+
+
+def _wanted_negatives(positive: tf.Tensor, num_samples: int, ratio: float) -> tf.Tensor:
+    """How many negatives [B] go with the drawn positives [B, N]."""
+    num_positives = tf.reduce_sum(tf.cast(positive, tf.int32), axis=1)
+    wanted = num_samples - num_positives
+    if not ratio:
+        return wanted
+    limit = ratio * tf.cast(tf.maximum(num_positives, 1), tf.float32)
+    return tf.minimum(wanted, tf.cast(tf.floor(limit), tf.int32))
 
 
 def _draw(

@@ -196,6 +196,7 @@ def prior_of_task(
         "input_size": list(model.input_size),
         "levels": [model.min_level, model.max_level],
         "anchor": model.anchor.as_dict(),
+        "clip_to_image": model.clip_to_image,
     }
     folders = (config.dataset, task.logging_dir)
     return cached_prior(lambda: measure_prior(dataset, data, count), settings, folders)

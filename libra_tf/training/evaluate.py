@@ -12,7 +12,8 @@ from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.evaluation.evaluator import CocoEvaluator
-from libra_tf.experiments.stock import of_ours
+from libra_tf.experiments.lost_objects import lost_objects
+from libra_tf.experiments.stock import is_libra_experiment, of_ours
 from libra_tf.training.prepare import prepare
 from libra_tf.weights.restore import restore_all
 
@@ -32,6 +33,9 @@ def evaluate_checkpoint(
     """
     stream = stream or sys.stderr
     strategy = prepare(params)
+    if is_libra_experiment(params):
+        for line in lost_objects(params.task, trains=False):
+            print(line, file=stream)
     with strategy.scope():
         task = task_factory.get_task(params.task)
         model = task.build_model()

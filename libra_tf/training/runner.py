@@ -12,7 +12,9 @@ from typing import Any, TextIO
 from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
+from libra_tf.experiments.lost_objects import lost_objects
 from libra_tf.experiments.saved import dump_params
+from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.lock import locked_run
 from libra_tf.training.data_errors import named_data_errors
@@ -103,6 +105,9 @@ def _begin(job: Job, loop: Loop) -> None:
             job.model_dir,
         )
     )
+    if is_libra_experiment(job.params):
+        for line in lost_objects(job.params.task, job.trains, job.mode != "train"):
+            job.tell(line)
     if job.trains and step >= steps:
         job.tell(
             f"already at step {step} of {steps}: nothing to train (raise "
