@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,6 @@ def load_manifest(folder: str | Path) -> Manifest:
     content = read_content(folder)
     categories = _categories(content, folder)
     names = {category.id: category.name for category in categories}
-    file_ids = {c.id: c.file_id for c in categories if c.file_id is not None}
     try:
         splits = {
             name: _split_files(folder, name, entry)
@@ -102,7 +101,18 @@ def load_manifest(folder: str | Path) -> Manifest:
         ) from error
     for split in splits.values():
         _check_files(split)
-    return Manifest(str(folder), names, max(names) + 1, splits, file_ids)
+    return Manifest(str(folder), names, max(names) + 1, splits, file_ids(categories))
+
+
+def file_ids(categories: Iterable[Category]) -> dict[int, FileId]:
+    """Returns the source's id of each category that it numbers otherwise."""
+    return {c.id: c.file_id for c in categories if c.file_id is not None}
+
+
+def file_ids_of(folder: str | Path) -> dict[int, FileId]:
+    """Returns `file_ids` of a converted folder; none where there is no such folder."""
+    content = read_content(Path(folder)) if folder else {"categories": []}
+    return file_ids(_categories(content, Path(folder))) if content["categories"] else {}
 
 
 def read_content(folder: Path) -> dict[str, Any]:

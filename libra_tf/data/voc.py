@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from libra_tf.data.faults import Fault
+from libra_tf.data.faults import Fault, refuse_faults
 from libra_tf.data.findings import Findings
 from libra_tf.data.records import Annotation, Category, Dataset, ImageRecord
 from libra_tf.data.values import as_number, as_truth
@@ -90,6 +90,8 @@ def read_voc(
             faults.append(Fault(str(error), key))
     if difficult == "drop":
         pictures = {key: p.without_difficult() for key, p in pictures.items()}
+    if faults and not (classes or any(p.objects for p in pictures.values())):
+        refuse_faults(faults)  # Without them there are no classes either.
     ids = _class_ids(pictures.values(), folder, classes)
     images, next_id = [], 1
     for key, picture in pictures.items():
