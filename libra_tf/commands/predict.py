@@ -21,8 +21,8 @@ examples:
 
 --out DIR gets detections.json (COCO results in pixels of the original images, with the
 file names) and one picture per image. Image ids are those of --annotations, else the
-position in the list, from 1. Ids are those of the data set's source, as it wrote them,
-also where the conversion had to number images or classes anew. A SavedModel is a program: use only those you trust.
+position in the list, from 1. Ids are those of the data set's source, as it wrote them.
+A SavedModel is a program: use only those you trust.
 """
 
 

@@ -199,7 +199,8 @@ def _tell(dataset: Dataset, split: str, options: Options) -> None:
     for image in sorted(map(str, bad_images(dataset.faults))):
         if options.skip_bad is not None:
             dataset.findings.add("skipped", image)
-    for line in () if options.quiet else dataset.findings.lines():
+    told = None if not options.strict else False  # The others are refused.
+    for line in () if options.quiet else dataset.findings.lines(told):
         print(f"{split}: {line}", file=sys.stderr)
 
 

@@ -11,9 +11,9 @@ import tensorflow as tf
 import tf_keras
 from official.vision.serving import detection, export_saved_model_lib
 
+from libra_tf.data.manifest import file_ids_of
 from libra_tf.errors import UserError
 from libra_tf.experiments.stock import is_libra_experiment, of_ours
-from libra_tf.data.manifest import file_ids_of
 from libra_tf.experiments.task_config import names_by_id
 from libra_tf.files.atomic import write_text
 from libra_tf.inputs.padded_input import fit_image
