@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
-
 from libra_tf.data.faults import Fault
 from libra_tf.data.findings import Findings
-from libra_tf.data.masks import box_polygon, mask_area, polygon_area
+from libra_tf.data.masks import box_polygon, mask_area, polygon_area, polygon_length
 from libra_tf.data.records import Annotation, Dataset, ImageRecord
 from libra_tf.errors import UserError
 
@@ -123,11 +121,11 @@ def _is_fat(annotation: Annotation, image: ImageRecord) -> bool:
     if not isinstance(annotation.segmentation, list):
         return False
     polygon = annotation.segmentation[0]
-    points = np.asarray(polygon, np.float64).reshape(-1, 2)
-    if points.min() < 0 or (points > (image.width, image.height)).any():
+    if min(polygon) < 0:
         return False
-    sides = np.linalg.norm(points - np.roll(points, 1, axis=0), axis=1)
-    return polygon_area(polygon) > 2 * float(sides.sum())
+    if max(polygon[::2]) > image.width or max(polygon[1::2]) > image.height:
+        return False
+    return polygon_area(polygon) > 2 * polygon_length(polygon)
 
 
 def _mask_area(annotation: Annotation, image: ImageRecord) -> int:

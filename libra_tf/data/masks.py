@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from libra_tf.errors import UserError
 MIN_POLYGON_NUMBERS = 6
 # In square pixels: what rounding leaves of the area of a line.
 FLAT_AREA = 1e-6
+
+_Point = tuple[float, float]
 
 
 def check_segmentation(
@@ -92,9 +94,23 @@ def _is_polygon(polygon: Any, width: int, height: int, where: str) -> bool:
 
 def polygon_area(polygon: Sequence[float]) -> float:
     """Returns the area in square pixels: half the sum of the cross products."""
-    points = np.asarray(polygon, np.float64).reshape(-1, 2)
-    x, y = (points - points[0]).T  # From a corner: less rounding.
-    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    left, top = polygon[0], polygon[1]  # From a corner: less rounding.
+    cross = (
+        (x - left) * (v - top) - (u - left) * (y - top)
+        for (x, y), (u, v) in polygon_sides(polygon)
+    )
+    return abs(math.fsum(cross)) / 2
+
+
+def polygon_length(polygon: Sequence[float]) -> float:
+    """Returns the length of the outline in pixels."""
+    return sum(math.dist(*side) for side in polygon_sides(polygon))
+
+
+def polygon_sides(polygon: Sequence[float]) -> Iterator[tuple[_Point, _Point]]:
+    """Yields both ends of every side; plain Python, since most have few."""
+    points = list(zip(polygon[::2], polygon[1::2], strict=True))
+    return zip(points, points[1:] + points[:1], strict=True)
 
 
 def mask_area(

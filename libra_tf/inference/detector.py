@@ -103,10 +103,10 @@ def _from_saved_model(folder: str) -> Detector:
     description = _description(folder)
     return Detector(
         serve,
-        _saved_class_names(description, folder),
+        _by_id(description, "class_names", folder),
         folder,
         owner=loaded,
-        file_ids={int(i): v for i, v in description.get("file_ids", {}).items()},
+        file_ids=_by_id({"file_ids": {}, **description}, "file_ids", folder),
     )
 
 
@@ -118,15 +118,21 @@ def _description(folder: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _saved_class_names(description: dict[str, Any], folder: str) -> dict[int, str]:
+def _by_id(description: dict[str, Any], field: str, folder: str) -> dict[int, Any]:
+    """Returns the names, or what else the description tells of the categories."""
     try:
-        names = description["class_names"].items()
-        return {int(i): str(name) for i, name in names}
+        return {int(i): _text_or_number(v) for i, v in description[field].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{Path(folder, DESCRIPTION)}: has no class names by id ({error!r}); "
-            "export the model again"
+            f"{Path(folder, DESCRIPTION)}: has no {field} by id ({error!r}); export "
+            "the model again"
         ) from error
+
+
+def _text_or_number(value: Any) -> str | int:
+    if not isinstance(value, str | int):
+        raise TypeError(f"{value!r} is no text or number")
+    return value
 
 
 def _from_checkpoint(path: str, newest: bool) -> Detector:
