@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 from libra_tf.data.clean import clean_dataset
 from libra_tf.data.coco import read_coco
 from libra_tf.data.coco_writer import coco_lines
+from libra_tf.data.faults import refuse_faults
 from libra_tf.data.masks import decompress_counts, draw_mask
 from libra_tf.errors import UserError
 
@@ -74,22 +75,28 @@ def test_reads_sparse_ids_in_order_and_fills_defaults(tmp_path):
     [
         ([], ["no object"]),
         ({"images": []}, ["categories", "missing"]),
-        (changed("categories", 0, id=0), ["category 0", "background"]),
-        (changed("categories", 0, id="1"), ["category '1'", "integer"]),
+        (changed("categories", 0, id="1"), ["category 1", "twice"]),
+        (changed("categories", 0, id=True), ["category True", "integer"]),
+        (changed("categories", 0, name="  "), ["category 90", "text"]),
         (changed("categories", 0, id=1), ["category 1", "twice"]),
         (changed("categories", 0, name="person"), ["'person'", "twice"]),
-        (changed("categories", 0, id=10**6), ["category 1000000"]),
         (changed("images", 0, id=3), ["image 3", "twice"]),
-        (changed("images", 0, id="7"), ["image '7'", "integer"]),
         (changed("images", 0, id=True), ["image True", "integer"]),
-        (changed("images", 0, width=0), ["image 7", "width"]),
-        (without("images", 0, "height"), ["image 7", "height is missing"]),
-        (changed("annotations", 0, id=12), ["annotation 12", "twice"]),
+        (changed("images", 0, id=[7]), ["image [7]", "integer"]),
+        (changed("images", 0, width=40.5), ["image 7", "width 40.5"]),
+        (changed("images", 0, height="high"), ["image 7", "height 'high'"]),
+        (changed("images", 0, file_name=None), ["image 7", "file_name is missing"]),
         (changed("annotations", 0, id=1.5), ["annotation 1.5", "integer"]),
         (changed("annotations", 0, image_id=99), ["annotation 11", "image_id 99"]),
         (changed("annotations", 0, category_id=2), ["annotation 11", "category_id 2"]),
         (without("annotations", 0, "bbox"), ["annotation 11", "bbox is missing"]),
+        (with_box(None), ["annotation 12", "bbox is missing"]),
+        (with_box([0, 0, "four", 1]), ["annotation 12", "bbox"]),
+        (with_box([0, 0, True, 1]), ["annotation 12", "bbox"]),
         (changed("annotations", 0, iscrowd=2), ["annotation 11", "iscrowd"]),
+        (changed("annotations", 0, iscrowd="maybe"), ["annotation 11", "iscrowd"]),
+        (changed("annotations", 0, area="big"), ["annotation 11", "area"]),
+        (changed("annotations", 0, area=-1), ["annotation 11", "area"]),
         (changed("annotations", 0, area=math.nan), ["annotation 11", "area"]),
         (with_box([0, 0, math.nan, 1]), ["annotation 12", "bbox"]),
         (with_box([0, 0, math.inf, 1]), ["annotation 12", "bbox"]),
@@ -114,9 +121,8 @@ def test_reads_sparse_ids_in_order_and_fills_defaults(tmp_path):
 def test_refuses_with_one_line_that_names_file_and_record(tmp_path, content, words):
     path = write(tmp_path, content)
     with pytest.raises(UserError) as error:
-        read_coco(path)
-    text = str(error.value)
-    assert "\n" not in text
+        refuse_faults(read_coco(path).faults)
+    text = str(error.value).splitlines()[0]  # One line a record.
     for word in [str(path), *words]:
         assert word in text
 
@@ -162,7 +168,9 @@ def test_broken_run_lengths_are_refused(counts):
 
 def clean(tmp_path, box, masks=False, strict=False, **fields):
     dataset = read_coco(write(tmp_path, with_box(box, **fields)))
-    cleaned, findings = clean_dataset(dataset, masks, strict)
+    cleaned, findings = clean_dataset(dataset, masks)
+    if strict:
+        findings.refuse(dataset.source)
     return cleaned.images[0].annotations, findings
 
 
@@ -231,3 +239,128 @@ def test_annotation_id_zero_is_moved_up(tmp_path):
     dataset = read_coco(write(tmp_path, changed("annotations", 0, id=0)))
     written = json.loads("".join(coco_lines(dataset)))
     assert [a["id"] for a in written["annotations"]] == [13, 1]
+
+
+def test_a_faulty_record_leaves_the_others(tmp_path):
+    dataset = read_coco(write(tmp_path, with_box([0, 0, 1])))
+    assert [fault.image for fault in dataset.faults] == [7]
+    assert [len(image.annotations) for image in dataset.images] == [0, 1]
+
+
+def test_null_is_as_missing(tmp_path):
+    nothing = {"area": None, "iscrowd": None, "segmentation": None}
+    dataset = read_coco(write(tmp_path, with_box([0, 0, 4, 5], **nothing)))
+    assert dataset.faults == ()
+    (found,) = dataset.images[0].annotations
+    assert (found.area, found.iscrowd, found.segmentation) == (20.0, False, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "crowd"),
+    [(True, True), (False, False), ("0", False), ("1", True), (1.0, True), (0, False)],
+)
+def test_spellings_of_iscrowd(tmp_path, value, crowd):
+    dataset = read_coco(write(tmp_path, with_box([0, 0, 4, 5], iscrowd=value)))
+    assert dataset.images[0].annotations[0].iscrowd is crowd
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, "", "0", "absent"])
+def test_an_untold_size_is_zero(tmp_path, value):
+    content = changed("images", 0, width=value)
+    if value == "absent":
+        content = without("images", 0, "width")
+    image = read_coco(write(tmp_path, content)).images[0]
+    assert (image.width, image.height) == (0, 0)
+
+
+def test_numbers_written_as_texts_or_with_a_point(tmp_path):
+    content = changed("images", 0, width="40", height=30.0)
+    content["annotations"][1] |= {"bbox": ["1", 2.0, "3", 4], "image_id": 7.0}
+    dataset = read_coco(write(tmp_path, content))
+    assert (dataset.faults, dataset.images[0].width) == ((), 40)
+    assert dataset.images[0].annotations[0].bbox == (1.0, 2.0, 3.0, 4.0)
+    assert dataset.findings["texts"].first == [7, 12]
+
+
+def test_annotation_ids_are_made_unique(tmp_path):
+    content = copy.deepcopy(GOOD)
+    first, second = content["annotations"]
+    bare = {key: value for key, value in second.items() if key != "id"}
+    content["annotations"] += [dict(first), {**second, "id": 11}, {**bare, "id": None}]
+    content["annotations"].append({**bare, "bbox": [1, 1, 2, 2]})
+    dataset = read_coco(write(tmp_path, content))
+    ids = sorted(a.id for image in dataset.images for a in image.annotations)
+    assert ids == [1, 2, 3, 11, 12]
+    assert dataset.findings["repeated"].first == [11]
+    assert dataset.findings["renumbered"].first == [11]
+    assert dataset.findings["unnumbered"].count == 2
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "area", "mended"),
+    [
+        (None, 20, None),
+        (None, 30, None),  # Pixels of both borders: 5 x 6.
+        (None, 31, 20.0),
+        (None, 0.1, 20.0),
+        ([[0, 0, 4, 0, 4, 5, 0, 5]], 500, 20.0),
+        ([[0, 0, 4, 0, 4, 5, 0, 5]], 10, None),
+        ([[0, 0, 4, 0, 4, 5, 0, 5]], 0, 20.0),
+    ],
+)
+def test_areas_far_from_the_box(tmp_path, segmentation, area, mended):
+    fields = {"area": area, "segmentation": segmentation}
+    (kept,), findings = clean(tmp_path, [0, 0, 4, 5], **fields)
+    assert kept.area == (area if mended is None else mended)
+    assert findings["areas"].count == (mended is not None)
+
+
+def test_a_thin_polygon_may_have_little_area(tmp_path):
+    outline = [[0, 0, 1, 0, 39, 28, 40, 30, 38, 29, 0, 1]]
+    dataset = read_coco(
+        write(tmp_path, with_box([0, 0, 40, 30], area=20, segmentation=outline))
+    )
+    image = dataset.images[0]
+    drawn = draw_mask(outline, image.height, image.width).sum()
+    (kept,), findings = clean(
+        tmp_path, [0, 0, 4000, 3000], area=float(drawn), segmentation=outline
+    )
+    assert kept.area == drawn
+    assert findings["areas"].count == 0
+
+
+LINE = [5, 5, 15, 10, 25, 15]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[0, 0, 4, 5]],
+        [LINE],
+        [[9, 9, 9, 9, 9, 9, 9, 9]],
+        [[5.1, 5.1, 5.2, 5.1, 5.2, 5.2, 5.1, 5.2]],  # An area, but of no pixel.
+        [[-30, -20, -20, -20, -20, -10]],  # Outside the picture.
+        {"size": [30, 40], "counts": [1200]},
+    ],
+)
+def test_a_mask_without_pixels_becomes_the_box(tmp_path, segmentation):
+    (kept,), findings = clean(tmp_path, [0, 0, 4, 5], True, segmentation=segmentation)
+    assert kept.segmentation == [[0, 0, 4, 0, 4, 5, 0, 5]]
+    assert findings["box_masks"].first == [12, 11]
+
+
+def test_a_flat_polygon_beside_another_is_left_out(tmp_path):
+    outline = [0, 0, 4, 0, 4, 5]
+    (kept,), findings = clean(
+        tmp_path, [0, 0, 4, 5], True, segmentation=[LINE, outline]
+    )
+    assert kept.segmentation == [outline]
+    assert findings["flat_parts"].first == [12]
+
+
+def test_run_lengths_that_do_not_fit_are_faults_of_their_picture(tmp_path):
+    counts = {"size": [30, 40], "counts": [7]}
+    path = write(tmp_path, with_box([0, 0, 4, 5], segmentation=counts))
+    cleaned, _ = clean_dataset(read_coco(path), True)
+    assert [fault.image for fault in cleaned.faults] == [7]
+    assert "annotation 12: the run lengths" in cleaned.faults[0].text

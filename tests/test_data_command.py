@@ -66,6 +66,7 @@ def test_one_split_from_its_parts(shapes, tmp_path, capsys):
         "dataset.json",
         "val-00000-of-00002.tfrecord",
         "val-00001-of-00002.tfrecord",
+        "val.hashes.json",
         "val.json",
     ]
 

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
+from libra_tf.commands.main import main
 from libra_tf.errors import UserError
 from libra_tf.inference.detector import load_detector
 from libra_tf.inference.serving import DESCRIPTION
@@ -59,6 +61,8 @@ def test_the_names_are_those_of_the_description(folder):
         b"{}",
         b'{"class_names": ["cell"]}',
         b'{"class_names": {"cell": 1}}',
+        b'{"class_names": {"1": "cell"}, "file_ids": [0]}',
+        b'{"class_names": {"1": "cell"}, "file_ids": {"1": null}}',
     ],
 )
 def test_a_damaged_description_is_one_line_that_names_it(folder, content):
@@ -67,3 +71,24 @@ def test_a_damaged_description_is_one_line_that_names_it(folder, content):
     message = str(error.value)
     assert message.startswith(f"{folder / DESCRIPTION}: ")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("converted", [True, False])
+def test_predictions_have_the_ids_of_the_source(folder, tmp_path, converted):
+    """Class 3 is "cells" there, and the picture has a text as id."""
+    description = {"class_names": {"3": "cell"}, "file_ids": {"3": "cells"}}
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (6, 4)).save(picture)
+    image = {"id": "scan", "file_name": "a.png"}
+    if converted:
+        image = {"id": 1, "file_name": "a.png", "file_id": "scan"}
+    content = {"info": {"has_file_ids": converted}, "images": [image]}
+    annotations = tmp_path / "a.json"
+    annotations.write_text(json.dumps(content))
+    words = ["predict", picture, "--model", folder, "--out", tmp_path / "out"]
+    words += ["--annotations", annotations, "--no-pictures"]
+    assert main([*map(str, words)]) == 0
+    (found,) = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert (found["image_id"], found["category_id"]) == ("scan", "cells")
+    assert found["category_name"] == "cell"

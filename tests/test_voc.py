@@ -1,8 +1,11 @@
 """Pascal VOC reader."""
 
+import re
+
 import pytest
 from PIL import Image
 
+from libra_tf.data.pictures import fill_sizes, locate
 from libra_tf.data.voc import read_voc
 from libra_tf.errors import UserError
 
@@ -91,14 +94,16 @@ def test_given_classes_set_the_ids_and_must_be_complete(voc):
     folder = voc({"a": annotation(("dog", (1, 1, 9, 9), 0))})
     dataset = read_voc(folder, "train", classes=["zebra", "dog"])
     assert dataset.images[0].annotations[0].category_id == 2
-    with pytest.raises(UserError, match=r"a\.xml: class 'dog'.*--classes"):
-        read_voc(folder, "train", classes=["zebra"])
+    (fault,) = read_voc(folder, "train", classes=["zebra"]).faults
+    assert re.search(r"a\.xml: class 'dog'.*--classes", fault.text)
 
 
 def test_size_comes_from_the_file_where_the_xml_is_silent(voc):
     folder = voc({"a": annotation(("x", (1, 1, 9, 9), 0), size="")})
-    image = read_voc(folder, "train").images[0]
+    dataset = fill_sizes(read_voc(folder, "train"), folder / "JPEGImages")
+    (image,) = dataset.images
     assert (image.width, image.height) == (40, 30)
+    assert dataset.findings["sizes_read"].first == ["a.jpg"]
 
 
 def test_wrong_filename_falls_back_to_the_annotation_name(voc):
@@ -138,9 +143,57 @@ def test_entities_hidden_in_utf16_are_refused(voc):
 def test_image_outside_of_the_folder_is_refused(voc, tmp_path):
     xml = annotation(("x", (1, 1, 9, 9), 0), size="", filename="../secret.jpg")
     folder = voc({"a": xml})
-    Image.new("RGB", (4, 4)).save(folder / "secret.jpg")
-    with pytest.raises(UserError, match=r"secret\.jpg.*inside the image folder"):
-        read_voc(folder, "train")
+    (folder / "JPEGImages" / "a.jpg").rename(folder / "secret.jpg")
+    dataset, _ = locate(read_voc(folder, "train"), folder / "JPEGImages")
+    assert re.search(r"secret\.jpg.*inside the image folder", dataset.faults[0].text)
+
+
+def test_the_picture_of_the_own_name_wins(voc):
+    xml = annotation(("x", (1, 1, 9, 9), 0), filename="a.jpg")
+    dataset = read_voc(voc({"a": xml, "b": xml}), "train")
+    assert [image.file_name for image in dataset.images] == ["a.jpg", "b.jpg"]
+    assert dataset.findings["stale_names"].first == ["b.xml"]
+
+
+def test_the_named_picture_serves_where_there_is_no_other(voc):
+    xml = annotation(("x", (1, 1, 9, 9), 0), filename="photo.jpg")
+    folder = voc({"a": xml})
+    (folder / "JPEGImages" / "a.jpg").rename(folder / "JPEGImages" / "photo.jpg")
+    dataset = read_voc(folder, "train")
+    assert dataset.images[0].file_name == "photo.jpg"
+    assert dataset.findings.as_dict() == {}
+
+
+def test_the_named_ending_counts_among_pictures_of_one_name(voc):
+    xml = annotation(("x", (1, 1, 9, 9), 0), filename="a.png")
+    folder = voc({"a": xml})
+    Image.new("RGB", (40, 30)).save(folder / "JPEGImages" / "a.png")
+    assert read_voc(folder, "train").images[0].file_name == "a.png"
+
+
+@pytest.mark.parametrize("size", ["-1", "0", "", "x"])
+def test_a_size_that_is_none_is_untold(voc, size):
+    text = f"<size><width>{size}</width><height>30</height></size>"
+    folder = voc({"a": annotation(("x", (1, 1, 9, 9), 0), size=text)})
+    assert read_voc(folder, "train").images[0].width == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "crowd"), [("1", True), ("true", True), ("0", False), ("", False)]
+)
+def test_spellings_of_difficult(voc, text, crowd):
+    folder = voc({"a": annotation(("x", (1, 1, 9, 9), text))})
+    assert read_voc(folder, "train").images[0].annotations[0].iscrowd is crowd
+
+
+def test_a_faulty_file_leaves_the_others(voc):
+    xml = annotation(("x", (1, 1, 9, 9), 0))
+    odd = annotation(("x", (1, 1, 9, 9), "maybe"))
+    dataset = read_voc(voc({"a": xml, "b": odd, "c": "<", "d": xml}), "train")
+    assert [image.id for image in dataset.images] == [1, 4]
+    assert [fault.image for fault in dataset.faults] == [2, 3]
+    assert re.search(r"b\.xml: object 1: difficult 'maybe'", dataset.faults[0].text)
+    assert [a.id for i in dataset.images for a in i.annotations] == [1, 2]
 
 
 def test_split_file_with_a_path_is_refused(voc):

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from libra_tf.commands.verbs import add_verb
+from libra_tf.data.faults import DEFAULT_SHARE
+from libra_tf.data.findings import Findings
 from libra_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ MAX_DEFAULT_WORKERS = 8
 CONVERT = """\
 Reads COCO annotations or Pascal VOC, decodes every image once, and writes TFRecords,
 a COCO file for evaluation per split, and dataset.json, which describes the folder.
-Boxes over the border are clipped, boxes without area dropped, both counted.
+What is mended or looks wrong is counted and told; what cannot be used is refused, all
+at once. If a split is refused, nothing changes.
 
 examples:
   libra data convert cells --out cells_tfr
@@ -39,7 +42,7 @@ example:
 INFO = """\
 Counts images and boxes of a converted folder. Small, medium and large are COCO's:
 areas up to 32x32, from there to 96x96, and from there on; both ends belong to a range,
-as in the evaluation.
+as in the evaluation. What was found while converting is told again.
 
 example:
   libra data info shapes_tfr
@@ -79,7 +82,16 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         default=min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS),
         help="processes that read images (default %(default)s)",
     )
-    add("--strict", action="store_true", help="refuse instead of clipping or dropping")
+    add("--strict", action="store_true", help="refuse what would be mended or is odd")
+    add(
+        "--skip-bad",
+        type=_share,
+        nargs="?",
+        const=DEFAULT_SHARE,
+        metavar="SHARE",
+        help="leave bad pictures out, up to this share of a split (default "
+        f"{DEFAULT_SHARE:g}), and list them in OUT/SPLIT.skipped.txt",
+    )
     add(
         "--masks",
         action=argparse.BooleanOptionalAction,
@@ -123,24 +135,34 @@ def _positive(text: str) -> int:
     return value
 
 
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no share from 0 to 1; write --skip-bad after DIR, or "
+            f"--skip-bad={DEFAULT_SHARE:g}"
+        )
+    return value
+
+
 def _convert(args: argparse.Namespace) -> int:
-    from libra_tf.data.convert import convert
+    from libra_tf.data.convert import convert_all
     from libra_tf.data.images import MAX_PIXELS
 
-    entries = {}
-    for split, dataset, image_dir in _sources(args):
-        entries[split] = convert(
-            dataset,
-            image_dir,
-            args.out,
-            split,
-            num_shards=args.shards,
-            workers=args.workers,
-            strict=args.strict,
-            masks=args.masks,
-            max_pixels=args.max_pixels or MAX_PIXELS,
-            exif=args.exif,
-        )
+    entries = convert_all(
+        _sources(args),
+        args.out,
+        num_shards=args.shards,
+        workers=args.workers,
+        strict=args.strict,
+        skip_bad=args.skip_bad,
+        masks=args.masks,
+        max_pixels=args.max_pixels or MAX_PIXELS,
+        exif=args.exif,
+    )
     summary = {"folder": os.path.abspath(args.out), "splits": entries}
     _print(summary, args.json, _split_lines(entries))
     return 0
@@ -201,6 +223,8 @@ def _info(args: argparse.Namespace) -> int:
         for key in ("per_class", "per_size"):
             counts = (f"{name} {count}" for name, count in numbers[key].items())
             lines.append("  " + ", ".join(counts))
+        found = Findings.from_dict(numbers["findings"])
+        lines += (f"  found: {text}" for text in found.lines())
     _print(summary, args.json, lines)
     return 0
 

@@ -7,9 +7,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from libra_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from libra_tf.data.records import FileId
 
 EPILOG = """\
 examples:
@@ -18,7 +21,8 @@ examples:
 
 --out DIR gets detections.json (COCO results in pixels of the original images, with the
 file names) and one picture per image. Image ids are those of --annotations, else the
-position in the list, from 1. A SavedModel is a program: use only those you trust.
+position in the list, from 1. Ids are those of the data set's source, as it wrote them.
+A SavedModel is a program: use only those you trust.
 """
 
 
@@ -73,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _detect_all(
-    files: list[Path], ids: dict[Path, int], detector: Any, args: argparse.Namespace
+    files: list[Path], ids: dict[Path, FileId], detector: Any, args: argparse.Namespace
 ) -> tuple[list[dict], int]:
     """Returns the detections, and how many images could not be read; draws."""
     from libra_tf.inference.images import read_rgb
@@ -88,7 +92,7 @@ def _detect_all(
             print(f"libra: error: {error}", file=sys.stderr)
             continue
         found = detector.detect(image)
-        results += _results(ids[path], path, found, detector.class_names)
+        results += _results(ids[path], path, found, detector)
         if not args.no_pictures:
             _draw(Path(args.out, names[path]), image, found, detector, args.threshold)
     return results, failed
@@ -101,20 +105,26 @@ def _refuse_folder_of_inputs(out: str, files: list[Path]) -> None:
             raise UserError(f"--out {out} holds the image {path}; name another folder")
 
 
-def _image_ids(files: list[Path], annotations: str | None) -> dict[Path, int]:
+def _image_ids(files: list[Path], annotations: str | None) -> dict[Path, FileId]:
+    """Returns the ids that the source of the annotations has."""
     if not annotations:
         return {path: i for i, path in enumerate(files, start=1)}
+    from libra_tf.evaluation.file_ids import FileIds
     from libra_tf.files.json_files import read_json
 
+    content = read_json(annotations)
     try:
-        images = read_json(annotations)["images"]
-        known = {str(i["file_name"]): int(i["id"]) for i in images}
+        own = FileIds.of({"categories": [], **content}).images
+        known = {
+            str(i["file_name"]): own.get(i["id"], i["id"]) for i in content["images"]
+        }
+        hash(tuple(known.values()))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{annotations}: not a COCO annotation file") from error
     return {path: _id_of(path, known, annotations) for path in files}
 
 
-def _id_of(path: Path, known: dict[str, int], annotations: str) -> int:
+def _id_of(path: Path, known: dict[str, FileId], annotations: str) -> FileId:
     """The id of the one image whose file_name is the end of `path`."""
     ends = ["/".join(path.parts[-n:]) for n in range(1, len(path.parts) + 1)]
     matches = {known[end] for end in ends if end in known}
@@ -134,15 +144,16 @@ def _picture_names(files: list[Path]) -> dict[Path, str]:
     return names
 
 
-def _results(image_id: int, path: Path, found: Any, class_names: dict) -> list[dict]:
+def _results(image_id: FileId, path: Path, found: Any, detector: Any) -> list[dict]:
     from libra_tf.evaluation.coco_results import to_coco_results
 
-    results = to_coco_results(
-        image_id, found.boxes, found.classes, found.scores, found.masks
-    )
+    results = to_coco_results(0, found.boxes, found.classes, found.scores, found.masks)
     for result in results:
+        category = result["category_id"]
+        result["image_id"] = image_id
+        result["category_id"] = detector.file_ids.get(category, category)
         result["file_name"] = str(path)
-        name = class_names.get(result["category_id"])
+        name = detector.class_names.get(category)
         if name:
             result["category_name"] = name
     return results

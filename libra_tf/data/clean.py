@@ -1,4 +1,4 @@
-"""Boxes that cannot be trained on: clip, drop, count, tell.
+"""Boxes and masks that cannot be trained on: clip, drop, mend, count, tell.
 
 Model Garden drops a box that crosses the border by a fraction of a pixel without a
 word, and keeps one that is a millionth of a pixel wide, which makes the loss jump.
@@ -9,41 +9,46 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from libra_tf.data.faults import Fault
 from libra_tf.data.findings import Findings
-from libra_tf.data.masks import box_polygon
+from libra_tf.data.masks import box_polygon, mask_area, polygon_area, polygon_length
 from libra_tf.data.records import Annotation, Dataset, ImageRecord
+from libra_tf.errors import UserError
 
 # Rounding of two decimals, as in COCO's own files; clipped, but not worth telling.
 ROUNDING = 0.01
 # Thinner boxes are dropped; what remains has a harmless logarithm.
 MIN_SIDE = 0.1
+# An area below this share of its box is doubted, and mended where the mask has more
+# than MASK_RATIO times as much or as little.
+MIN_AREA_SHARE = 0.01
+MASK_RATIO = 2.0
 
 
-def clean_dataset(
-    dataset: Dataset, masks: bool, strict: bool = False
-) -> tuple[Dataset, Findings]:
-    """Clips boxes to their image, drops those without area, settles the masks.
+def clean_dataset(dataset: Dataset, masks: bool) -> tuple[Dataset, Findings]:
+    """Clips boxes to their image, drops those without area, settles masks and areas.
 
     Args:
-        dataset: as a reader returned it.
-        masks: True gives every object a segmentation (its box where it has none);
-            False takes all segmentations away.
-        strict: raise instead of changing anything.
+        dataset: as a reader returned it, with all sizes.
+        masks: True gives every object a segmentation (its box where it has none, or
+            one without a pixel); False takes all segmentations away.
 
     Returns:
-        The data set as it is to be written, and what was changed.
-
-    Raises:
-        UserError: `strict` and something had to change.
+        The data set as it is to be written, with the pictures whose masks cannot be
+        drawn as faults, and what was changed, on top of the data set's findings.
     """
-    findings = Findings()
-    images = tuple(
-        replace(image, annotations=tuple(_clean_image(image, masks, findings)))
-        for image in dataset.images
+    findings, faults = dataset.findings.copy(), list(dataset.faults)
+    images = []
+    for image in dataset.images:
+        try:
+            annotations = tuple(_clean_image(image, masks, findings))
+            images.append(replace(image, annotations=annotations))
+        except UserError as error:
+            faults.append(Fault(f"{dataset.source}: {error}", image.id))
+    cleaned = replace(
+        dataset, images=tuple(images), findings=findings, faults=tuple(faults)
     )
-    if strict:
-        findings.refuse(dataset.source)
-    return replace(dataset, images=images), findings
+    return cleaned, findings
 
 
 def _clean_image(
@@ -52,14 +57,10 @@ def _clean_image(
     for annotation in image.annotations:
         clipped = _clip(annotation, image, findings)
         if clipped is None:
-            findings.add("dropped", annotation.id)
-        elif not masks:
-            yield replace(clipped, segmentation=None)
-        elif clipped.segmentation:
-            yield clipped
-        else:
-            findings.add("box_masks", annotation.id)
-            yield replace(clipped, segmentation=box_polygon(clipped.bbox))
+            findings.add("dropped", annotation.name)
+            continue
+        clipped = _settle_mask(clipped, image, masks, findings)
+        yield clipped if masks else replace(clipped, segmentation=None)
 
 
 def _clip(
@@ -71,10 +72,63 @@ def _clip(
     top, bottom = max(y, 0.0), min(y + height, float(image.height))
     if right - left < MIN_SIDE or bottom - top < MIN_SIDE:
         return None
+    annotation = _mend_area(annotation, image, findings)
     overhang = max(left - x, x + width - right, top - y, y + height - bottom)
     if overhang <= 0:
         return annotation
     if overhang > ROUNDING:
-        findings.add("clipped", annotation.id)
+        findings.add("clipped", annotation.name)
     bbox = (left, top, right - left, bottom - top)
     return replace(annotation, bbox=bbox, area=min(annotation.area, bbox[2] * bbox[3]))
+
+
+def _mend_area(
+    annotation: Annotation, image: ImageRecord, findings: Findings
+) -> Annotation:
+    _, _, width, height = annotation.bbox
+    box, area = width * height, annotation.area
+    # Some count the pixels of both borders.
+    if box * MIN_AREA_SHARE <= area <= (width + 1) * (height + 1):
+        return annotation
+    right = box
+    if annotation.segmentation:
+        right = _mask_area(annotation, image) or box
+        if right / MASK_RATIO <= area <= right * MASK_RATIO:
+            return annotation
+    findings.add("areas", annotation.name)
+    return replace(annotation, area=float(right))
+
+
+def _settle_mask(
+    annotation: Annotation, image: ImageRecord, masks: bool, findings: Findings
+) -> Annotation:
+    """Gives an object without a pixel of mask its box."""
+    if not masks or (annotation.segmentation and _has_pixels(annotation, image)):
+        return annotation
+    findings.add("box_masks", annotation.name)
+    return replace(annotation, segmentation=box_polygon(annotation.bbox))
+
+
+def _has_pixels(annotation: Annotation, image: ImageRecord) -> bool:
+    return _is_fat(annotation, image) or _mask_area(annotation, image) > 0
+
+
+def _is_fat(annotation: Annotation, image: ImageRecord) -> bool:
+    """Whether a polygon has an inscribed circle of a pixel, so need not be drawn.
+
+    Its radius is at least area / perimeter; the polygon must lie in the image.
+    """
+    if not isinstance(annotation.segmentation, list):
+        return False
+    polygon = annotation.segmentation[0]
+    if min(polygon) < 0:
+        return False
+    if max(polygon[::2]) > image.width or max(polygon[1::2]) > image.height:
+        return False
+    return polygon_area(polygon) > 2 * polygon_length(polygon)
+
+
+def _mask_area(annotation: Annotation, image: ImageRecord) -> int:
+    where = f"{image}: annotation {annotation.name}"
+    assert annotation.segmentation is not None
+    return mask_area(annotation.segmentation, image.height, image.width, where)

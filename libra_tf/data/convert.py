@@ -1,74 +1,39 @@
-"""Converts one split to TFRecords, an evaluation file and an entry in the manifest.
+"""Converts splits to TFRecords, evaluation files and entries in the manifest.
 
 The annotations are held in memory, the pixels stream through. Nothing under a final
-name changes before the last image has been read.
+name changes before the last image of the last split has been read.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import random
 import re
 import statistics
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from libra_tf.data import manifest
-from libra_tf.data.clean import clean_dataset
 from libra_tf.data.coco_writer import coco_lines
-from libra_tf.data.findings import Findings
-from libra_tf.data.images import (
-    MAX_PIXELS,
-    find_image,
-    read_image,
-    with_upright_sizes,
-)
+from libra_tf.data.copies import hash_file, hashes_of_others
+from libra_tf.data.draft import Draft, Options, draft_split
+from libra_tf.data.faults import skipped_lines
+from libra_tf.data.ids import had_zero, settle_zero
 from libra_tf.data.objects import count_per_image
-from libra_tf.data.records import Dataset, ImageRecord
-from libra_tf.data.tfrecord import ShardWriter, make_example
-from libra_tf.data.workers import map_in_order
+from libra_tf.data.records import Dataset
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
+from libra_tf.files.json_files import write_json
 from libra_tf.files.lock import locked
-from libra_tf.files.progress_line import ProgressLine
 
-SHARD_BYTES = 256 << 20
-SHARD_IMAGES = 1000
-MAX_SHARDS = 99_999
 # No hyphen: `train-*` would also match the shards of a split `train-extra`.
 SPLIT_NAME = re.compile(r"[A-Za-z0-9_]+")
 
-
-@dataclass(frozen=True)
-class _Job:
-    """What a worker needs beside the image record."""
-
-    image_dir: str
-    class_names: Mapping[int, str]
-    masks: bool
-    max_pixels: int
-    exif: str
+Source = tuple[str, Dataset, str | Path]
 
 
 def convert(
-    dataset: Dataset,
-    image_dir: str | Path,
-    out: str | Path,
-    split: str,
-    *,
-    num_shards: int | None = None,
-    workers: int = 1,
-    strict: bool = False,
-    masks: bool | None = None,
-    max_pixels: int = MAX_PIXELS,
-    exif: str = "refuse",
-    shuffle: bool | None = None,
-    shuffle_seed: int = 0,
-    quiet: bool = False,
+    dataset: Dataset, image_dir: str | Path, out: str | Path, split: str, **options: Any
 ) -> dict[str, Any]:
     """Converts one split.
 
@@ -77,121 +42,119 @@ def convert(
         image_dir: the folder that its file names are relative to.
         out: the folder to write to; may hold other splits with equal categories.
         split: name of the split: letters, digits and `_`.
-        num_shards: default one per 1000 images or 256 MB, whichever gives more.
-        workers: processes that read images; more than one needs a main module that can
-            be imported again (`if __name__ == "__main__":`).
-        strict: raise where a box would be clipped, dropped or made a mask.
-        masks: default whether any object has a segmentation.
-        max_pixels: refuse larger images.
-        exif: what to do with a picture that its EXIF tag turns and whose size is
-            annotated as it is stored: "refuse" it, "turn" it as if it were annotated
-            upright, or "ignore" the tag. One that is annotated upright is turned.
-        shuffle: mix the images over the shards; default for splits named `train...`.
-        shuffle_seed: equal seeds give equal files.
-        quiet: say nothing on stderr.
+        **options: see `Options`.
 
     Returns:
         The split's entry in `dataset.json`; `image_sizes` are minimum, median, maximum.
 
     Raises:
-        UserError: names the file and record at fault; `out` is as it was.
+        UserError: names the files and records at fault; `out` is as it was.
+    """
+    return convert_all([(split, dataset, image_dir)], out, **options)[split]
+
+
+def convert_all(
+    sources: Iterable[Source], out: str | Path, **options: Any
+) -> dict[str, dict[str, Any]]:
+    """Converts several splits; where one is refused, none changes.
+
+    Args:
+        sources: name, data set and image folder of each split, see `convert`.
+        out: the folder to write to.
+        **options: see `Options`.
+
+    Returns:
+        The entries in `dataset.json` by split.
+
+    Raises:
+        UserError: names what is wrong in all of the splits.
     """
     out = Path(out)
-    _check_names(dataset, out, split)
-    masks = dataset.has_masks if masks is None else masks
-    if exif == "turn":
-        dataset = with_upright_sizes(dataset, image_dir)
-    dataset, findings = clean_dataset(dataset, masks, strict)
-    num_shards = num_shards or _default_shards(dataset, image_dir)
-    num_shards = min(max(num_shards, 1), len(dataset.images), MAX_SHARDS)
-    shuffle = split.startswith("train") if shuffle is None else shuffle
-    images = _in_order(dataset, shuffle, shuffle_seed)
-    names = {category.id: category.name for category in dataset.categories}
-    job = _Job(str(image_dir), names, masks, max_pixels, exif)
-    encode = functools.partial(_encode, job)
-    progress = None if quiet else ProgressLine(split, len(images))
-    with (
-        ShardWriter(out, split, num_shards, len(images)) as writer,
-        contextlib.closing(map_in_order(encode, images, workers)) as records,
-    ):
-        for image, (record, finding) in zip(images, records, strict=True):
-            writer.write(record)
-            if finding:
-                findings.add(finding, image.file_name)
-            if progress:
-                progress.step()
-        entry = _entry(dataset, split, num_shards, masks, findings)
-        _publish(writer, dataset, out, split, entry)
-    if progress:
-        progress.finish()
-        for line in findings.lines():
-            print(f"{split}: {line}", file=sys.stderr)
-    return entry
+    sources = _settle_categories(list(sources), out)
+    hashes = hashes_of_others(out, [split for split, _, _ in sources])
+    drafts, refusals = [], []
+    with contextlib.ExitStack() as stack:
+        for split, dataset, image_dir in sources:
+            draft = draft_split(
+                dataset, image_dir, out, split, Options(**options), hashes
+            )
+            try:
+                drafts.append(stack.enter_context(draft))
+                hashes[split] = drafts[-1].hashes
+            except UserError as error:
+                refusals.append(str(error))
+        if refusals:
+            raise UserError("\n".join(refusals))
+        return {draft.split: _publish(draft, out) for draft in drafts}
 
 
-def _check_names(dataset: Dataset, out: Path, split: str) -> None:
+def _settle_categories(sources: list[Source], out: Path) -> list[Source]:
+    """Gives the splits one numbering of classes, that of the folder's other splits."""
+    names = [split for split, _, _ in sources]
+    moved = had_zero(manifest.categories_of_others(out, names))
+    datasets = settle_zero([dataset for _, dataset, _ in sources], moved)
+    for split, dataset in zip(names, datasets, strict=True):
+        _check_split(split, dataset)
+        manifest.check_equal(
+            out, split, dataset.categories, names[0], datasets[0].categories
+        )
+    _make(out)
+    for split, dataset in zip(names, datasets, strict=True):
+        manifest.check_categories(out, split, dataset.categories)
+    return [(s, d, images) for (s, _, images), d in zip(sources, datasets, strict=True)]
+
+
+def _check_split(split: str, dataset: Dataset) -> None:
     if not SPLIT_NAME.fullmatch(split):
         raise UserError(
             f"split {split!r}: a split is named with letters, digits and _ only"
         )
-    if not dataset.images:
+    if not dataset.images and not dataset.faults:
         raise UserError(f"{dataset.source}: no images; nothing to convert")
+
+
+def _make(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out}: cannot be made: {error.strerror}") from error
-    manifest.check_categories(out, split, dataset.categories)
 
 
-def _default_shards(dataset: Dataset, image_dir: str | Path) -> int:
-    num_bytes = sum(
-        find_image(image_dir, image.file_name).stat().st_size
-        for image in dataset.images
-    )
-    return max(num_bytes // SHARD_BYTES, len(dataset.images) // SHARD_IMAGES) + 1
-
-
-def _in_order(dataset: Dataset, shuffle: bool, seed: int) -> list[ImageRecord]:
-    images = list(dataset.images)
-    if shuffle:
-        random.Random(seed).shuffle(images)
-    return images
-
-
-def _encode(job: _Job, image: ImageRecord) -> tuple[bytes, str | None]:
-    """Returns the record, and the rule that applied to its picture."""
-    encoded = read_image(job.image_dir, image, job.max_pixels, job.exif)
-    record = make_example(image, encoded, job.class_names, job.masks)
-    return record, encoded.finding
-
-
-def _publish(
-    writer: ShardWriter, dataset: Dataset, out: Path, split: str, entry: dict[str, Any]
-) -> None:
+def _publish(draft: Draft, out: Path) -> dict[str, Any]:
     """Exchanges the split's files; killed halfway, the split is simply not there."""
+    split, dataset, entry = draft.split, draft.dataset, _entry(draft)
     try:
         with locked(out):
             manifest.check_categories(out, split, dataset.categories)
             manifest.withdraw_split(out, split)
-            writer.publish()
+            draft.writer.publish()
             write_text(out / entry["annotations"], coco_lines(dataset))
+            write_json(out / hash_file(split), draft.hashes)
+            _list_skipped(dataset, out / f"{split}.skipped.txt")
             manifest.add_split(out, split, dataset.categories, entry)
     except OSError as error:
         raise UserError(f"{out}: cannot write: {error.strerror}") from error
+    return entry
 
 
-def _entry(
-    dataset: Dataset, split: str, num_shards: int, masks: bool, findings: Findings
-) -> dict[str, Any]:
+def _list_skipped(dataset: Dataset, path: Path) -> None:
+    if dataset.faults:
+        write_text(path, skipped_lines(dataset.faults))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _entry(draft: Draft) -> dict[str, Any]:
+    dataset, split = draft.dataset, draft.split
     widths = sorted(image.width for image in dataset.images)
     heights = sorted(image.height for image in dataset.images)
     return {
         "num_images": len(dataset.images),
         "num_annotations": sum(len(image.annotations) for image in dataset.images),
         "tfrecords": f"{split}-*.tfrecord",
-        "num_shards": num_shards,
+        "num_shards": draft.num_shards,
         "annotations": f"{split}.json",
-        "masks": masks,
+        "masks": draft.masks,
         "image_sizes": {
             name: [values[0], statistics.median_low(values), values[-1]]
             for name, values in (("width", widths), ("height", heights))
@@ -199,5 +162,5 @@ def _entry(
         "objects_per_image": count_per_image(
             len(image.annotations) for image in dataset.images
         ),
-        "findings": findings.as_dict(),
+        "findings": dataset.findings.as_dict(),
     }

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from libra_tf.data.coco import read_coco
-from libra_tf.data.manifest import Manifest, load_manifest
+from libra_tf.data.faults import refuse_faults
+from libra_tf.data.manifest import Manifest, SplitFiles, load_manifest
 from libra_tf.data.object_sizes import in_range
-from libra_tf.data.records import Dataset
 
 _SIZES = ("small", "medium", "large")
 
@@ -23,13 +23,15 @@ def describe(folder: str | Path) -> dict[str, Any]:
         "folder": manifest.folder,
         "num_classes": manifest.num_classes,
         "splits": {
-            name: _describe_split(read_coco(files.annotation_file), manifest)
+            name: _describe_split(files, manifest)
             for name, files in manifest.splits.items()
         },
     }
 
 
-def _describe_split(dataset: Dataset, manifest: Manifest) -> dict[str, Any]:
+def _describe_split(files: SplitFiles, manifest: Manifest) -> dict[str, Any]:
+    dataset = read_coco(files.annotation_file)
+    refuse_faults(dataset.faults)
     objects = [a for image in dataset.images for a in image.annotations]
     classes = Counter(a.category_id for a in objects)
     areas = np.array([a.area for a in objects])
@@ -42,4 +44,5 @@ def _describe_split(dataset: Dataset, manifest: Manifest) -> dict[str, Any]:
         "per_class": {name: classes[key] for key, name in manifest.class_names.items()},
         "per_size": {size: int(in_range(areas, size).sum()) for size in _SIZES},
         "masks": dataset.has_masks,
+        "findings": files.findings,
     }

@@ -23,26 +23,171 @@ class Rule:
         text: what happened, after the count.
         things: what is named: "annotations", "images", "files" or "classes".
         strict: whether `--strict` refuses it.
+        done: what becomes of it.
     """
 
     input: str
     text: str
     things: str = "annotations"
     strict: bool = True
+    done: str = "mended"
 
 
 RULES = {
     "clipped": Rule(
         "a box over the border of its picture",
         "boxes crossed the border and were clipped",
+        done="clipped",
     ),
     "dropped": Rule(
         "a box without area inside its picture",
         "boxes had no area inside the image and were dropped",
+        done="dropped",
     ),
     "box_masks": Rule(
         "masks, and an object without segmentation",
-        "objects had no segmentation and got their box as mask",
+        "objects had no usable segmentation and got their box as mask",
+        done="the box becomes its mask",
+    ),
+    # Records.
+    "zero_dropped": Rule(
+        "a class of id 0 that no object has",
+        "classes of id 0 have no object and were dropped",
+        "classes",
+        strict=False,
+        done="dropped",
+    ),
+    "zero_moved": Rule(
+        "a class of id 0 that objects have",
+        "classes have the id 0: every class id was raised by one; detections are "
+        "written with the file's own",
+        "classes",
+        strict=False,
+        done="every class id is raised by one, the file's own kept",
+    ),
+    "mapped_ids": Rule(
+        "an id that is a text, negative or too large",
+        "ids were replaced by numbers; detections are written with the file's own",
+        "ids",
+        strict=False,
+        done="numbered, the file's own kept",
+    ),
+    "texts": Rule(
+        "a number that is written as a text",
+        "records have numbers written as texts, which were read as numbers",
+        "records",
+        strict=False,
+        done="read as the number",
+    ),
+    "unnumbered": Rule(
+        "an annotation without id",
+        "annotations had no id and were numbered",
+        strict=False,
+        done="numbered",
+    ),
+    "renumbered": Rule(
+        "two different annotations of one id",
+        "annotations had the id of another and were numbered anew",
+        done="numbered anew",
+    ),
+    "repeated": Rule(
+        "an annotation that occurs twice",
+        "annotations occurred twice and were dropped once",
+        done="dropped once",
+    ),
+    "sizes_read": Rule(
+        "a picture's width or height is missing, null, -1 or 0",
+        "pictures had no size in the annotations; it was read from the file",
+        "images",
+        strict=False,
+        done="read from the file",
+    ),
+    "flat_parts": Rule(
+        "a polygon without area beside one with area",
+        "objects had a polygon without area, which was left out",
+        done="the polygon is left out",
+    ),
+    "areas": Rule(
+        "an `area` above the box's or far below it",
+        "objects had an area far from the box's or the mask's, which it became",
+        done="the box's or the mask's is taken",
+    ),
+    "skipped": Rule(
+        "a bad picture, with `--skip-bad`",
+        "bad pictures were skipped; the reasons are in SPLIT.skipped.txt",
+        "images",
+        done="left out and listed",
+    ),
+    # Meaning.
+    "stale_names": Rule(
+        "a VOC `<filename>` that names another picture than the XML's name",
+        "files name another picture; the picture of the file's own name was taken",
+        "files",
+        done="the picture of the XML's own name is taken",
+    ),
+    "one_picture": Rule(
+        "two XML files or image records that reach one picture",
+        "pictures are reached by more than one record",
+        "images",
+        done="only told",
+    ),
+    "equal_pictures": Rule(
+        "two pictures of one split with the same content",
+        "pictures have the same content as another picture of the split",
+        "images",
+        done="only told",
+    ),
+    "shared_pictures": Rule(
+        "a picture that another split has too, by content",
+        "pictures are in another split too",
+        "images",
+        done="only told",
+    ),
+    "equal_boxes": Rule(
+        "two equal boxes of one class in one picture",
+        "boxes equal another box of their class in their picture",
+        done="only told",
+    ),
+    "normalized": Rule(
+        "a picture whose boxes all lie in 0..1, in a split where others do not",
+        "pictures have boxes in 0..1 only, as fractions; they should be pixels",
+        "images",
+        done="only told",
+    ),
+    "corners": Rule(
+        "boxes that fit their pictures as x1, y1, x2, y2 and not as x, y, width, "
+        "height",
+        "boxes cross the border while all fit as corners x1, y1, x2, y2; COCO wants "
+        "x, y, width, height",
+        done="only told",
+    ),
+    "one_size": Rule(
+        "boxes that are all of one size",
+        "boxes are all of one size",
+        done="only told",
+    ),
+    "whole_pictures": Rule(
+        "boxes that all equal their pictures",
+        "boxes all equal their pictures",
+        done="only told",
+    ),
+    "one_corner": Rule(
+        "objects that all lie in the same quarter of their pictures",
+        "objects all lie in one corner of their pictures",
+        done="only told",
+    ),
+    "one_example": Rule(
+        "a class with one object",
+        "classes have one object only",
+        "classes",
+        done="only told",
+    ),
+    "no_example": Rule(
+        "a class without object",
+        "classes have no object",
+        "classes",
+        strict=False,
+        done="only told",
     ),
     "turned": Rule(
         "a picture that its EXIF tag turns, annotated at its upright size, or with "
@@ -50,12 +195,14 @@ RULES = {
         "pictures were turned upright, as their EXIF tag says",
         "images",
         strict=False,
+        done="turned, the boxes stay",
     ),
     "stored": Rule(
         "a picture that its EXIF tag turns, with `--exif ignore`",
         "pictures were left as they are stored, whatever their EXIF tag says",
         "images",
         strict=False,
+        done="left as stored",
     ),
 }
 
@@ -79,6 +226,13 @@ class Findings:
         """Returns what was counted for a rule of `RULES`."""
         return self._found.get(rule, Finding()) if rule in RULES else self._found[rule]
 
+    def copy(self) -> Findings:
+        """Returns a counter that goes on from here."""
+        other = Findings()
+        for rule, finding in self._found.items():
+            other._found[rule] = Finding(finding.count, list(finding.first))
+        return other
+
     def add(self, rule: str, name: object) -> None:
         """Counts one more.
 
@@ -93,15 +247,15 @@ class Findings:
         if len(finding.first) < NUM_NAMED:
             finding.first.append(name)
 
-    def lines(self, strict: bool = False) -> Iterator[str]:
+    def lines(self, strict: bool | None = None) -> Iterator[str]:
         """Yields one line for people per rule that applied.
 
         Args:
-            strict: only of the rules that `--strict` refuses.
+            strict: only of the rules that `--strict` refuses, or does not; None: all.
         """
         for name, rule in RULES.items():
             finding = self[name]
-            if finding.count and (rule.strict or not strict):
+            if finding.count and strict in (None, rule.strict):
                 names = ", ".join(map(str, finding.first))
                 more = ", ..." if finding.count > len(finding.first) else ""
                 yield f"{finding.count} {rule.text} ({rule.things} {names}{more})"
@@ -112,11 +266,15 @@ class Findings:
         Raises:
             UserError: one line for each rule that applied.
         """
-        lines = list(self.lines(strict=True))
+        lines = self.strict_lines(source)
         if lines:
-            raise UserError(
-                f"{source}: {'; '.join(lines)}; mend them or convert without --strict"
-            )
+            raise UserError("\n".join(lines))
+
+    def strict_lines(self, source: str) -> list[str]:
+        """Returns the line of all that `--strict` refuses; none where that is none."""
+        lines = "; ".join(self.lines(strict=True))
+        cure = "mend them or convert without --strict"
+        return [f"{source}: {lines}; {cure}"] if lines else []
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what applied, for `dataset.json`."""
@@ -125,3 +283,12 @@ class Findings:
             for name in RULES
             if self[name].count
         }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Findings:
+        """Returns what `as_dict` gave; rules that are not known are left out."""
+        findings = cls()
+        for rule, entry in content.items():
+            if rule in RULES:
+                findings._found[rule] = Finding(entry["count"], list(entry["first"]))
+        return findings

@@ -209,19 +209,20 @@ def with_upright_sizes(dataset: Dataset, image_dir: str | Path) -> Dataset:
     """Returns the data set with the sizes that turned pictures have upright.
 
     Where the annotations have the size of the stored pixels, as some labelling tools
-    write it beside boxes that were drawn on the upright picture.
-
-    Raises:
-        UserError: an image cannot be read.
+    write it beside boxes that were drawn on the upright picture. A file that cannot be
+    read leaves its record as it is; reading the image tells.
     """
     images = (_with_upright_size(image, image_dir) for image in dataset.images)
     return dataclasses.replace(dataset, images=tuple(images))
 
 
 def _with_upright_size(image: ImageRecord, image_dir: str | Path) -> ImageRecord:
-    path = find_image(image_dir, image.file_name)
-    data = _read(path)
-    sizes = stored_and_upright(_open(path, data), read_orientation(data))
+    try:
+        path = find_image(image_dir, image.file_name)
+        data = _read(path)
+        sizes = stored_and_upright(_open(path, data), read_orientation(data))
+    except UserError:
+        return image
     if (image.width, image.height) != sizes[0]:
         return image
     width, height = sizes[1]

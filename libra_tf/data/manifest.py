@@ -1,25 +1,29 @@
 """`dataset.json`: what a converted folder holds.
 
-    {"format": 1, "categories": [{"id": 1, "name": "cell"}], "num_classes": 2,
+    {"format": 1, "num_classes": 2,
+     "categories": [{"id": 1, "name": "cell", "file_id": 0}],
      "splits": {"train": {"num_images": 205, "num_annotations": 2700,
        "tfrecords": "train-*.tfrecord", "num_shards": 1, "annotations": "train.json",
        "masks": false, "image_sizes": {...}, "objects_per_image": {"13": 205},
        "findings": {...}}}}
 
 `num_classes` counts the background, so it is the highest id plus one, which is what
-Model Garden's configs want. Paths are relative, so that a folder can be moved.
+Model Garden's configs want. `file_id` is there where the source numbers a category
+otherwise. Paths are relative, so that a folder can be moved.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from libra_tf.data.coco import read_categories
-from libra_tf.data.records import Category
+from libra_tf.data.coco_writer import category_record
+from libra_tf.data.records import Category, FileId
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
 from libra_tf.files.json_files import read_json
@@ -33,8 +37,9 @@ class SplitFiles:
     """One split of a converted folder; paths are absolute.
 
     `tfrecords` is the glob pattern that Model Garden takes as `input_path`,
-    `annotation_file` the COCO file its evaluation takes. `objects_per_image` is the
-    number of images by their number of objects; None where an earlier version wrote it.
+    `annotation_file` the COCO file its evaluation takes, `findings` what was mended or
+    looked wrong, see `findings.Findings`. `objects_per_image` counts images by their
+    number of objects; None where an earlier version wrote it.
     """
 
     name: str
@@ -45,16 +50,21 @@ class SplitFiles:
     num_annotations: int
     masks: bool
     objects_per_image: dict[int, int] | None = None
+    findings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A converted folder. `num_classes` includes the background, id 0."""
+    """A converted folder. `num_classes` includes the background, id 0.
+
+    `file_ids` has the source's id of each category that it numbers otherwise.
+    """
 
     folder: str
     class_names: dict[int, str]
     num_classes: int
     splits: dict[str, SplitFiles]
+    file_ids: dict[int, FileId] = field(default_factory=dict)
 
     def split(self, name: str) -> SplitFiles:
         """Returns a split; the error for an unknown one lists those there are."""
@@ -81,7 +91,8 @@ def load_manifest(folder: str | Path) -> Manifest:
             f"--out {folder}"
         )
     content = read_content(folder)
-    names = {category.id: category.name for category in _categories(content, folder)}
+    categories = _categories(content, folder)
+    names = {category.id: category.name for category in categories}
     try:
         splits = {
             name: _split_files(folder, name, entry)
@@ -93,7 +104,18 @@ def load_manifest(folder: str | Path) -> Manifest:
         ) from error
     for split in splits.values():
         _check_files(split)
-    return Manifest(str(folder), names, max(names) + 1, splits)
+    return Manifest(str(folder), names, max(names) + 1, splits, file_ids(categories))
+
+
+def file_ids(categories: Iterable[Category]) -> dict[int, FileId]:
+    """Returns the source's id of each category that it numbers otherwise."""
+    return {c.id: c.file_id for c in categories if c.file_id is not None}
+
+
+def file_ids_of(folder: str | Path) -> dict[int, FileId]:
+    """Returns `file_ids` of a converted folder; none where there is no such folder."""
+    content = read_content(Path(folder)) if folder else {"categories": []}
+    return file_ids(_categories(content, Path(folder))) if content["categories"] else {}
 
 
 def read_content(folder: Path) -> dict[str, Any]:
@@ -110,16 +132,36 @@ def read_content(folder: Path) -> dict[str, Any]:
     return content
 
 
+def categories_of_others(folder: Path, splits: Collection[str]) -> tuple[Category, ...]:
+    """Returns the categories of a folder that has other splits than these."""
+    content = read_content(folder)
+    others = set(content["splits"]) - set(splits)
+    return _categories(content, folder) if others else ()
+
+
 def check_categories(
     folder: Path, split: str, categories: tuple[Category, ...]
 ) -> None:
     """Refuses a split whose categories differ from those of the other splits."""
     content = read_content(folder)
     others = [name for name in content["splits"] if name != split]
-    if others and _categories(content, folder) != categories:
+    if others:
+        known = _categories(content, folder)
+        check_equal(folder, split, categories, ", ".join(others), known)
+
+
+def check_equal(
+    folder: Path,
+    split: str,
+    categories: tuple[Category, ...],
+    others: str,
+    known: tuple[Category, ...],
+) -> None:
+    """Refuses a split whose categories are not those that others have."""
+    if known != categories:
         raise UserError(
             f"{folder / FILE_NAME}: split {split} has other categories than "
-            f"{', '.join(others)}; give all splits the same categories "
+            f"{others}; give all splits the same categories "
             "(Pascal VOC: --classes), or convert into another folder"
         )
 
@@ -137,7 +179,7 @@ def add_split(
     """Writes a split into the manifest; its files must be in place."""
     check_categories(folder, split, categories)
     content = read_content(folder)
-    content["categories"] = [{"id": c.id, "name": c.name} for c in categories]
+    content["categories"] = [category_record(c) for c in categories]
     content["num_classes"] = max(c.id for c in categories) + 1
     content["splits"][split] = entry
     content["splits"] = dict(sorted(content["splits"].items()))
@@ -162,6 +204,7 @@ def _split_files(folder: Path, name: str, entry: dict[str, Any]) -> SplitFiles:
         num_annotations=int(entry["num_annotations"]),
         masks=bool(entry["masks"]),
         objects_per_image=_counts(entry.get("objects_per_image")),
+        findings=dict(entry.get("findings", {})),
     )
 
 

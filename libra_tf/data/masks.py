@@ -10,19 +10,30 @@ from __future__ import annotations
 import io
 import math
 import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from libra_tf.data.findings import Findings
 from libra_tf.data.records import Annotation, Bbox, ImageRecord, Segmentation
 from libra_tf.errors import UserError
 
 # Fewer numbers are a point or a line; pycocotools would read four as a box.
 MIN_POLYGON_NUMBERS = 6
+# In square pixels: what rounding leaves of the area of a line.
+FLAT_AREA = 1e-6
+
+_Point = tuple[float, float]
 
 
 def check_segmentation(
-    value: Any, width: int, height: int, where: str
+    value: Any,
+    width: int,
+    height: int,
+    where: str,
+    findings: Findings,
+    name: object,
 ) -> Segmentation | None:
     """Returns a checked segmentation, or None where it outlines nothing.
 
@@ -31,6 +42,8 @@ def check_segmentation(
         width: width of the image in pixels.
         height: height of the image in pixels.
         where: file and annotation, for the message.
+        findings: counts polygons without area beside others.
+        name: of the annotation, for `findings`.
 
     Raises:
         UserError: the value is neither polygons nor run lengths of this image.
@@ -38,7 +51,10 @@ def check_segmentation(
     if not value:
         return None
     if isinstance(value, list):
-        return [p for p in value if _is_polygon(p, width, height, where)] or None
+        kept = [p for p in value if _is_polygon(p, width, height, where)]
+        if 0 < len(kept) < len(value):
+            findings.add("flat_parts", name)
+        return kept or None
     if not isinstance(value, dict) or not {"size", "counts"} <= value.keys():
         raise UserError(
             f"{where}: segmentation is neither a list of polygons nor run lengths "
@@ -64,7 +80,7 @@ def _is_polygon(polygon: Any, width: int, height: int, where: str) -> bool:
             f"{where}: a polygon in segmentation is not an even list of finite "
             "numbers [x0, y0, x1, y1, ...]; mend or remove it"
         )
-    if len(polygon) < MIN_POLYGON_NUMBERS:
+    if len(polygon) < MIN_POLYGON_NUMBERS or polygon_area(polygon) < FLAT_AREA:
         return False
     # The rasteriser's memory grows with the length of the outline.
     for points, side in ((polygon[::2], width), (polygon[1::2], height)):
@@ -74,6 +90,39 @@ def _is_polygon(polygon: Any, width: int, height: int, where: str) -> bool:
                 "outside the image; mend or remove it"
             )
     return True
+
+
+def polygon_area(polygon: Sequence[float]) -> float:
+    """Returns the area in square pixels: half the sum of the cross products."""
+    left, top = polygon[0], polygon[1]  # From a corner: less rounding.
+    cross = (
+        (x - left) * (v - top) - (u - left) * (y - top)
+        for (x, y), (u, v) in polygon_sides(polygon)
+    )
+    return abs(math.fsum(cross)) / 2
+
+
+def polygon_length(polygon: Sequence[float]) -> float:
+    """Returns the length of the outline in pixels."""
+    return sum(math.dist(*side) for side in polygon_sides(polygon))
+
+
+def polygon_sides(polygon: Sequence[float]) -> Iterator[tuple[_Point, _Point]]:
+    """Yields both ends of every side; plain Python, since most have few."""
+    points = list(zip(polygon[::2], polygon[1::2], strict=True))
+    return zip(points, points[1:] + points[:1], strict=True)
+
+
+def mask_area(
+    segmentation: Segmentation, height: int, width: int, where: str = "mask"
+) -> int:
+    """Returns the number of pixels that `draw_mask` would set, mostly undrawn."""
+    if isinstance(segmentation, dict):
+        return sum(_run_lengths(segmentation["counts"], height, width, where)[1::2])
+    from pycocotools import mask as coco_mask
+
+    runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    return int(coco_mask.area(runs))
 
 
 def box_polygon(bbox: Bbox) -> Segmentation:
@@ -117,6 +166,13 @@ def draw_mask(
 
 
 def _draw_runs(counts: Any, height: int, width: int, where: str) -> np.ndarray:
+    counts = _run_lengths(counts, height, width, where)
+    values: np.ndarray = np.arange(len(counts), dtype=np.uint8) % 2
+    # COCO runs down the columns.
+    return np.ascontiguousarray(np.repeat(values, counts).reshape(width, height).T)
+
+
+def _run_lengths(counts: Any, height: int, width: int, where: str) -> list[int]:
     if isinstance(counts, str):
         counts = decompress_counts(counts)
     whole = isinstance(counts, list) and all(type(n) is int for n in counts)
@@ -125,9 +181,7 @@ def _draw_runs(counts: Any, height: int, width: int, where: str) -> np.ndarray:
             f"{where}: the run lengths in segmentation do not add up to the "
             f"{height}x{width} pixels of the image; mend or remove it"
         )
-    values: np.ndarray = np.arange(len(counts), dtype=np.uint8) % 2
-    # COCO runs down the columns.
-    return np.ascontiguousarray(np.repeat(values, counts).reshape(width, height).T)
+    return counts
 
 
 def decompress_counts(text: str) -> list[int]:

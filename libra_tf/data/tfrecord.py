@@ -117,14 +117,18 @@ class ShardWriter:
         """Appends one serialised example."""
         shard = self._written * len(self._names) // self._num_records
         with _named(self._folder / self._names[shard]):
-            if shard != self._shard:
-                self._open(shard)
+            self._open_up_to(shard)
             self._writer.write(record)
+        self._written += 1
+
+    def skip(self) -> None:
+        """Leaves one of the records out; its shard has one less."""
         self._written += 1
 
     def publish(self) -> None:
         """Gives the shards their names and removes older ones of the split."""
         with _named(self._folder):
+            self._open_up_to(len(self._names) - 1)
             self._close()
             for shard, name in enumerate(self._names):
                 os.replace(self._draft(shard), self._folder / name)
@@ -136,6 +140,10 @@ class ShardWriter:
         for path in self._folder.glob(f"{self._split}-*.tfrecord"):
             if path.name not in self._names and shape.fullmatch(path.name):
                 path.unlink()
+
+    def _open_up_to(self, shard: int) -> None:
+        while self._shard < shard:
+            self._open(self._shard + 1)
 
     def _open(self, shard: int) -> None:
         import tensorflow as tf

@@ -11,13 +11,15 @@ VOC counts pixels from 1 and its `xmax` is inside the box, so the box becomes
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from libra_tf.data.images import read_size
+from libra_tf.data.faults import Fault, refuse_faults
+from libra_tf.data.findings import Findings
 from libra_tf.data.records import Annotation, Category, Dataset, ImageRecord
+from libra_tf.data.values import as_number, as_truth
 from libra_tf.errors import UserError
 
 # What becomes of objects marked difficult. VOC's protocol neither rewards nor
@@ -37,6 +39,21 @@ class _Object:
     difficult: bool
 
 
+@dataclass(frozen=True)
+class _Picture:
+    """One XML file; width and height are 0 where it does not tell."""
+
+    file: Path
+    name: str
+    width: int
+    height: int
+    objects: tuple[_Object, ...]
+
+    def without_difficult(self) -> _Picture:
+        kept = tuple(found for found in self.objects if not found.difficult)
+        return replace(self, objects=kept)
+
+
 def read_voc(
     folder: str | Path,
     split: str,
@@ -53,36 +70,53 @@ def read_voc(
         difficult: "crowd" (ignored in evaluation, as in VOC's protocol; skipped in
             training by Model Garden's default), "keep" or "drop".
 
+    Returns:
+        The data set; XML files that cannot be used are `faults`, see `read_coco`. A
+        size that is not told is 0.
+
     Raises:
-        UserError: names the XML file and the field.
+        UserError: not such a folder or split, or no classes.
     """
     folder = Path(folder)
     if difficult not in DIFFICULT:
         raise UserError(f"difficult must be one of {', '.join(DIFFICULT)}")
-    files = [folder / "Annotations" / f"{name}.xml" for name in _names(folder, split)]
-    trees = [(file, _parse(file)) for file in files]
-    objects = [
-        [o for o in _objects(tree, file) if not (o.difficult and difficult == "drop")]
-        for file, tree in trees
-    ]
-    ids = _class_ids(objects, files, classes)
+    findings, faults = Findings(), []
+    pictures: dict[int, _Picture] = {}
+    for key, name in enumerate(_names(folder, split), start=1):
+        file = folder / "Annotations" / f"{name}.xml"
+        try:
+            pictures[key] = _picture(file, folder / IMAGE_FOLDER, findings)
+        except UserError as error:
+            faults.append(Fault(str(error), key))
+    if difficult == "drop":
+        pictures = {key: p.without_difficult() for key, p in pictures.items()}
+    if faults and not (classes or any(p.objects for p in pictures.values())):
+        refuse_faults(faults)  # Without them there are no classes either.
+    ids = _class_ids(pictures.values(), folder, classes)
     images, next_id = [], 1
-    for index, (file, tree) in enumerate(trees):
+    for key, picture in pictures.items():
+        unknown = [o.name for o in picture.objects if o.name not in ids]
+        if unknown:
+            faults.append(Fault(_unknown(picture.file, unknown[0]), key))
+            continue
         annotations = tuple(
-            Annotation(
-                next_id + offset,
-                ids[found.name],
-                found.box,
-                max(found.box[2], 0.0) * max(found.box[3], 0.0),
-                found.difficult and difficult == "crowd",
-            )
-            for offset, found in enumerate(objects[index])
+            _annotation(found, next_id + offset, ids, difficult)
+            for offset, found in enumerate(picture.objects)
         )
         next_id += len(annotations)
-        name, width, height = _image(tree, file, folder / IMAGE_FOLDER)
-        images.append(ImageRecord(index + 1, name, width, height, annotations))
+        images.append(
+            ImageRecord(key, picture.name, picture.width, picture.height, annotations)
+        )
     categories = tuple(Category(key, name) for name, key in ids.items())
-    return Dataset(str(folder), categories, tuple(images))
+    return Dataset(str(folder), categories, tuple(images), findings, tuple(faults))
+
+
+def _annotation(
+    found: _Object, key: int, ids: Mapping[str, int], difficult: str
+) -> Annotation:
+    area = max(found.box[2], 0.0) * max(found.box[3], 0.0)
+    crowd = found.difficult and difficult == "crowd"
+    return Annotation(key, ids[found.name], found.box, area, crowd)
 
 
 def _names(folder: Path, split: str) -> list[str]:
@@ -140,8 +174,16 @@ def _objects(tree: ElementTree.Element, file: Path) -> list[_Object]:
             for side in ("xmin", "ymin", "xmax", "ymax")
         )
         box = (xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1)
-        found.append(_Object(name, box, node.findtext("difficult", "0").strip() == "1"))
+        found.append(_Object(name, box, _difficult(node, where)))
     return found
+
+
+def _difficult(node: ElementTree.Element, where: str) -> bool:
+    text = node.findtext("difficult", "0")
+    truth = as_truth(text)
+    if truth is None:
+        raise UserError(f"{where}: difficult {text!r} must be 0 or 1; mend it")
+    return truth
 
 
 def _number(node: ElementTree.Element, path: str, where: str) -> float:
@@ -156,39 +198,47 @@ def _number(node: ElementTree.Element, path: str, where: str) -> float:
 
 
 def _class_ids(
-    objects: list[list[_Object]], files: list[Path], classes: Sequence[str] | None
+    pictures: Iterable[_Picture], folder: Path, classes: Sequence[str] | None
 ) -> dict[str, int]:
     """Returns name -> id, from 1."""
     if classes is None:
-        classes = sorted({found.name for group in objects for found in group})
+        classes = sorted({found.name for p in pictures for found in p.objects})
     ids = {name: key for key, name in enumerate(classes, start=1)}
     if not ids or len(ids) < len(classes):
         raise UserError(
-            f"{files[0].parent}: {'a class is given twice' if ids else 'no objects'}; "
-            "give the class names with --classes"
+            f"{folder / 'Annotations'}: "
+            f"{'a class is given twice' if ids else 'no objects'}; give the class "
+            "names with --classes"
         )
-    for file, group in zip(files, objects, strict=True):
-        for found in group:
-            if found.name not in ids:
-                raise UserError(
-                    f"{file}: class {found.name!r} is not among the given classes; "
-                    "add it to --classes"
-                )
     return ids
 
 
-def _image(
-    tree: ElementTree.Element, file: Path, image_dir: Path
-) -> tuple[str, int, int]:
-    """Returns file name, width and height; the header's size where none is told."""
-    names = [(tree.findtext("filename") or "").strip()]
-    names += [file.stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
-    name = next((n for n in names if n and (image_dir / n).is_file()), None)
-    if name is None:
-        raise UserError(
-            f"{file}: its image {names[0] or names[1]} is not in {image_dir}"
-        )
-    size = [tree.findtext(f"size/{side}", "").strip() for side in ("width", "height")]
-    if all(side.isdecimal() and int(side) > 0 for side in size):
-        return name, int(size[0]), int(size[1])
-    return name, *read_size(image_dir, name)
+def _unknown(file: Path, name: str) -> str:
+    return f"{file}: class {name!r} is not among the given classes; add it to --classes"
+
+
+def _picture(file: Path, image_dir: Path, findings: Findings) -> _Picture:
+    tree = _parse(file)
+    objects = tuple(_objects(tree, file))
+    sides = (tree.findtext(f"size/{side}", "") for side in ("width", "height"))
+    size = [as_number(side) or 0.0 for side in sides]
+    width, height = map(int, size) if min(size) >= 1 else (0, 0)
+    name = _image_name(tree, file, image_dir, findings)
+    return _Picture(file, name, width, height, objects)
+
+
+def _image_name(
+    tree: ElementTree.Element, file: Path, image_dir: Path, findings: Findings
+) -> str:
+    """Returns the picture of the XML's own name, else the one that it names."""
+    told = (tree.findtext("filename") or "").strip()
+    own = [file.stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
+    exists = bool(told) and (image_dir / told).is_file()
+    if exists and Path(told).stem == file.stem:
+        return told
+    name = next((name for name in own if (image_dir / name).is_file()), None)
+    if name and exists:
+        findings.add("stale_names", file.name)
+    if name or exists:
+        return name or told
+    raise UserError(f"{file}: its image {told or own[0]} is not in {image_dir}")

@@ -73,7 +73,9 @@ def evaluate_detections(
 
     Args:
         ground_truth: COCO annotations, checked or not, or their JSON file.
-        detections: COCO results, or their JSON file.
+        detections: COCO results, or their JSON file. Their ids are those of the data
+            set's source, which differ from the annotation file's where it has a
+            `file_id`.
         iou_type: "bbox", or "segm" for masks. Small, medium and large are told apart
             by the annotated area; of unmatched detections by box or mask area.
         max_detections: detections per image and class that count, best first.
@@ -154,10 +156,11 @@ def load_ground_truth(
 
 def _load_detections(source: Any, truth: GroundTruth) -> tuple[str, Records]:
     name, found = load(source, "detections")
-    image_ids = {image["id"] for image in truth.images}
-    category_ids = {category["id"] for category in truth.categories}
+    ids = truth.file_ids
+    image_ids = ids.own_images(image["id"] for image in truth.images)
+    category_ids = ids.own_categories(c["id"] for c in truth.categories)
     coco_checks.check_detections(found, name, image_ids, category_ids)
-    return name, found
+    return name, ids.read(found)
 
 
 def load(source: Any, kind: str) -> tuple[str, Any]:

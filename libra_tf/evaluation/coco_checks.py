@@ -5,13 +5,15 @@ Each failure is one line that names the file and the first records at fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from libra_tf.data.records import FileId
 from libra_tf.errors import UserError
+from libra_tf.evaluation.file_ids import FileIds
 
 SHOWN = 5
 Records = list[dict[str, Any]]
@@ -27,12 +29,14 @@ class GroundTruth:
         categories: with different ids.
         annotations: of these images and categories; each has an id from 1, `area` and
             `iscrowd`.
+        file_ids: of the images and categories that the source numbers otherwise.
     """
 
     name: str
     images: Records
     categories: Records
     annotations: Records
+    file_ids: FileIds = field(default_factory=FileIds)
 
     def on_images(self, kept: set[int]) -> GroundTruth:
         """Returns the part on some images."""
@@ -78,7 +82,11 @@ def check_ground_truth(data: Any, name: str) -> GroundTruth:
         defaults = {"area": width * height, "iscrowd": 0}
         annotations.append({**defaults, **annotation, "id": number})
     return GroundTruth(
-        name, list(data["images"]), list(data["categories"]), annotations
+        name,
+        list(data["images"]),
+        list(data["categories"]),
+        annotations,
+        FileIds.of(data),
     )
 
 
@@ -120,8 +128,8 @@ def _is_box(box: Any) -> bool:
 def check_detections(
     detections: Any,
     name: str,
-    image_ids: set[int],
-    category_ids: set[int] | None = None,
+    image_ids: Collection[FileId],
+    category_ids: Collection[FileId] | None = None,
 ) -> None:
     """Checks a list of COCO results against the images and categories that exist.
 
@@ -160,7 +168,7 @@ def check_masks(records: list[dict[str, Any]], name: str, kinds: tuple) -> None:
 
 
 def _check_known(
-    detections: list[dict[str, Any]], field: str, known: set[int], name: str
+    detections: list[dict[str, Any]], field: str, known: Collection[FileId], name: str
 ) -> None:
     # Unhashable and odd ids are unknown ids too; `repr` tells "7" from 7.
     wrong = {repr(d[field]): None for d in detections if not _in(d[field], known)}
@@ -172,8 +180,8 @@ def _check_known(
         )
 
 
-def _in(value: Any, known: set[int]) -> bool:
-    return isinstance(value, int | np.integer) and value in known
+def _in(value: Any, known: Collection[FileId]) -> bool:
+    return isinstance(value, int | np.integer | str) and value in known
 
 
 def _check_numbers(detections: list[dict[str, Any]], name: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from libra_tf.evaluation import batches, coco, proposals
 from libra_tf.evaluation.backends import Backend, IouType
 from libra_tf.evaluation.coco_checks import GroundTruth, first_few
 from libra_tf.evaluation.coco_results import to_coco_results, yxyx_to_xywh
+from libra_tf.evaluation.file_ids import FileIds
 from libra_tf.evaluation.ground_truth import CollectedGroundTruth, read_ground_truth
 from libra_tf.evaluation.metrics_table import format_table
 from libra_tf.files.json_files import write_json
@@ -161,12 +163,19 @@ class CocoEvaluator:
         return results
 
     def save_detections(self, path: str | os.PathLike) -> None:
-        """Writes `detections` as a COCO result file, in one step."""
-        write_json(path, self.detections())
+        """Writes `detections` as a COCO result file, in one step.
+
+        Ids are those of the data set's source, where the annotation file tells them.
+        """
+        results = self.detections()
+        write_json(
+            path, self._truth.file_ids.write(results) if self._truth else results
+        )
 
     def _ground_truth(self) -> GroundTruth:
         if self._truth is not None:
-            return self._truth
+            # The detections have our numbers.
+            return replace(self._truth, file_ids=FileIds())
         return self._collected.dataset(self._class_names)
 
     def _check_images(self, image_ids: list[int]) -> None:

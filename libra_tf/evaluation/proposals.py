@@ -52,7 +52,7 @@ def evaluate_proposals(
     truth = _one_class(coco.load_ground_truth(ground_truth))
     kept = sorted(coco.choose_images(truth, image_ids))
     numbers = sorted(numbers)
-    by_image = _by_image(proposals, {image["id"] for image in truth.images})
+    by_image = _by_image(proposals, truth)
     shape = (len(IOU_THRESHOLDS), len(AREA_RANGES), len(numbers))
     matched, objects = np.zeros(shape), np.zeros(len(AREA_RANGES))
     for start in range(0, len(kept), IMAGES_AT_A_TIME):
@@ -76,14 +76,15 @@ def _one_class(truth: GroundTruth) -> GroundTruth:
     )
 
 
-def _by_image(proposals: Any, known: set[int]) -> Mapping[int, Any]:
+def _by_image(proposals: Any, truth: GroundTruth) -> Mapping[int, Any]:
     """Returns image id to boxes, best first."""
     if isinstance(proposals, Mapping):
         return proposals
     name, records = coco.load(proposals, "proposals")
+    known = truth.file_ids.own_images(image["id"] for image in truth.images)
     coco_checks.check_detections(records, name, known)
     by_image = defaultdict(list)
-    for record in sorted(records, key=lambda r: -r["score"]):
+    for record in sorted(truth.file_ids.read(records), key=lambda r: -r["score"]):
         by_image[record["image_id"]].append(record["bbox"])
     return by_image
 

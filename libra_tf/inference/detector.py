@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from libra_tf.data.manifest import file_ids_of
+from libra_tf.data.records import FileId
 from libra_tf.errors import UserError
 from libra_tf.evaluation.batches import ImageDetections, rows
 from libra_tf.experiments.task_config import names_by_id
@@ -28,6 +31,8 @@ class Detector:
         class_names: category id to name.
         source: where the weights come from.
         owner: object that holds what `serve` uses, if `serve` refers to it weakly.
+        file_ids: category id to the id that the data set's source has for it, where
+            that is another.
     """
 
     def __init__(
@@ -36,8 +41,10 @@ class Detector:
         class_names: dict[int, str],
         source: str,
         owner: object = None,
+        file_ids: Mapping[int, FileId] | None = None,
     ):
         self._serve, self._owner = serve, owner
+        self.file_ids = dict(file_ids or {})
         self.class_names = class_names
         self.source = source
 
@@ -93,20 +100,39 @@ def _from_saved_model(folder: str) -> Detector:
         raise UserError(
             f"{folder}: takes batches of {spec.shape[0]} only; export with batch size 1"
         )
-    return Detector(serve, _saved_class_names(folder), folder, owner=loaded)
+    description = _description(folder)
+    return Detector(
+        serve,
+        _by_id(description, "class_names", folder),
+        folder,
+        owner=loaded,
+        file_ids=_by_id({"file_ids": {}, **description}, "file_ids", folder),
+    )
 
 
-def _saved_class_names(folder: str) -> dict[int, str]:
+def _description(folder: str) -> dict[str, Any]:
     path = Path(folder, DESCRIPTION)
     if not path.is_file():
-        return {}
+        return {"class_names": {}}
     content = read_json(path)
+    return content if isinstance(content, dict) else {}
+
+
+def _by_id(description: dict[str, Any], field: str, folder: str) -> dict[int, Any]:
+    """Returns the names, or what else the description tells of the categories."""
     try:
-        return {int(i): str(name) for i, name in content["class_names"].items()}
+        return {int(i): _text_or_number(v) for i, v in description[field].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: has no class names by id ({error!r}); export the model again"
+            f"{Path(folder, DESCRIPTION)}: has no {field} by id ({error!r}); export "
+            "the model again"
         ) from error
+
+
+def _text_or_number(value: Any) -> str | int:
+    if not isinstance(value, str | int):
+        raise TypeError(f"{value!r} is no text or number")
+    return value
 
 
 def _from_checkpoint(path: str, newest: bool) -> Detector:
@@ -119,4 +145,5 @@ def _from_checkpoint(path: str, newest: bool) -> Detector:
         names_by_id(found.params.task),
         found.path,
         owner=module,
+        file_ids=file_ids_of(found.params.task.dataset),
     )

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras
 from official.vision.serving import detection, export_saved_model_lib
 
+from libra_tf.data.manifest import file_ids_of
 from libra_tf.errors import UserError
 from libra_tf.experiments.stock import is_libra_experiment, of_ours
 from libra_tf.experiments.task_config import names_by_id
@@ -223,9 +224,11 @@ def describe_model(params: Any, checkpoint: str) -> dict[str, Any]:
     """Returns what a user of the SavedModel cannot see in its signatures."""
     model = params.task.model
     fits_each_image = of_ours(model, "fits_each_image")
+    file_ids = file_ids_of(of_ours(params.task, "dataset"))
     return {
         "experiment": of_ours(params, "experiment"),
         "class_names": names_by_id(params.task),
+        **({"file_ids": file_ids} if file_ids else {}),
         "input_size": list(model.input_size[:2]),
         "global_step": checkpoint_step(checkpoint),
         **({"canvas": model.canvas.as_dict()} if fits_each_image else {}),

@@ -1,0 +1,297 @@
+"""Every row of the rule book: such an input, and the line that is said about it."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+import small_sets
+from PIL import Image
+
+from libra_tf.commands.main import main
+from libra_tf.data.faults import REFUSED
+from libra_tf.data.findings import RULES
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "rule_book.py"
+
+
+def first_box(*box, **fields):
+    return lambda content, _: content["annotations"][0].update(bbox=[*box], **fields)
+
+
+def first(kind, **fields):
+    return lambda content, _: content[kind][0].update(**fields)
+
+
+def mask(*polygons):
+    def spoil(content, _):
+        for annotation in content["annotations"]:
+            x, y, width, height = annotation["bbox"]
+            right, bottom = x + width, y + height
+            box = [x, y, right, y, right, bottom, x, bottom]
+            annotation["segmentation"] = [box]
+        content["annotations"][0]["segmentation"] = [*polygons]
+
+    return spoil
+
+
+def zero_unused(content, _):
+    content["categories"].append({"id": 0, "name": "animals"})
+
+
+def zero_used(content, _):
+    content["categories"][0]["id"] = 0
+    for annotation in content["annotations"]:
+        if annotation["category_id"] == 1:
+            annotation["category_id"] = 0
+
+
+def text_category(content, _):
+    content["categories"][0]["id"] = "c"
+    for annotation in content["annotations"]:
+        if annotation["category_id"] == 1:
+            annotation["category_id"] = "c"
+
+
+def unnumbered(content, _):
+    del content["annotations"][0]["id"]
+
+
+def repeated(content, _):
+    content["annotations"].append(dict(content["annotations"][0]))
+
+
+def equal_boxes(content, _):
+    content["annotations"].append({**content["annotations"][0], "id": 99})
+
+
+def one_picture(content, _):
+    content["images"][1]["file_name"] = "./1.png"
+
+
+def equal_pictures(_, folder):
+    shutil.copy(folder / "1.png", folder / "2.png")
+
+
+def normalized(content, _):
+    for annotation in content["annotations"][:2]:
+        annotation |= {"bbox": [0.1, 0.2, 0.5, 0.3], "area": 0.15}
+    content["annotations"][1]["bbox"] = [0.3, 0.4, 0.2, 0.3]
+
+
+def all_normalized(content, _):
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = [x / 40, y / 30, width / 40, height / 30]
+
+
+def corners(content, _):
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = [x, y, x + width, y + height]
+
+
+def all_boxes(box):
+    def spoil(content, _):
+        for number, annotation in enumerate(content["annotations"]):
+            annotation["bbox"] = box(number)
+            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+
+    return spoil
+
+
+def one_example(content, _):
+    for annotation in content["annotations"][:-1]:
+        annotation["category_id"] = 1
+
+
+def no_example(content, _):
+    content["categories"].append({"id": 3, "name": "bird"})
+
+
+def stale(_, folder):
+    path = folder / "Annotations" / "2.xml"
+    path.write_text(path.read_text().replace("2.png", "1.png"))
+
+
+SPOILED = {
+    "clipped": first_box(35, 2, 10, 8, area=80),
+    "dropped": first_box(5, 5, 0, 8, area=0),
+    "box_masks": mask(),
+    "zero_dropped": zero_unused,
+    "zero_moved": zero_used,
+    "mapped_ids": text_category,
+    "texts": first_box("1", 2, 10, 8),
+    "unnumbered": unnumbered,
+    "renumbered": first("annotations", id=2),
+    "repeated": repeated,
+    "sizes_read": first("images", width=None),
+    "flat_parts": mask([1, 2, 11, 2, 11, 10], [1, 2, 3, 4]),
+    "areas": first("annotations", area=5000),
+    "one_picture": one_picture,
+    "equal_pictures": equal_pictures,
+    "equal_boxes": equal_boxes,
+    "normalized": normalized,
+    "corners": corners,
+    "one_size": all_boxes(lambda n: [5 * n, 3 * n, 9, 9]),
+    "whole_pictures": all_boxes(lambda n: [0, 0, 40, 30 - n / 100]),
+    "one_corner": all_boxes(lambda n: [n, n, 3 + n, 4 + n]),
+    "one_example": one_example,
+    "no_example": no_example,
+}
+# Those that are not made by spoiling one COCO file.
+OTHERS = {"skipped", "stale_names", "shared_pictures"}
+
+
+def convert(capsys, *words):
+    """Returns exit code and stderr."""
+    capsys.readouterr()
+    code = main(["data", "convert", *map(str, words), "--workers", "1"])
+    return code, capsys.readouterr().err
+
+
+def convert_coco(capsys, folder, spoil, *words):
+    content = small_sets.coco(folder)
+    spoil(content, folder)
+    path = small_sets.write(folder, content)
+    source = ["--images", folder, "--annotations", path, "--split", "train"]
+    return convert(capsys, *source, "--out", folder / "out", *words)
+
+
+def convert_voc(capsys, folder, spoil, *words):
+    spoil(None, small_sets.voc(folder))
+    source = ["--voc", folder, "--split", "train", "--out", folder / "out"]
+    return convert(capsys, *source, *words)
+
+
+def check_rule(rule, code, err, strict):
+    said = RULES[rule].text in err
+    assert said, err
+    assert code == (2 if strict and RULES[rule].strict else 0)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_nothing_is_said_of_a_good_data_set(tmp_path, capsys, strict):
+    words = ["--strict"] if strict else []
+    code, err = convert_coco(capsys, tmp_path, lambda *_: None, *words)
+    assert (code, len(err.splitlines())) == (0, 1), err
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("rule", SPOILED)
+def test_what_is_found_is_said(tmp_path, capsys, rule, strict):
+    words = ["--strict"] if strict else []
+    code, err = convert_coco(capsys, tmp_path, SPOILED[rule], *words)
+    check_rule(rule, code, err, strict)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_stale_file_name_is_said(tmp_path, capsys, strict):
+    words = ["--strict"] if strict else []
+    code, err = convert_voc(capsys, tmp_path, stale, *words)
+    check_rule("stale_names", code, err, strict)
+    assert "(files 2.xml)" in err
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_pictures_of_two_splits_are_said(tmp_path, capsys, strict):
+    """Whether the other split was converted with this one or before."""
+    words = ["--strict"] if strict else []
+    assert convert_coco(capsys, tmp_path, lambda *_: None)[0] == 0
+    other = tmp_path / "other"
+    content = small_sets.coco(other, seed=1)
+    shutil.copy(tmp_path / "2.png", other / "3.png")
+    path = small_sets.write(other, content)
+    source = ["--images", other, "--annotations", path, "--split", "val"]
+    code, err = convert(capsys, *source, "--out", tmp_path / "out", *words)
+    check_rule("shared_pictures", code, err, strict)
+    assert "1 pictures are in another split too (images 3.png (train: 2.png))" in err
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_skipped_pictures_are_said(tmp_path, capsys, strict):
+    words = ["--strict"] if strict else []
+    spoil = first("annotations", bbox=None)
+    code, err = convert_coco(capsys, tmp_path, spoil, "--skip-bad=0.5", *words)
+    check_rule("skipped", code, err, strict)
+
+
+def test_every_rule_is_tried():
+    assert SPOILED.keys() | OTHERS == RULES.keys()
+
+
+def remove(_, folder):
+    (folder / "2.png").unlink()
+
+
+def cut(_, folder):
+    data = (folder / "2.png").read_bytes()
+    (folder / "2.png").write_bytes(data[: len(data) // 2])
+
+
+def frames(content, folder):
+    pictures = [Image.new("RGB", (40, 30), color) for color in ("red", "blue")]
+    pictures[0].save(folder / "2.gif", save_all=True, append_images=pictures[1:])
+    content["images"][1]["file_name"] = "2.gif"
+
+
+def broken_xml(_, folder):
+    (folder / "Annotations" / "2.xml").write_text("<annotation>")
+
+
+def nameless(_, folder):
+    path = folder / "Annotations" / "2.xml"
+    path.write_text(path.read_text().replace("<name>dog</name>", "<name> </name>"))
+
+
+BAD = {
+    "missing_picture": remove,
+    "broken_picture": cut,
+    "other_size": first("images", width=41),
+    "frames": frames,
+    "outside": first("images", file_name="../1.png"),
+    "image_twice": first("images", id=2),
+    "no_image": first("annotations", image_id=9),
+    "no_category": first("annotations", category_id=9),
+    "bad_box": first("annotations", bbox=[1, 2, 3]),
+    "bad_mask": first("annotations", segmentation=[[1, 2, 3]]),
+    "bad_value": first("annotations", iscrowd="maybe"),
+    "all_normalized": all_normalized,
+}
+BAD_VOC = {"no_name": nameless, "bad_xml": broken_xml}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_cannot_be_used_is_refused(tmp_path, capsys, kind):
+    code, err = convert_coco(capsys, tmp_path, BAD[kind])
+    check_refusal(kind, code, err, tmp_path)
+
+
+@pytest.mark.parametrize("kind", BAD_VOC)
+def test_what_cannot_be_used_of_voc_is_refused(tmp_path, capsys, kind):
+    code, err = convert_voc(capsys, tmp_path, BAD_VOC[kind])
+    check_refusal(kind, code, err, tmp_path)
+
+
+def test_large_pictures_are_refused(tmp_path, capsys):
+    small = ["--max-pixels", "100"]
+    code, err = convert_coco(capsys, tmp_path, lambda *_: None, *small)
+    check_refusal("many_pixels", code, err, tmp_path)
+
+
+def check_refusal(kind, code, err, folder):
+    assert code == 2
+    assert REFUSED[kind].text in err
+    assert list((folder / "out").iterdir()) == []
+
+
+def test_every_refusal_is_tried():
+    assert {*BAD, *BAD_VOC, "many_pixels"} == REFUSED.keys()
+
+
+def test_the_page_has_the_rule_book():
+    spec = importlib.util.spec_from_file_location("rule_book", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    text = script.PAGE.read_text(encoding="utf-8")
+    assert text == script.page_with_tables(text), "run python scripts/rule_book.py"
