@@ -36,7 +36,7 @@ def clean_dataset(
     Raises:
         UserError: `strict` and something had to change.
     """
-    findings = Findings()
+    findings = dataset.findings.copy()
     images = tuple(
         replace(image, annotations=tuple(_clean_image(image, masks, findings)))
         for image in dataset.images

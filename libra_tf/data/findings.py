@@ -44,6 +44,47 @@ RULES = {
         "masks, and an object without segmentation",
         "objects had no segmentation and got their box as mask",
     ),
+    "names_spelling": Rule(
+        "a file name with backslashes, as URL (`%20`), with accents or with capitals "
+        "otherwise than the file's",
+        "file names were written otherwise than those of the files",
+        "images",
+        strict=False,
+    ),
+    "names_ending": Rule(
+        "a file name with another ending than the only file of its name",
+        "file names had another ending than the files",
+        "images",
+    ),
+    "names_tail": Rule(
+        "a file name with folders that are not there, of which the end fits one file "
+        "only",
+        "file names led elsewhere and were found by the end of their path",
+        "images",
+    ),
+    "classes_by_name": Rule(
+        "classes that have other ids in the splits, and the same names",
+        "classes had another id than in the other splits and were matched by name",
+        "classes",
+    ),
+    "classes_added": Rule(
+        "a split that lacks classes of another",
+        "classes are those of other splits only and were added to the list",
+        "classes",
+        strict=False,
+    ),
+    "files_hidden": Rule(
+        "hidden files and folders, `._*`, `.DS_Store`, `Thumbs.db`, `__MACOSX`",
+        "hidden files with the ending of annotations were passed over",
+        "files",
+        strict=False,
+    ),
+    "lists_left": Rule(
+        "`trainval` beside `train` or `val`",
+        "lists repeat other splits and were left out",
+        "files",
+        strict=False,
+    ),
 }
 
 
@@ -65,6 +106,13 @@ class Findings:
     def __getitem__(self, rule: str) -> Finding:
         """Returns what was counted for a rule of `RULES`."""
         return self._found.get(rule, Finding()) if rule in RULES else self._found[rule]
+
+    def copy(self) -> Findings:
+        """Returns the same findings, to be added to."""
+        other = Findings()
+        for rule, finding in self._found.items():
+            other._found[rule] = Finding(finding.count, list(finding.first))
+        return other
 
     def add(self, rule: str, name: object) -> None:
         """Counts one more.

@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from libra_tf.data.image_names import match_name
 from libra_tf.data.records import ImageRecord
 from libra_tf.data.transcode import EncodedImage, is_complete, passes, transcode
 from libra_tf.errors import UserError
@@ -33,9 +34,13 @@ ORIENTATION_TAG = 0x0112
 def find_image(image_dir: str | Path, name: str) -> Path:
     """Returns the file `name` of the folder, never one outside of it.
 
+    A name that is written otherwise than the file's is understood; see `image_names`.
+
     Raises:
-        UserError: the name leaves the folder, or there is no such file.
+        UserError: the name leaves the folder, or there is no such file, or several.
     """
+    match = match_name(image_dir, name)
+    name = match.name if match else name
     parts = name.replace("\\", "/").split("/")
     if os.path.isabs(name) or ".." in parts or "\0" in name:
         raise UserError(

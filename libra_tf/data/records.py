@@ -5,8 +5,10 @@ Boxes are COCO's `(x, y, width, height)` in pixels, the corner of the image at 0
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from libra_tf.data.findings import Findings
 
 Bbox = tuple[float, float, float, float]
 # COCO's three spellings: polygons [[x0, y0, x1, y1, ...], ...], run lengths
@@ -50,11 +52,15 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One split: the categories in order of id, the images in order of the file."""
+    """One split: the categories in order of id, the images in order of the file.
+
+    `findings` is what the reader mended or wondered at.
+    """
 
     source: str
     categories: tuple[Category, ...]
     images: tuple[ImageRecord, ...]
+    findings: Findings = field(default_factory=Findings, compare=False)
 
     @property
     def has_masks(self) -> bool:
