@@ -13,7 +13,7 @@ import re
 import statistics
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from libra_tf.data import manifest
 from libra_tf.data.clean import clean_dataset
 from libra_tf.data.coco_writer import coco_lines
 from libra_tf.data.findings import Findings
+from libra_tf.data.image_names import settle_names
 from libra_tf.data.images import MAX_PIXELS, find_image, read_image
 from libra_tf.data.records import Dataset, ImageRecord
 from libra_tf.data.tfrecord import ShardWriter, make_example
 from libra_tf.data.workers import map_in_order
 from libra_tf.errors import UserError
-from libra_tf.files.atomic import write_text
+from libra_tf.files.atomic import kept_if_filled, write_text
 from libra_tf.files.lock import locked
 from libra_tf.files.progress_line import ProgressLine
 
@@ -67,7 +68,7 @@ def convert(
     Args:
         dataset: the split, from `read_coco` or `read_voc`.
         image_dir: the folder that its file names are relative to.
-        out: the folder to write to; may hold other splits with equal categories.
+        out: the folder to write to; may hold other splits, whose classes agree.
         split: name of the split: letters, digits and `_`.
         num_shards: default one per 1000 images or 256 MB, whichever gives more.
         workers: processes that read images; more than one needs a main module that can
@@ -86,9 +87,12 @@ def convert(
         UserError: names the file and record at fault; `out` is as it was.
     """
     out = Path(out)
-    _check_names(dataset, out, split)
+    _check_names(dataset, split)
+    dataset = settle_names(dataset, image_dir)
     masks = dataset.has_masks if masks is None else masks
     dataset, findings = clean_dataset(dataset, masks, strict)
+    classes = manifest.merged_categories(out, split, dataset.categories)
+    dataset = replace(dataset, categories=classes)
     num_shards = num_shards or _default_shards(dataset, image_dir)
     num_shards = min(max(num_shards, 1), len(dataset.images), MAX_SHARDS)
     shuffle = split.startswith("train") if shuffle is None else shuffle
@@ -97,6 +101,7 @@ def convert(
     encode = functools.partial(_encode, _Job(str(image_dir), names, masks, max_pixels))
     progress = None if quiet else ProgressLine(split, len(images))
     with (
+        kept_if_filled(out),
         ShardWriter(out, split, num_shards, len(images)) as writer,
         contextlib.closing(map_in_order(encode, images, workers)) as records,
     ):
@@ -113,18 +118,13 @@ def convert(
     return entry
 
 
-def _check_names(dataset: Dataset, out: Path, split: str) -> None:
+def _check_names(dataset: Dataset, split: str) -> None:
     if not SPLIT_NAME.fullmatch(split):
         raise UserError(
             f"split {split!r}: a split is named with letters, digits and _ only"
         )
     if not dataset.images:
         raise UserError(f"{dataset.source}: no images; nothing to convert")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made: {error.strerror}") from error
-    manifest.check_categories(out, split, dataset.categories)
 
 
 def _default_shards(dataset: Dataset, image_dir: str | Path) -> int:
@@ -153,7 +153,7 @@ def _publish(
     """Exchanges the split's files; killed halfway, the split is simply not there."""
     try:
         with locked(out):
-            manifest.check_categories(out, split, dataset.categories)
+            manifest.merged_categories(out, split, dataset.categories)
             manifest.withdraw_split(out, split)
             writer.publish()
             write_text(out / entry["annotations"], coco_lines(dataset))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+NUM_SHOWN = 8
 JUNK_NAMES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin"}
 
@@ -55,6 +57,18 @@ def list_folder(root: str | Path, follow_links: bool = True) -> Listing:
         for name in file_names:
             (junk if hidden or _is_junk(name) else files).append(here / name)
     return Listing(root, *(tuple(sorted(each)) for each in (files, junk, folders)))
+
+
+def summary(listing: Listing) -> str:
+    """Returns what lies in a folder, in few words."""
+    kinds = Counter(file.suffix.lower() or "without ending" for file in listing.files)
+    top = listing.children(listing.root)
+    folders = [f"{folder.relative_to(listing.root)}/" for folder in top]
+    files = [f"{count} {kind}" for kind, count in kinds.most_common()]
+    shown = [*folders[:NUM_SHOWN], *files[:NUM_SHOWN]]
+    more = ["..."] if len(shown) < len(folders) + len(files) else []
+    hidden = [f"{len(listing.junk)} hidden"] if listing.junk else []
+    return ", ".join([*shown, *more, *hidden]) or "nothing"
 
 
 def _is_junk(name: str) -> bool:

@@ -1,9 +1,9 @@
-r"""Finds the file that an annotation means where its name is written otherwise.
+"""Finds the file that an annotation means where its name is written otherwise.
 
-People's file names come with backslashes, as URLs (`%20`), with accents in one letter or
-two (NFC, NFD), with another case or ending than the file's, or with the folders of the
-machine that they were annotated on. A file is taken only if it is the only one that the
-name can mean, and only from inside the image folder.
+Names come with backslashes, as URLs (`%20`), with accents in one letter or two (NFC,
+NFD), with another case or ending than the file's, or with the folders of the machine
+that they were annotated on. A file is taken only if it is the only one that the name
+can mean, and only from inside the image folder.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def settle_names(dataset: Dataset, image_dir: str | Path) -> Dataset:
         UserError: several files can be meant, or one file by several images.
     """
     findings = dataset.findings.copy()
-    matches = [_match_record(image, dataset.source, image_dir) for image in dataset.images]
+    matches = [
+        _match_record(image, dataset.source, image_dir) for image in dataset.images
+    ]
     _refuse_shared(dataset, matches)
     for image, match in zip(dataset.images, matches, strict=True):
         if match.rule:

@@ -14,6 +14,8 @@ Bbox = tuple[float, float, float, float]
 # COCO's three spellings: polygons [[x0, y0, x1, y1, ...], ...], run lengths
 # {"size": [h, w], "counts": [int, ...]} and the same with a compressed string.
 Segmentation = list[list[float]] | dict[str, Any]
+# An id as the file writes it. Where a record's `file_id` is None, its `id` is that.
+FileId = int | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Category:
 
     id: int
     name: str
+    file_id: FileId | None = None
 
 
 @dataclass(frozen=True, slots=True)

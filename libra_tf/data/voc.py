@@ -16,16 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from libra_tf.data.findings import Findings
+from libra_tf.data.folder_listing import list_folder
+from libra_tf.data.image_names import SUFFIXES, Match, match_at_place, match_name
 from libra_tf.data.images import read_size
 from libra_tf.data.records import Annotation, Category, Dataset, ImageRecord
+from libra_tf.data.voc_lists import listed_files
+from libra_tf.data.voc_xml import parse_xml
 from libra_tf.errors import UserError
 
 # What becomes of objects marked difficult. VOC's protocol neither rewards nor
 # punishes their detection, which in COCO's terms is a crowd.
 DIFFICULT = ("crowd", "keep", "drop")
 IMAGE_FOLDER = "JPEGImages"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-MAX_XML_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,44 @@ def read_voc(
         UserError: names the XML file and the field.
     """
     folder = Path(folder)
+    annotation_dir, image_dir = folder / "Annotations", folder / IMAGE_FOLDER
+    if not annotation_dir.is_dir() or not image_dir.is_dir():
+        raise UserError(
+            f"{folder}: not a Pascal VOC folder: it needs Annotations and JPEGImages"
+        )
+    files = _files(folder, split, annotation_dir)
+    dataset = read_files(
+        files, annotation_dir, image_dir, str(folder), difficult, classes
+    )
+    if not dataset.categories:
+        raise UserError(
+            f"{annotation_dir}: no objects; give the class names with --classes"
+        )
+    return dataset
+
+
+def read_files(
+    files: Sequence[Path],
+    annotation_dir: Path,
+    image_dir: Path,
+    source: str,
+    difficult: str = "crowd",
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """Reads XML files in their order; without any object there are no categories.
+
+    Args:
+        files: below `annotation_dir`.
+        annotation_dir: the path from here is the picture's from `image_dir`.
+        image_dir: the folder of the pictures.
+        source: what the data set is called in messages.
+        difficult: see `read_voc`.
+        classes: see `read_voc`.
+    """
     if difficult not in DIFFICULT:
         raise UserError(f"difficult must be one of {', '.join(DIFFICULT)}")
-    files = [folder / "Annotations" / f"{name}.xml" for name in _names(folder, split)]
-    trees = [(file, _parse(file)) for file in files]
+    findings = Findings()
+    trees = [(file, parse_xml(file)) for file in files]
     objects = [
         [o for o in _objects(tree, file) if not (o.difficult and difficult == "drop")]
         for file, tree in trees
@@ -79,53 +116,25 @@ def read_voc(
             for offset, found in enumerate(objects[index])
         )
         next_id += len(annotations)
-        name, width, height = _image(tree, file, folder / IMAGE_FOLDER)
+        own = file.relative_to(annotation_dir).with_suffix("").as_posix()
+        name, width, height = _image(tree, file, own, image_dir, findings)
         images.append(ImageRecord(index + 1, name, width, height, annotations))
     categories = tuple(Category(key, name) for name, key in ids.items())
-    return Dataset(str(folder), categories, tuple(images))
+    return Dataset(source, categories, tuple(images), findings)
 
 
-def _names(folder: Path, split: str) -> list[str]:
-    if not (folder / "Annotations").is_dir() or not (folder / IMAGE_FOLDER).is_dir():
-        raise UserError(
-            f"{folder}: not a Pascal VOC folder: it needs Annotations and JPEGImages"
-        )
+def _files(folder: Path, split: str, annotation_dir: Path) -> list[Path]:
+    listed = list_folder(annotation_dir).with_suffix(".xml")
     sets = folder / "ImageSets" / "Main"
     if not sets.is_dir():
-        names = sorted(path.stem for path in (folder / "Annotations").glob("*.xml"))
-    else:
-        file = sets / f"{split}.txt"
-        if not file.is_file():
-            known = ", ".join(sorted(path.stem for path in sets.glob("*.txt")))
-            raise UserError(f"{file}: no such split; there are: {known or 'none'}")
-        lines = file.read_text(encoding="utf-8").splitlines()
-        names = [line.split()[0] for line in lines if line.strip()]
-    for name in names:
-        if Path(name).name != name:
-            raise UserError(f"{sets / split}.txt: {name!r} is a path; write a name")
-    if not names or len(set(names)) < len(names):
-        fault = "names an image twice" if names else "has no images"
-        raise UserError(f"{folder}: split {split} {fault}; mend its list")
-    return names
-
-
-def _parse(file: Path) -> ElementTree.Element:
-    try:
-        with open(file, "rb") as stream:
-            content = stream.read(MAX_XML_BYTES + 1)
-        if len(content) > MAX_XML_BYTES:
-            raise UserError(f"{file}: larger than {MAX_XML_BYTES} bytes; mend it")
-        # Entities can be made to expand without end. A zero byte is UTF-16 or -32,
-        # where the words would not be found.
-        if b"\0" in content or b"<!doctype" in content.lower():
-            raise UserError(
-                f"{file}: is not UTF-8 or declares a DOCTYPE; remove the declaration"
-            )
-        return ElementTree.fromstring(content)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UserError(f"{file}: not valid XML: {error}") from error
+        if not listed:
+            raise UserError(f"{folder}: split {split} has no images; mend its list")
+        return listed
+    file = sets / f"{split}.txt"
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in sets.glob("*.txt")))
+        raise UserError(f"{file}: no such split; there are: {known or 'none'}")
+    return listed_files(file, annotation_dir, listed)
 
 
 def _objects(tree: ElementTree.Element, file: Path) -> list[_Object]:
@@ -156,17 +165,14 @@ def _number(node: ElementTree.Element, path: str, where: str) -> float:
 
 
 def _class_ids(
-    objects: list[list[_Object]], files: list[Path], classes: Sequence[str] | None
+    objects: list[list[_Object]], files: Sequence[Path], classes: Sequence[str] | None
 ) -> dict[str, int]:
     """Returns name -> id, from 1."""
     if classes is None:
         classes = sorted({found.name for group in objects for found in group})
     ids = {name: key for key, name in enumerate(classes, start=1)}
-    if not ids or len(ids) < len(classes):
-        raise UserError(
-            f"{files[0].parent}: {'a class is given twice' if ids else 'no objects'}; "
-            "give the class names with --classes"
-        )
+    if len(ids) < len(classes):
+        raise UserError("a class is given twice; mend --classes")
     for file, group in zip(files, objects, strict=True):
         for found in group:
             if found.name not in ids:
@@ -178,17 +184,41 @@ def _class_ids(
 
 
 def _image(
-    tree: ElementTree.Element, file: Path, image_dir: Path
+    tree: ElementTree.Element, file: Path, own: str, image_dir: Path, findings: Findings
 ) -> tuple[str, int, int]:
-    """Returns file name, width and height; the header's size where none is told."""
-    names = [(tree.findtext("filename") or "").strip()]
-    names += [file.stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
-    name = next((n for n in names if n and (image_dir / n).is_file()), None)
-    if name is None:
+    """Returns file name, width and height; the header's size where none is told.
+
+    Args:
+        tree: the annotation.
+        file: its file.
+        own: the picture's path without ending if it is called as the file.
+        image_dir: the folder of the pictures.
+        findings: to be added to.
+    """
+    name = (tree.findtext("filename") or "").strip()
+    match = _match(name, own, file, image_dir)
+    if match is None:
         raise UserError(
-            f"{file}: its image {names[0] or names[1]} is not in {image_dir}"
+            f"{file}: its image {name or own + SUFFIXES[0]} is not in {image_dir}"
         )
+    if match.rule:
+        findings.add(match.rule, name)
     size = [tree.findtext(f"size/{side}", "").strip() for side in ("width", "height")]
     if all(side.isdecimal() and int(side) > 0 for side in size):
-        return name, int(size[0]), int(size[1])
-    return name, *read_size(image_dir, name)
+        return match.name, int(size[0]), int(size[1])
+    return match.name, *read_size(image_dir, match.name)
+
+
+def _match(name: str, own: str, file: Path, image_dir: Path) -> Match | None:
+    """Returns the picture: of the name as it stands, of the file's own, of another."""
+    own_name = own + SUFFIXES[0]
+    try:
+        if name and (image_dir / name).is_file():
+            return Match(name)
+        match = match_at_place(image_dir, own_name)
+        if match or name:
+            return Match(match.name) if match else match_name(image_dir, name)
+        match = match_name(image_dir, own_name)
+        return Match(match.name) if match else None
+    except (UserError, ValueError, OSError) as error:
+        raise UserError(f"{file}: {error}") from error
