@@ -95,6 +95,22 @@ def test_no_file_is_guessed(folder, name, files):
         find_image(images, name)
 
 
+def test_another_split_is_another_folder(folder):
+    images = folder("val/1.jpg") / "val"
+    assert match_name(images, "train/1.jpg") is None
+    assert match_name(images, "../../train/1.jpg") is None
+    assert match_name(images, "images/valid/1.jpg").name == "1.jpg"
+
+
+def test_a_file_that_is_there_is_no_other(folder):
+    images = folder("secret.jpg", "a.jpg")
+    outside = images.parent / "secret.jpg"
+    for name in (str(outside), "../secret.jpg"):
+        with pytest.raises(UserError, match="inside the image folder"):
+            find_image(images, name)
+    assert match_name(images, str(images / "a.jpg")).name == "a.jpg"
+
+
 def dataset(*names):
     images = [ImageRecord(i, name, 4, 4) for i, name in enumerate(names, start=1)]
     return Dataset("set.json", (Category(1, "x"),), tuple(images))

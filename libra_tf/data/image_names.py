@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from libra_tf.data.folder_listing import list_folder
 from libra_tf.data.records import Dataset, ImageRecord
+from libra_tf.data.split_names import exact_split
 from libra_tf.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
@@ -41,8 +42,9 @@ def match_name(image_dir: str | Path, name: str) -> Match | None:
     """Returns the only file of the folder that `name` can mean; None if there is none.
 
     Tried in this order: the name as it is; another spelling of it, then another ending;
-    the same with ever fewer leading folders, and in sub-folders. A leading folder that
-    is there is kept: `train/1.jpg` is never `val/1.jpg`.
+    the same with ever fewer leading folders, and in sub-folders. A leading folder is
+    kept that is there, or that is another split than the image folder: `train/1.jpg`
+    is never `val/1.jpg`. Nor is a file outside that exists one inside.
 
     Raises:
         UserError: several files can be meant.
@@ -50,6 +52,8 @@ def match_name(image_dir: str | Path, name: str) -> Match | None:
     match = match_at_place(image_dir, name)
     if match or "\0" in name:
         return match
+    if _leaves(name) and os.path.exists(os.path.join(image_dir, name)):
+        return _inside(image_dir, name)
     tails = (tail for parts, _ in _spellings(name) for tail in _tails(image_dir, parts))
     found = _search(image_dir, name, tails, anywhere=True)
     return Match(found.name, TAIL) if found else None
@@ -130,9 +134,26 @@ def _spellings(name: str) -> Iterator[tuple[Parts, bool]]:
             yield tuple(parts[after:]), not (is_absolute or after)
 
 
+def _leaves(name: str) -> bool:
+    return not all(is_inside for _, is_inside in _spellings(name))
+
+
+def _inside(image_dir: str | Path, name: str) -> Match | None:
+    """Returns the file that is there under this very path, if it lies in the folder."""
+    root = os.path.realpath(image_dir)
+    path = os.path.realpath(os.path.join(root, name))
+    if not path.startswith(os.path.join(root, "")):
+        return None
+    return Match(os.path.relpath(path, root), TAIL)
+
+
 def _tails(image_dir: str | Path, parts: Parts) -> Iterator[Parts]:
+    own = exact_split(os.path.basename(os.path.abspath(image_dir)))
     for start in range(len(parts)):
-        if start and os.path.isdir(os.path.join(image_dir, parts[start - 1])):
+        left = parts[start - 1] if start else ""
+        if left and os.path.isdir(os.path.join(image_dir, left)):
+            return
+        if own and exact_split(left) not in (None, own):
             return
         yield parts[start:]
 
