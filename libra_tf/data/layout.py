@@ -21,6 +21,7 @@ from libra_tf.data.split_names import (
     UNSPLIT,
     USUAL_SPLITS,
     exact_split,
+    plain_name,
     split_name,
 )
 from libra_tf.errors import UserError
@@ -174,7 +175,9 @@ def _chosen_names(
 
 def _is_wanted(split: str | None, name: str, sources: Sequence[SplitSource]) -> bool:
     names = {source.name for source in sources}
-    return split is None or name == (split if split in names else split_name(split))
+    if split is None or split in names:
+        return split in (None, name)
+    return name in (split_name(split), plain_name(split))
 
 
 def _with_findings(dataset: Dataset, layout: Layout) -> Dataset:

@@ -96,8 +96,9 @@ def _source(file: Path, listing: Listing) -> CocoSource:
 def _raw_split(file: Path, root: Path) -> str:
     """Returns the split as the file or a folder above it is called."""
     stem = file.name[: -len(SUFFIX)]
-    if stem.lower().startswith(PREFIX) and len(stem) > len(PREFIX):
-        return stem[len(PREFIX) :]
+    own = stem[len(PREFIX) :] if stem.lower().startswith(PREFIX) else ""
+    if own and own.lower() != UNSPLIT:
+        return own
     if file.name.lower() != ROBOFLOW and known_split(stem):
         return stem
     above = file.relative_to(root).parts[-2::-1]

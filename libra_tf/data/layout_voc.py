@@ -14,7 +14,7 @@ from typing import ClassVar
 from libra_tf.data.folder_listing import Listing
 from libra_tf.data.image_folders import image_folders, pick_folder
 from libra_tf.data.records import Dataset
-from libra_tf.data.split_names import UNSPLIT, exact_split, split_name
+from libra_tf.data.split_names import UNSPLIT, exact_split, plain_name, split_name
 from libra_tf.data.voc import read_files
 from libra_tf.data.voc_lists import listed_files
 from libra_tf.data.voc_xml import is_voc_xml
@@ -99,7 +99,7 @@ def _by_lists(listing: Listing, xml: list[Path], split: str | None) -> list[VocS
     below = tuple(file for file in xml if folder in file.parents)
     return [
         VocSource(
-            split_name(file.stem),
+            _list_name(file),
             file,
             folder,
             below,
@@ -107,6 +107,12 @@ def _by_lists(listing: Listing, xml: list[Path], split: str | None) -> list[VocS
         )
         for file in chosen
     ]
+
+
+def _list_name(file: Path) -> str:
+    if file.stem.lower() == UNSPLIT:
+        return UNSPLIT
+    return exact_split(file.stem) or plain_name(file.stem)
 
 
 def _set_folder(file: Path) -> Path:

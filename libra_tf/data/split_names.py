@@ -55,11 +55,13 @@ def known_split(raw: str) -> str | None:
 
 
 def split_name(raw: str) -> str:
-    """Returns what a split is called here: a usual name, else the name itself.
+    """Returns what a split is called here: a usual name, else its own, made plain."""
+    return known_split(raw) or plain_name(raw)
 
-    What is neither letter, digit nor `_` becomes `_`, for the names of files.
-    """
-    return known_split(raw) or re.sub(r"[^A-Za-z0-9_]", "_", raw)
+
+def plain_name(raw: str) -> str:
+    """Returns the name with `_` for all that is neither letter, digit nor `_`."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", raw)
 
 
 def _split_of(word: str) -> str | None:
