@@ -284,3 +284,130 @@ def test_json_in_two_bytes_a_letter(tmp_path):
     (file,) = tmp_path.glob("*.json")
     file.write_bytes(file.read_text().encode("utf-16"))
     assert len(read(tmp_path, "train")["train"].images) == 5
+
+
+# Names of images
+
+
+def coco_set(folder, name, file):
+    write_json(folder / "all.json", coco([name]))
+    picture(folder / "images" / file)
+
+
+def voc_set(folder, name, file):
+    write_xml(folder / "Annotations/other.xml", 0, filename=name)
+    picture(folder / "JPEGImages" / file)
+
+
+def flat_set(folder, name, file):
+    write_xml(folder / "other.xml", 0, filename=name)
+    picture(folder / file)
+
+
+@pytest.mark.parametrize("make", [coco_set, voc_set, flat_set])
+@pytest.mark.parametrize(
+    ("name", "file", "rule"),
+    [
+        ("sub\\a.jpg", "sub/a.jpg", "names_spelling"),
+        ("a%20b.jpg", "a b.jpg", "names_spelling"),
+        ("Zu\u0308rich.jpg", "Z\u00fcrich.jpg", "names_spelling"),
+        ("a.jpg", "a.JPG", "names_spelling"),
+        ("a.jpg", "a.jpeg", "names_ending"),
+        ("/home/x/photos/a.jpg", "a.jpg", "names_tail"),
+    ],
+)
+def test_names_in_every_layout(tmp_path, make, name, file, rule):
+    make(tmp_path, name, file)
+    (dataset,) = read(tmp_path, "train").values()
+    assert [image.file_name for image in dataset.images] == [file]
+    assert dataset.findings.as_dict() == {rule: {"count": 1, "first": [name]}}
+
+
+@pytest.mark.parametrize("make", [coco_set, voc_set, flat_set])
+def test_a_name_for_two_files_is_refused_in_every_layout(tmp_path, make):
+    make(tmp_path, "a.jpg", "a.png")
+    make(tmp_path, "a.jpg", "a.jpeg")
+    with pytest.raises(UserError, match=r"a\.jpg.*a\.jpeg or a\.png"):
+        read(tmp_path, "train")
+
+
+# The command
+
+
+def convert(capsys, *words):
+    capsys.readouterr()
+    code = main(["data", "convert", *map(str, words), "--workers", "1"])
+    out, err = capsys.readouterr()
+    return code, out + err
+
+
+def test_writing_into_the_source_is_refused(tmp_path, capsys):
+    folder, file = tmp_path / "set", tmp_path / "set/all.json"
+    exporters.makesense_coco(folder)
+    write_json(file, coco(["im2.jpg"]))
+    part = ("--images", folder, "--annotations", file, "--split", "train")
+    before = sorted(folder.rglob("*"))
+    for words in ((folder,), ("--voc", folder), part):
+        code, text = convert(capsys, *words, "--out", f"{folder}/../set")
+        assert (code, text.count("\n")) == (2, 1)
+        assert "the source lies there" in text
+    (folder / "images").mkdir()
+    picture(folder / "images/x.jpg")
+    assert convert(capsys, folder, "--out", folder / "images")[0] == 2
+    assert sorted(folder.glob("*.json")) == [f for f in before if f.suffix == ".json"]
+
+
+def test_a_refused_conversion_leaves_no_folder(tmp_path, capsys):
+    folder, out = tmp_path / "set", tmp_path / "deep/out"
+    exporters.roboflow_voc(folder)
+    (folder / "train/bad.xml").write_text("<annotation>")
+    assert convert(capsys, folder, "--out", out)[0] == 2
+    (folder / "train/bad.xml").unlink()
+    next((folder / "train").glob("*.jpg")).write_bytes(b"no picture")
+    assert convert(capsys, folder, "--out", out)[0] == 2
+    assert not out.parent.exists()
+    out.mkdir(parents=True)
+    assert convert(capsys, folder, "--out", out)[0] == 2
+    assert out.exists(), "an empty folder that was there stays"
+
+
+def test_given_classes_hold_for_coco(tmp_path, capsys):
+    folder, out = tmp_path / "set", tmp_path / "out"
+    exporters.cvat_coco(folder)
+    words = (folder, "--out", out, "--classes")
+    assert "class 'dog' is not among" in convert(capsys, *words, "cat")[1]
+    assert convert(capsys, *words, "owl,dog,cat")[0] == 0
+    assert load_manifest(out).class_names == {1: "owl", 2: "dog", 3: "cat"}
+
+
+def test_parting_a_file_and_one_image(tmp_path, capsys):
+    folder, out = tmp_path / "set", tmp_path / "out"
+    exporters.makesense_coco(folder)
+    (file,) = folder.glob("*.json")
+    words = ("--images", folder, "--annotations", file, "--out", out)
+    assert "--val-fraction" in convert(capsys, *words)[1]
+    code, text = convert(capsys, *words, "--val-fraction", "0.2")
+    assert code == 0
+    assert "train: 4 images, 4 boxes\nval: 1 image, 1 box\n" in text
+    assert main(["data", "info", str(out)]) == 0
+    assert "at most 1 box in an image" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        convert(capsys, *words, "--val-fraction", "1.5")
+    assert "does not lie between 0 and 1" in capsys.readouterr().err
+
+
+def test_one_split_extends_the_classes_of_another(tmp_path, capsys):
+    for split, label in (("train", "dog"), ("val", "cat")):
+        path = tmp_path / split / "a.xml"
+        path.parent.mkdir()
+        path.write_text(exporters.xml(label, "a.jpg"))
+        picture(path.with_suffix(".jpg"))
+    out = tmp_path / "out"
+    train, val = (("--voc", tmp_path / s, "--split", s) for s in ("train", "val"))
+    assert convert(capsys, *train, "--out", out)[0] == 0
+    code, text = convert(capsys, *val, "--out", out)
+    assert code == 2
+    assert "1 is cat here, and there are 1 dog; convert all splits at once" in text
+    code, text = convert(capsys, *val, "--out", out, "--classes", "dog,cat")
+    assert code == 0, text
+    assert load_manifest(out).class_names == {1: "dog", 2: "cat"}

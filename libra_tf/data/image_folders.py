@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from libra_tf.data.folder_listing import Listing
-from libra_tf.data.image_names import Match, match_at_place, match_name
-from libra_tf.data.split_names import exact_split
+from libra_tf.data.image_names import SUFFIXES, Match, match_at_place, match_name
+from libra_tf.data.split_names import UNSPLIT, exact_split
 from libra_tf.errors import UserError
 
 IMAGE_FOLDERS = {
@@ -15,15 +15,16 @@ IMAGE_FOLDERS = {
     "frames", "data",
 }  # fmt: skip
 NUM_TRIED = 40
+NONE = (0, 0)
 
 Matcher = Callable[[str | Path, str], Match | None]
 
 
 def image_folders(listing: Listing, base: Path, raw: str) -> tuple[Path, ...]:
-    """Returns the folders where a split's images may lie, the likeliest first.
+    """Returns the folders with images that may be a split's, the likeliest first.
 
     Beside the annotations; in `images/SPLIT`, `SPLIT` or `images` there or in a folder
-    above.
+    above; the root if there is none.
 
     Args:
         listing: of the data set.
@@ -39,7 +40,9 @@ def image_folders(listing: Listing, base: Path, raw: str) -> tuple[Path, ...]:
         found += [*_of_split(children, raw), *usual]
         if folder == listing.root:
             break
-    return tuple(dict.fromkeys((*found, listing.root)))
+    images = listing.with_suffix(*SUFFIXES)
+    filled = {folder for file in images for folder in file.parents}
+    return tuple(dict.fromkeys(f for f in found if f in filled)) or (listing.root,)
 
 
 def pick_folder(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
@@ -52,25 +55,31 @@ def pick_folder(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
     tried = names[:: max(len(names) // NUM_TRIED, 1)]
     matchers: tuple[Matcher, ...] = (match_at_place, match_name)
     for matcher in matchers:
-        counts = {
-            f: sum(_is_there(f, name, matcher) for name in tried) for f in folders
-        }
-        best = max(folders, key=lambda folder: counts[folder], default=None)
-        if best is not None and counts[best]:
+        scores = {folder: _score(folder, tried, matcher) for folder in folders}
+        best = max(folders, key=lambda folder: scores[folder])
+        if scores[best] > NONE:
             return best
     return None
 
 
 def _of_split(folders: Sequence[Path], raw: str) -> Iterator[Path]:
     """Yields the folders that are called as the split, the exact name first."""
+    split = exact_split(raw)
     for folder in sorted(folders, key=lambda f: f.name != raw):
-        split = exact_split(raw)
-        if folder.name == raw or (split and exact_split(folder.name) == split):
+        is_same = folder.name.lower() in (raw.lower(), UNSPLIT)
+        if is_same or (split and exact_split(folder.name) == split):
             yield folder
 
 
-def _is_there(folder: Path, name: str, matcher: Matcher) -> bool:
+def _score(folder: Path, names: Sequence[str], matcher: Matcher) -> tuple[int, int]:
+    """Returns how many files are there, then how few folders deep."""
+    matches = [_match(folder, name, matcher) for name in names]
+    found = [match.name for match in matches if match]
+    return len(found), -sum(name.count("/") for name in found)
+
+
+def _match(folder: Path, name: str, matcher: Matcher) -> Match | None:
     try:
-        return matcher(folder, name) is not None
+        return matcher(folder, name)
     except UserError:  # Several: reading the record tells.
-        return True
+        return Match(name)
