@@ -238,6 +238,21 @@ def test_hidden_files_are_passed_over_and_counted(tmp_path):
         assert splits["train"].findings["files_hidden"].count == count
 
 
+def test_pictures_without_annotation_are_counted(tmp_path):
+    exporters.folders_of_xml(tmp_path / "split")
+    exporters.labelimg_flat(tmp_path / "flat")
+    exporters.voc_2012(tmp_path / "listed")
+    for name in ("split/images/test/x.jpg", "flat/x.jpg", "listed/JPEGImages/x.jpg"):
+        picture(tmp_path / name)
+    assert read(tmp_path / "split")["train"].findings["pictures_left"].first == [
+        "images/test/x.jpg"
+    ]
+    flat = read(tmp_path / "flat", "train")["train"]
+    assert flat.findings["pictures_left"].first == ["x.jpg"]
+    # The lists say which pictures are meant.
+    assert read(tmp_path / "listed")["train"].findings["pictures_left"].count == 0
+
+
 def test_nothing_found_says_what_was_looked_for_and_what_is_there(tmp_path):
     for name in ("pictures/a.jpg", "pictures/b.jpg", "notes.txt", "._a.xml"):
         picture(tmp_path / name)
@@ -411,3 +426,36 @@ def test_one_split_extends_the_classes_of_another(tmp_path, capsys):
     code, text = convert(capsys, *val, "--out", out, "--classes", "dog,cat")
     assert code == 0, text
     assert load_manifest(out).class_names == {1: "dog", 2: "cat"}
+
+
+# Where images lie
+
+
+@pytest.mark.parametrize(
+    ("annotations", "name", "file"),
+    [
+        ("train.json", "a.jpg", "images/a.jpg"),
+        ("annotations_train.json", "a.jpg", "train/a.jpg"),
+        ("annotations/train.json", "a.jpg", "images/train/a.jpg"),
+        ("labels/cells_train.json", "a.jpg", "Images/Training/a.jpg"),
+        (
+            "train/annotations/instances_default.json",
+            "a.jpg",
+            "train/images/default/a.jpg",
+        ),
+        ("annotations/instances_train2017.json", "train2017/a.jpg", "train2017/a.jpg"),
+        ("annotations/instances_train.json", "a.jpg", "pics/a.jpg"),
+        ("annotations/instances_train.json", "a", "images/a"),
+        ("x/annotations/instances_Train.json", "sub/a.jpg", "x/images/train/sub/a.jpg"),
+    ],
+)
+def test_images_of_coco_files(tmp_path, annotations, name, file):
+    """Of two pictures of one name, the one of the split is taken."""
+    write_json(tmp_path / annotations, coco([name]))
+    picture(tmp_path / file)
+    if "train" in file.lower():
+        picture(tmp_path / "images/val" / name)
+    ((split, dataset, image_dir),) = layout_sources(tmp_path)
+    assert split == "train"
+    assert image_dir / dataset.images[0].file_name == tmp_path / file
+    assert settle_names(dataset, image_dir).findings.as_dict() == {}

@@ -79,6 +79,12 @@ RULES = {
         "files",
         strict=False,
     ),
+    "pictures_left": Rule(
+        "pictures without XML file, where no list says which are meant",
+        "pictures have no XML file and were left out",
+        "images",
+        strict=False,
+    ),
     "lists_left": Rule(
         "`trainval` beside `train` or `val`",
         "lists repeat other splits and were left out",

@@ -13,7 +13,7 @@ from pathlib import Path
 from libra_tf.data.class_list import one_class_list
 from libra_tf.data.folder_listing import Listing, list_folder, summary
 from libra_tf.data.layout_coco import CocoSource, find_coco, has_usual_names
-from libra_tf.data.layout_voc import VocSource, find_voc
+from libra_tf.data.layout_voc import VocSource, find_voc, left_pictures
 from libra_tf.data.parts import part
 from libra_tf.data.records import Dataset
 from libra_tf.data.split_names import (
@@ -76,7 +76,7 @@ def layout_sources(
     datasets = one_class_list(
         [dataset for dataset, _ in read], classes, isinstance(sources[0], VocSource)
     )
-    datasets[0] = _with_findings(datasets[0], layout)
+    datasets[0] = _with_findings(datasets[0], layout, read)
     named = [
         (source.name, dataset, image_dir)
         for source, dataset, (_, image_dir) in zip(sources, datasets, read, strict=True)
@@ -180,10 +180,16 @@ def _is_wanted(split: str | None, name: str, sources: Sequence[SplitSource]) -> 
     return name in (split_name(split), plain_name(split))
 
 
-def _with_findings(dataset: Dataset, layout: Layout) -> Dataset:
+def _with_findings(
+    dataset: Dataset, layout: Layout, read: Sequence[tuple[Dataset, Path]]
+) -> Dataset:
     """Adds what was found in the folder as a whole."""
     findings, root = dataset.findings.copy(), layout.listing.root
     suffix = layout.sources[0].suffix
+    # A list may leave pictures out; without one nobody said so.
+    if all(isinstance(s, VocSource) and s.origin.is_dir() for s in layout.sources):
+        for file in left_pictures(layout.listing, read):
+            findings.add("pictures_left", file.relative_to(root).as_posix())
     for file in layout.listing.junk:
         if file.suffix.lower() == suffix:
             findings.add("files_hidden", file.relative_to(root).as_posix())

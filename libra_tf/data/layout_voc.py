@@ -7,12 +7,14 @@ split does (`train/a.xml`, `Annotations/train/a.xml`), and else it is one whole.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from libra_tf.data.folder_listing import Listing
 from libra_tf.data.image_folders import image_folders, pick_folder
+from libra_tf.data.image_names import SUFFIXES
 from libra_tf.data.records import Dataset
 from libra_tf.data.split_names import UNSPLIT, exact_split, plain_name, split_name
 from libra_tf.data.voc import read_files
@@ -69,6 +71,17 @@ def find_voc(listing: Listing, split: str | None = None) -> list[VocSource]:
     if not any(map(is_voc_xml, xml[:NUM_TRIED])):
         return []
     return _by_lists(listing, xml, split) or _by_folders(listing, xml)
+
+
+def left_pictures(listing: Listing, read: Sequence[tuple[Dataset, Path]]) -> list[Path]:
+    """Returns the pictures beside those that were read, which have no XML file."""
+    used = {folder / image.file_name for data, folder in read for image in data.images}
+    folders = {folder for _, folder in read}
+    return [
+        file
+        for file in listing.with_suffix(*SUFFIXES)
+        if file not in used and not folders.isdisjoint(file.parents)
+    ]
 
 
 def split_lists(listing: Listing) -> list[Path]:
