@@ -1,5 +1,6 @@
 """Folders of the usual exporters, as the table of docs/data.md has them, and others."""
 
+import json
 import re
 
 import exporters
@@ -9,6 +10,7 @@ from exporters import BOX, CLASSES, PICTURES, coco, picture, write_json, write_x
 
 from libra_tf.commands.main import main
 from libra_tf.data.coco import read_coco
+from libra_tf.data.findings import RULES
 from libra_tf.data.image_names import settle_names
 from libra_tf.data.images import find_image
 from libra_tf.data.layout import layout_sources
@@ -459,3 +461,62 @@ def test_images_of_coco_files(tmp_path, annotations, name, file):
     assert split == "train"
     assert image_dir / dataset.images[0].file_name == tmp_path / file
     assert settle_names(dataset, image_dir).findings.as_dict() == {}
+
+
+# What is said
+
+
+def other_ids(folder):
+    exporters.roboflow_coco(folder)
+    path = folder / "valid/_annotations.coco.json"
+    content = json.loads(path.read_text())
+    first, last = content["categories"][-2:]
+    first["id"], last["id"] = last["id"], first["id"]
+    write_json(path, content)
+
+
+def fewer_classes(folder):
+    exporters.folders_of_xml(folder)
+    for path in (folder / "annotations/test").iterdir():
+        path.write_text(path.read_text().replace("dog", "owl"))
+
+
+def hidden(folder):
+    exporters.cvat_coco(folder)
+    (folder / "annotations/._instances_Train.json").write_bytes(b"\0\5\x16\7")
+
+
+def left_picture(folder):
+    exporters.folders_of_xml(folder)
+    picture(folder / "images/train/x.jpg")
+
+
+SAID = {
+    "names_spelling": lambda folder: coco_set(folder, "a.jpg", "a.JPG"),
+    "names_ending": lambda folder: flat_set(folder, "a.jpg", "a.jpeg"),
+    "names_tail": lambda folder: voc_set(folder, "/home/x/a.jpg", "a.jpg"),
+    "classes_by_name": other_ids,
+    "classes_added": fewer_classes,
+    "files_hidden": hidden,
+    "lists_left": exporters.voc_2012,
+    "pictures_left": left_picture,
+}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("rule", SAID)
+def test_what_is_mended_is_said_and_refused_if_strict(tmp_path, capsys, rule, strict):
+    SAID[rule](tmp_path / "set")
+    one = rule.startswith("names")
+    words = [*(["--split", "train"] if one else []), *(["--strict"] if strict else [])]
+    code, text = convert(capsys, tmp_path / "set", "--out", tmp_path / "out", *words)
+    assert RULES[rule].text in text
+    assert code == (2 if strict and RULES[rule].strict else 0)
+    if not strict:
+        splits = json.loads((tmp_path / "out/dataset.json").read_text())["splits"]
+        assert any(split["findings"].get(rule) for split in splits.values())
+
+
+def test_what_is_said_of_the_folder_is_said_of_one_split_too(tmp_path):
+    hidden(tmp_path)
+    assert read(tmp_path, "val")["val"].findings["files_hidden"].count == 1

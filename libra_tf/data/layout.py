@@ -76,16 +76,17 @@ def layout_sources(
     datasets = one_class_list(
         [dataset for dataset, _ in read], classes, isinstance(sources[0], VocSource)
     )
-    datasets[0] = _with_findings(datasets[0], layout, read)
     named = [
         (source.name, dataset, image_dir)
         for source, dataset, (_, image_dir) in zip(sources, datasets, read, strict=True)
+        if _is_wanted(split, source.name, sources)
     ]
+    name, dataset, image_dir = named[0]
+    named[0] = (name, _with_findings(dataset, layout, read), image_dir)
     if val_fraction is not None:
-        _, whole, image_dir = named[0]
-        parts = part(whole, val_fraction, seed)
+        parts = part(named[0][1], val_fraction, seed)
         named = [(n, d, image_dir) for n, d in zip(USUAL_SPLITS, parts, strict=False)]
-    yield from (each for each in named if _is_wanted(split, each[0], sources))
+    yield from named
 
 
 def find_layout(
