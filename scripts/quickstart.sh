@@ -85,13 +85,14 @@ fi
 echo "== predicting with the SavedModel"
 "$PYTHON" - "$data" "$out/sample" <<'PY'
 import json, pathlib, shutil, sys
+from libra_tf.data.images import find_image
 from libra_tf.data.layout import layout_sources
 data, sample = map(pathlib.Path, sys.argv[1:])
 shutil.rmtree(sample, ignore_errors=True)
 sample.mkdir()
 (_, dataset, folder), = layout_sources(data, "val")
 for image in dataset.images[:8]:
-    shutil.copy(pathlib.Path(folder, image.file_name), sample)
+    shutil.copy(find_image(folder, image.file_name), sample)
 PY
 libra predict "$out/sample" --model "$out/export" --out "$out/predictions"
 pictures=("$out"/predictions/*.png)

@@ -84,12 +84,8 @@ def test_one_split_of_a_folder(shapes, tmp_path, capsys):
         (["convert", "--out", "OUT"], "name one source"),
         (["convert", "a", "--voc", "b", "--out", "OUT"], "name one source"),
         (["convert", "--annotations", "a.json", "--out", "OUT"], "name one source"),
-        (["convert", "nowhere", "--out", "OUT"], "instances_SPLIT"),
-        (["convert", "--voc", "nowhere", "--out", "OUT"], "--split"),
-        (
-            ["convert", "--voc", "nowhere", "--split", "train", "--out", "OUT"],
-            "not a Pascal VOC folder",
-        ),
+        (["convert", "nowhere", "--out", "OUT"], "nowhere: no such folder"),
+        (["convert", "--voc", "nowhere", "--out", "OUT"], "nowhere: no such folder"),
         (
             ["convert", "--images", "a", "--annotations", "b", "--out", "OUT"],
             "--split",

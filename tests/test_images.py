@@ -112,8 +112,9 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, name):
 
 def test_absolute_names_are_refused(tmp_path):
     save(tmp_path, "a.jpg")
+    (tmp_path / "images").mkdir()
     with pytest.raises(UserError, match="inside the image folder"):
-        find_image(tmp_path, str(tmp_path / "a.jpg"))
+        find_image(tmp_path / "images", str(tmp_path / "a.jpg"))
 
 
 def test_links_to_the_outside_are_refused_inside_ones_followed(tmp_path):

@@ -24,6 +24,13 @@ def test_windows_puts_a_mark_before_the_text(tmp_path):
     assert read_json(path) == {"a": 1}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_powershell_writes_two_bytes_a_letter(tmp_path, encoding):
+    path = tmp_path / "a.json"
+    path.write_bytes(json.dumps({"a": "ü"}, ensure_ascii=False).encode(encoding))
+    assert read_json(path) == {"a": "ü"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -4,12 +4,7 @@ import json
 
 import pytest
 
-from libra_tf.data.layout import (
-    find_splits,
-    layout_sources,
-    pick_image_dir,
-    split_name,
-)
+from libra_tf.data.layout import find_layout, layout_sources
 from libra_tf.data.manifest import add_split, load_manifest
 from libra_tf.data.records import Category
 from libra_tf.errors import UserError
@@ -43,23 +38,9 @@ def image(tmp_path, name):
     path.touch()
 
 
-@pytest.mark.parametrize(
-    ("raw", "name"),
-    [
-        ("train", "train"),
-        ("train2017", "train"),
-        ("valid", "val"),
-        ("test-dev2017", "test"),
-        ("extra", "extra"),
-    ],
-)
-def test_split_names(raw, name):
-    assert split_name(raw) == name
-
-
 def test_splits_come_in_order_train_first(tmp_path):
     annotations(tmp_path, "val2017", "train2017", "extra", "test")
-    names = [source.name for source in find_splits(tmp_path)]
+    names = [source.name for source in find_layout(tmp_path).sources]
     assert names == ["train", "val", "test", "extra"]
 
 
@@ -89,25 +70,16 @@ def test_one_split_of_several(tmp_path):
         list(layout_sources(tmp_path, "test"))
 
 
-def test_folders_of_another_layout(tmp_path):
-    with pytest.raises(UserError, match="instances_SPLIT"):
-        find_splits(tmp_path)
-    (tmp_path / "JPEGImages").mkdir()
-    with pytest.raises(UserError, match="--voc"):
-        find_splits(tmp_path)
-
-
 def test_two_files_for_one_split(tmp_path):
     annotations(tmp_path, "train2014", "train2017")
-    with pytest.raises(UserError, match="both the split train"):
-        find_splits(tmp_path)
+    with pytest.raises(UserError, match=r"train2014.*train2017.*both the split train"):
+        find_layout(tmp_path)
 
 
-def test_no_image_folder(tmp_path):
+def test_images_that_are_nowhere(tmp_path):
     annotations(tmp_path, "train")
-    (source,) = find_splits(tmp_path)
-    with pytest.raises(UserError, match=r"instances_train\.json.*--images"):
-        pick_image_dir(source, None)
+    with pytest.raises(UserError, match=r"instances_train\.json.*a\.jpg.*--images"):
+        list(layout_sources(tmp_path))
 
 
 @pytest.fixture
@@ -179,5 +151,24 @@ def test_adding_a_split_keeps_the_others(converted):
     add_split(converted, "test", CATEGORIES, other)
     content = json.loads((converted / "dataset.json").read_text())
     assert list(content["splits"]) == ["test", "val"]
-    with pytest.raises(UserError, match="other categories than test, val"):
-        add_split(converted, "train", CATEGORIES[:1], ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("new", "merged"),
+    [
+        (CATEGORIES[:1], {1: "cat", 7: "dog"}),
+        ((Category(8, "owl"),), {1: "cat", 7: "dog", 8: "owl"}),
+        ((Category(3, "owl"),), {1: "cat", 3: "owl", 7: "dog"}),
+    ],
+)
+def test_other_classes_extend_the_list_where_ids_stay(converted, new, merged):
+    add_split(converted, "train", new, ENTRY)
+    content = json.loads((converted / "dataset.json").read_text())
+    assert {c["id"]: c["name"] for c in content["categories"]} == merged
+    assert content["num_classes"] == max(merged) + 1
+
+
+@pytest.mark.parametrize("new", [Category(7, "owl"), Category(2, "dog")])
+def test_a_class_that_contradicts_the_others_is_refused(converted, new):
+    with pytest.raises(UserError, match=rf"than val: {new.id} is {new.name}.*7 dog"):
+        add_split(converted, "train", (new,), ENTRY)

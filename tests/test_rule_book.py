@@ -139,8 +139,22 @@ SPOILED = {
     "one_example": one_example,
     "no_example": no_example,
 }
-# Those that are not made by spoiling one COCO file.
-OTHERS = {"skipped", "stale_names", "shared_pictures"}
+# Those that are not made by spoiling one COCO file, and who tries them.
+OTHERS = {
+    "skipped": "rule_book",
+    "stale_names": "rule_book",
+    "shared_pictures": "rule_book",
+    "turned": "turned_pictures",
+    "stored": "turned_pictures",
+    "names_spelling": "image_names",
+    "names_ending": "image_names",
+    "names_tail": "image_names",
+    "classes_by_name": "class_list",
+    "classes_added": "class_list",
+    "files_hidden": "exporters",
+    "pictures_left": "exporters",
+    "lists_left": "exporters",
+}
 
 
 def convert(capsys, *words):
@@ -217,7 +231,10 @@ def test_skipped_pictures_are_said(tmp_path, capsys, strict):
 
 
 def test_every_rule_is_tried():
-    assert SPOILED.keys() | OTHERS == RULES.keys()
+    assert SPOILED.keys() | OTHERS.keys() == RULES.keys()
+    for rule, name in OTHERS.items():
+        text = (Path(__file__).parent / f"test_{name}.py").read_text(encoding="utf-8")
+        assert f'"{rule}"' in text or RULES[rule].text in text, rule
 
 
 def remove(_, folder):

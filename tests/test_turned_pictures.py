@@ -83,9 +83,13 @@ def test_a_size_that_is_read_is_the_upright_one(tmp_path):
 
 
 def annotations(path, width, height, bbox):
-    record = {"id": 1, "image_id": 1, "category_id": 1, "bbox": bbox, "area": 600}
+    area = bbox[2] * bbox[3]
+    record = {"id": 1, "image_id": 1, "category_id": 1, "bbox": bbox, "area": area}
+    record["iscrowd"] = 0
+    # Of another place; one example of a class would be a finding too.
+    other = record | {"id": 2, "bbox": [1, 1, 5, 6], "area": 30}
     image = {"id": 1, "file_name": "a.jpg", "width": width, "height": height}
-    content = {"images": [image], "annotations": [record | {"iscrowd": 0}]}
+    content = {"images": [image], "annotations": [record, other]}
     content["categories"] = [{"id": 1, "name": "cat"}]
     path.write_text(json.dumps(content))
 

@@ -136,7 +136,7 @@ def test_broken_xml_is_named(voc, xml, words):
 def test_entities_hidden_in_utf16_are_refused(voc):
     folder = voc({"a": ""})
     (folder / "Annotations" / "a.xml").write_bytes(BOMB.encode("utf-16"))
-    with pytest.raises(UserError, match="not UTF-8"):
+    with pytest.raises(UserError, match="DOCTYPE"):
         read_voc(folder, "train")
 
 

@@ -10,6 +10,7 @@ import contextlib
 import re
 import statistics
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from libra_tf.data.ids import had_zero, settle_zero
 from libra_tf.data.objects import count_per_image
 from libra_tf.data.records import Dataset
 from libra_tf.errors import UserError
-from libra_tf.files.atomic import write_text
+from libra_tf.files.atomic import kept_if_filled, write_text
 from libra_tf.files.json_files import write_json
 from libra_tf.files.lock import locked
 
@@ -40,7 +41,7 @@ def convert(
     Args:
         dataset: the split, from `read_coco` or `read_voc`.
         image_dir: the folder that its file names are relative to.
-        out: the folder to write to; may hold other splits with equal categories.
+        out: the folder to write to; may hold other splits, whose classes agree.
         split: name of the split: letters, digits and `_`.
         **options: see `Options`.
 
@@ -74,6 +75,7 @@ def convert_all(
     hashes = hashes_of_others(out, [split for split, _, _ in sources])
     drafts, refusals = [], []
     with contextlib.ExitStack() as stack:
+        stack.enter_context(kept_if_filled(out))
         for split, dataset, image_dir in sources:
             draft = draft_split(
                 dataset, image_dir, out, split, Options(**options), hashes
@@ -93,15 +95,12 @@ def _settle_categories(sources: list[Source], out: Path) -> list[Source]:
     names = [split for split, _, _ in sources]
     moved = had_zero(manifest.categories_of_others(out, names))
     datasets = settle_zero([dataset for _, dataset, _ in sources], moved)
-    for split, dataset in zip(names, datasets, strict=True):
+    settled = []
+    for (split, _, image_dir), dataset in zip(sources, datasets, strict=True):
         _check_split(split, dataset)
-        manifest.check_equal(
-            out, split, dataset.categories, names[0], datasets[0].categories
-        )
-    _make(out)
-    for split, dataset in zip(names, datasets, strict=True):
-        manifest.check_categories(out, split, dataset.categories)
-    return [(s, d, images) for (s, _, images), d in zip(sources, datasets, strict=True)]
+        classes = manifest.merged_categories(out, split, dataset.categories)
+        settled.append((split, replace(dataset, categories=classes), image_dir))
+    return settled
 
 
 def _check_split(split: str, dataset: Dataset) -> None:
@@ -113,19 +112,12 @@ def _check_split(split: str, dataset: Dataset) -> None:
         raise UserError(f"{dataset.source}: no images; nothing to convert")
 
 
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made: {error.strerror}") from error
-
-
 def _publish(draft: Draft, out: Path) -> dict[str, Any]:
     """Exchanges the split's files; killed halfway, the split is simply not there."""
     split, dataset, entry = draft.split, draft.dataset, _entry(draft)
     try:
         with locked(out):
-            manifest.check_categories(out, split, dataset.categories)
+            manifest.merged_categories(out, split, dataset.categories)
             manifest.withdraw_split(out, split)
             draft.writer.publish()
             write_text(out / entry["annotations"], coco_lines(dataset))

@@ -14,6 +14,7 @@ from libra_tf.data.clean import clean_dataset
 from libra_tf.data.copies import Hashes, check_copies, picture_hash
 from libra_tf.data.faults import Fault, bad_images, refusal_lines
 from libra_tf.data.findings import Findings
+from libra_tf.data.image_names import settle_names
 from libra_tf.data.images import MAX_PIXELS, read_image, with_upright_sizes
 from libra_tf.data.meaning import check_boxes, check_classes
 from libra_tf.data.pictures import fill_sizes, locate
@@ -136,7 +137,7 @@ def _prepare(
     dataset: Dataset, image_dir: str | Path, masks: bool, exif: str
 ) -> tuple[Dataset, dict[int, Path]]:
     """Does all that needs no pixels; returns the good pictures and their files."""
-    dataset, paths = locate(dataset, image_dir)
+    dataset, paths = locate(settle_names(dataset, image_dir), image_dir)
     if exif == "turn":
         dataset = with_upright_sizes(dataset, image_dir)
     dataset = fill_sizes(dataset, image_dir)

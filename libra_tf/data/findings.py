@@ -204,6 +204,61 @@ RULES = {
         strict=False,
         done="left as stored",
     ),
+    "names_spelling": Rule(
+        "a file name with backslashes, as URL (`%20`), with accents or with capitals "
+        "otherwise than the file's",
+        "file names were written otherwise than those of the files",
+        "images",
+        strict=False,
+        done="the file is taken",
+    ),
+    "names_ending": Rule(
+        "a file name with another ending than the only file of its name",
+        "file names had another ending than the files",
+        "images",
+        done="the file is taken",
+    ),
+    "names_tail": Rule(
+        "a file name with folders that are not there, of which the end fits one file "
+        "only",
+        "file names led elsewhere and were found by the end of their path",
+        "images",
+        done="the file is taken",
+    ),
+    "classes_by_name": Rule(
+        "classes that have other ids in the splits, and the same names",
+        "classes had another id than in the other splits and were matched by name",
+        "classes",
+        done="the ids of the first split, by name",
+    ),
+    "classes_added": Rule(
+        "a split that lacks classes of another",
+        "classes are those of other splits only and were added to the list",
+        "classes",
+        strict=False,
+        done="added",
+    ),
+    "files_hidden": Rule(
+        "hidden files and folders, `._*`, `.DS_Store`, `Thumbs.db`, `__MACOSX`",
+        "hidden files with the ending of annotations were passed over",
+        "files",
+        strict=False,
+        done="passed over",
+    ),
+    "pictures_left": Rule(
+        "pictures without XML file, where no list says which are meant",
+        "pictures have no XML file and were left out",
+        "images",
+        strict=False,
+        done="left out",
+    ),
+    "lists_left": Rule(
+        "`trainval` beside `train` or `val`",
+        "lists repeat other splits and were left out",
+        "files",
+        strict=False,
+        done="left out",
+    ),
 }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from libra_tf.data.exif import UPRIGHT, read_orientation, stored_and_upright
+from libra_tf.data.image_names import match_name
 from libra_tf.data.records import Dataset, ImageRecord
 from libra_tf.data.transcode import EncodedImage, is_complete, passes, transcode
 from libra_tf.errors import UserError
@@ -37,9 +38,13 @@ EXIF_CHOICES = ("refuse", "turn", "ignore")
 def find_image(image_dir: str | Path, name: str) -> Path:
     """Returns the file `name` of the folder, never one outside of it.
 
+    A name that is written otherwise than the file's is understood; see `image_names`.
+
     Raises:
-        UserError: the name leaves the folder, or there is no such file.
+        UserError: the name leaves the folder, or there is no such file, or several.
     """
+    match = match_name(image_dir, name)
+    name = match.name if match else name
     parts = name.replace("\\", "/").split("/")
     if os.path.isabs(name) or ".." in parts or "\0" in name:
         raise UserError(

@@ -1,96 +1,214 @@
-"""Finds the splits of a folder in COCO's layout.
+"""Finds the splits of a folder, as people and exporters lay them out.
 
-    DIR/annotations/instances_SPLIT.json
-    DIR/images/SPLIT/... or DIR/SPLIT/... or DIR/images/...
-
-COCO's own `train2017` becomes the split `train`.
+`layout_coco` and `layout_voc` know the forms; `docs/data.md` has them as a table. The
+readers below get a file, or a list of files, and a folder of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from libra_tf.data.coco import read_coco
+from libra_tf.data.class_list import one_class_list
+from libra_tf.data.folder_listing import Listing, list_folder, summary
+from libra_tf.data.layout_coco import CocoSource, find_coco, has_usual_names
+from libra_tf.data.layout_voc import VocSource, find_voc, left_pictures
+from libra_tf.data.parts import part
 from libra_tf.data.records import Dataset
+from libra_tf.data.split_names import (
+    TRAINVAL,
+    UNSPLIT,
+    USUAL_SPLITS,
+    exact_split,
+    plain_name,
+    split_name,
+)
 from libra_tf.errors import UserError
 
-PREFIX, SUFFIX = "instances_", ".json"
-USUAL_SPLITS = ("train", "val", "test")
+SplitSource = CocoSource | VocSource
 
 
 @dataclass(frozen=True)
-class SplitSource:
-    """One split before conversion: its file, and where its images may lie."""
+class Layout:
+    """What a folder holds.
 
-    name: str
-    annotation_file: Path
-    image_dirs: tuple[Path, ...]
-
-
-def split_name(raw: str) -> str:
-    """Returns train, val or test for names that begin so, else the name itself."""
-    return next((usual for usual in USUAL_SPLITS if raw.startswith(usual)), raw)
-
-
-def find_splits(folder: str | Path) -> list[SplitSource]:
-    """Returns the splits of a folder, train first.
-
-    Raises:
-        UserError: not this layout, or two files for one split.
+    Attributes:
+        listing: its files.
+        sources: the splits, train first; a set that is not parted has one, `UNSPLIT`.
+        left: lists that repeat other splits.
     """
-    folder = Path(folder)
-    files = sorted((folder / "annotations").glob(f"{PREFIX}*{SUFFIX}"))
-    if not files:
-        voc = (folder / "JPEGImages").is_dir()
-        raise UserError(
-            f"{folder}: no annotations/{PREFIX}SPLIT{SUFFIX} here; "
-            + (f"for Pascal VOC use --voc {folder}" if voc else "")
-            + ("" if voc else "give --images and --annotations, or --voc")
-        )
-    sources: dict[str, SplitSource] = {}
-    for file in files:
-        raw = file.name[len(PREFIX) : -len(SUFFIX)]
-        name = split_name(raw)
-        if name in sources:
-            raise UserError(
-                f"{file} and {sources[name].annotation_file.name} are both the split "
-                f"{name}; convert one of them with --images and --annotations"
-            )
-        sources[name] = SplitSource(name, file, _image_dirs(folder, raw, name))
-    order = {name: rank for rank, name in enumerate(USUAL_SPLITS)}
-    return sorted(sources.values(), key=lambda s: (order.get(s.name, 9), s.name))
 
-
-def pick_image_dir(source: SplitSource, dataset: Dataset) -> Path:
-    """Returns the image folder of a split: the one with the split's first image."""
-    if not source.image_dirs:
-        raise UserError(
-            f"{source.annotation_file}: no folder images/{source.name}, "
-            f"{source.name} or images beside annotations; give --images"
-        )
-    for candidate in source.image_dirs:
-        if dataset.images and (candidate / dataset.images[0].file_name).is_file():
-            return candidate
-    return source.image_dirs[0]
+    listing: Listing
+    sources: tuple[SplitSource, ...]
+    left: tuple[Path, ...] = ()
 
 
 def layout_sources(
-    folder: str | Path, split: str | None = None
+    folder: str | Path,
+    split: str | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    difficult: str = "crowd",
+    val_fraction: float | None = None,
+    seed: int = 0,
+    only_voc: bool = False,
 ) -> Iterator[tuple[str, Dataset, Path]]:
-    """Yields name, data set and image folder of every split, or of one."""
-    sources = find_splits(folder)
-    chosen = [source for source in sources if split in (None, source.name)]
-    if not chosen:
-        known = ", ".join(source.name for source in sources)
-        raise UserError(f"{folder}: no split {split!r}; there are: {known}")
-    for source in chosen:
-        dataset = read_coco(source.annotation_file)
-        yield source.name, dataset, pick_image_dir(source, dataset)
+    """Yields name, data set and image folder of every split, or of one.
+
+    All splits are read, and have the classes of all.
+
+    Args:
+        folder: in COCO's or Pascal VOC's layout, or as an exporter left it.
+        split: only this one; or the name for a set that is not parted.
+        classes: the names in order of their ids, from 1.
+        difficult: see `read_voc`.
+        val_fraction: parts a set that has no splits; see `part`.
+        seed: of the parting.
+        only_voc: do not look for COCO files.
+
+    Raises:
+        UserError: nothing is found, or no such split, or no split at all.
+    """
+    layout = find_layout(folder, split, only_voc)
+    sources = _chosen_names(layout, split, val_fraction)
+    read = [source.read(difficult) for source in sources]
+    datasets = one_class_list(
+        [dataset for dataset, _ in read], classes, isinstance(sources[0], VocSource)
+    )
+    named = [
+        (source.name, dataset, image_dir)
+        for source, dataset, (_, image_dir) in zip(sources, datasets, read, strict=True)
+        if _is_wanted(split, source.name, sources)
+    ]
+    name, dataset, image_dir = named[0]
+    named[0] = (name, _with_findings(dataset, layout, read), image_dir)
+    if val_fraction is not None:
+        parts = part(named[0][1], val_fraction, seed)
+        named = [(n, d, image_dir) for n, d in zip(USUAL_SPLITS, parts, strict=False)]
+    yield from named
 
 
-def _image_dirs(folder: Path, raw: str, name: str) -> tuple[Path, ...]:
-    names = (f"images/{raw}", f"images/{name}", raw, name, "images")
-    candidates = dict.fromkeys(folder / each for each in names)
-    return tuple(path for path in candidates if path.is_dir())
+def find_layout(
+    folder: str | Path, split: str | None = None, only_voc: bool = False
+) -> Layout:
+    """Returns the splits of a folder.
+
+    Args:
+        folder: see `layout_sources`.
+        split: a list of VOC that is taken too, though it is called as no split.
+        only_voc: do not look for COCO files.
+
+    Raises:
+        UserError: nothing is found, or two sources of one split.
+    """
+    listing = list_folder(folder)
+    coco = [] if only_voc else find_coco(listing)
+    voc = find_voc(listing, split) if not any(map(has_usual_names, coco)) else []
+    if coco and voc:
+        raise UserError(
+            f"{folder}: holds COCO ({coco[0].origin}) and Pascal VOC "
+            f"({voc[0].origin}); name one with --annotations and --images, or --voc"
+        )
+    sources, left = _settle_trainval(coco or voc, split)
+    if not sources:
+        raise UserError(_nothing_found(listing, only_voc))
+    _refuse_two(sources)
+    order = {name: rank for rank, name in enumerate(USUAL_SPLITS)}
+    sources.sort(key=lambda source: (order.get(source.name, len(order)), source.name))
+    return Layout(listing, tuple(sources), tuple(left))
+
+
+def _settle_trainval(
+    sources: Sequence[SplitSource], split: str | None
+) -> tuple[list[SplitSource], list[Path]]:
+    """Takes train and val in one list for train, unless one of them is there too."""
+    names = {source.name for source in sources}
+    if split is not None and exact_split(split) == TRAINVAL:
+        return list(sources), []
+    if names & {"train", "val"}:
+        left = [source.origin for source in sources if source.name == TRAINVAL]
+        return [source for source in sources if source.name != TRAINVAL], left
+    renamed = {TRAINVAL: "train"}
+    return [replace(s, name=renamed.get(s.name, s.name)) for s in sources], []
+
+
+def _refuse_two(sources: Sequence[SplitSource]) -> None:
+    first: dict[str, Path] = {}
+    for source in sources:
+        other = first.setdefault(source.name, source.origin)
+        if other is not source.origin:
+            name = "without a split's name"
+            if source.name != UNSPLIT:
+                name = f"the split {source.name}"
+            raise UserError(
+                f"{other} and {source.origin} are both {name}; rename or move one of "
+                "them, or name one with --annotations and --images"
+            )
+
+
+def _chosen_names(
+    layout: Layout, split: str | None, val_fraction: float | None
+) -> list[SplitSource]:
+    """Returns the sources to read, under the names that they are converted by."""
+    sources, root = list(layout.sources), layout.listing.root
+    names = ", ".join(source.name for source in sources)
+    if val_fraction is not None:
+        if split is not None or len(sources) > 1 or names not in (UNSPLIT, "train"):
+            has = f"the splits {names}" if split is None else f"--split {split}"
+            raise UserError(
+                f"{root}: --val-fraction parts a set without splits, and here is "
+                f"{has}; leave one of them out"
+            )
+    elif names == UNSPLIT:
+        if split is None:
+            raise UserError(
+                f"{root}: {sources[0].origin} is no split; part it by pictures with "
+                "--val-fraction 0.2, or give it a name with --split train"
+            )
+        return [replace(sources[0], name=exact_split(split) or split)]
+    elif split is not None and not any(
+        _is_wanted(split, s.name, sources) for s in sources
+    ):
+        raise UserError(f"{root}: no split {split!r}; there are: {names}")
+    return sources
+
+
+def _is_wanted(split: str | None, name: str, sources: Sequence[SplitSource]) -> bool:
+    names = {source.name for source in sources}
+    if split is None or split in names:
+        return split in (None, name)
+    return name in (split_name(split), plain_name(split))
+
+
+def _with_findings(
+    dataset: Dataset, layout: Layout, read: Sequence[tuple[Dataset, Path]]
+) -> Dataset:
+    """Adds what was found in the folder as a whole."""
+    findings, root = dataset.findings.copy(), layout.listing.root
+    suffix = layout.sources[0].suffix
+    # A list may leave pictures out; without one nobody said so.
+    if all(isinstance(s, VocSource) and s.origin.is_dir() for s in layout.sources):
+        for file in left_pictures(layout.listing, read):
+            findings.add("pictures_left", file.relative_to(root).as_posix())
+    for file in layout.listing.junk:
+        if file.suffix.lower() == suffix:
+            findings.add("files_hidden", file.relative_to(root).as_posix())
+    for file in layout.left:
+        findings.add("lists_left", file.relative_to(root).as_posix())
+    return replace(dataset, findings=findings)
+
+
+def _nothing_found(listing: Listing, only_voc: bool) -> str:
+    root = listing.root
+    if not root.is_dir():
+        return f"{root}: no such folder"
+    if (root / "dataset.json").is_file():
+        return f"{root}: is converted already; train with --data {root}"
+    coco = "COCO's annotations/instances_SPLIT.json or another JSON file with images, "
+    coco += "annotations and categories, and "
+    voc = "Pascal VOC's XML files with <annotation>"
+    return (
+        f"{root}: no data set found; looked for {'' if only_voc else coco}{voc}; "
+        f"there is: {summary(listing)}"
+    )

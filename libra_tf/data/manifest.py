@@ -139,31 +139,37 @@ def categories_of_others(folder: Path, splits: Collection[str]) -> tuple[Categor
     return _categories(content, folder) if others else ()
 
 
-def check_categories(
+def merged_categories(
     folder: Path, split: str, categories: tuple[Category, ...]
-) -> None:
-    """Refuses a split whose categories differ from those of the other splits."""
+) -> tuple[Category, ...]:
+    """Returns the classes of a split and of the other splits in the folder, by id.
+
+    Raises:
+        UserError: a name has two ids or an id two names.
+    """
     content = read_content(folder)
     others = [name for name in content["splits"] if name != split]
-    if others:
-        known = _categories(content, folder)
-        check_equal(folder, split, categories, ", ".join(others), known)
+    there = _categories(content, folder) if others else ()
+    names = {category.id: category.name for category in there}
+    ids = {category.name: category.id for category in there}
+    for new in categories:
+        if (
+            names.get(new.id, new.name) != new.name
+            or ids.get(new.name, new.id) != new.id
+        ):
+            had = ", ".join(f"{key} {name}" for key, name in names.items())
+            raise UserError(
+                f"{folder / FILE_NAME}: split {split} has other categories than "
+                f"{', '.join(others)}: {new.id} is {new.name} here, and there are "
+                f"{had}; convert all splits at once (libra data convert DIR), or give "
+                "the same --classes for each, or convert into another folder"
+            )
+    kept = [category for category in there if category.name not in _names(categories)]
+    return tuple(sorted((*categories, *kept), key=lambda category: category.id))
 
 
-def check_equal(
-    folder: Path,
-    split: str,
-    categories: tuple[Category, ...],
-    others: str,
-    known: tuple[Category, ...],
-) -> None:
-    """Refuses a split whose categories are not those that others have."""
-    if known != categories:
-        raise UserError(
-            f"{folder / FILE_NAME}: split {split} has other categories than "
-            f"{others}; give all splits the same categories "
-            "(Pascal VOC: --classes), or convert into another folder"
-        )
+def _names(categories: tuple[Category, ...]) -> set[str]:
+    return {category.name for category in categories}
 
 
 def withdraw_split(folder: Path, split: str) -> None:
@@ -176,8 +182,11 @@ def withdraw_split(folder: Path, split: str) -> None:
 def add_split(
     folder: Path, split: str, categories: tuple[Category, ...], entry: dict[str, Any]
 ) -> None:
-    """Writes a split into the manifest; its files must be in place."""
-    check_categories(folder, split, categories)
+    """Writes a split into the manifest; its files must be in place.
+
+    New classes are added to those of the other splits; see `merged_categories`.
+    """
+    categories = merged_categories(folder, split, categories)
     content = read_content(folder)
     content["categories"] = [category_record(c) for c in categories]
     content["num_classes"] = max(c.id for c in categories) + 1

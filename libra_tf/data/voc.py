@@ -10,48 +10,21 @@ VOC counts pixels from 1 and its `xmax` is inside the box, so the box becomes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 from libra_tf.data.faults import Fault, refuse_faults
 from libra_tf.data.findings import Findings
+from libra_tf.data.folder_listing import list_folder
 from libra_tf.data.records import Annotation, Category, Dataset, ImageRecord
-from libra_tf.data.values import as_number, as_truth
+from libra_tf.data.voc_lists import listed_files
+from libra_tf.data.voc_pictures import VocObject, VocPicture, read_picture
 from libra_tf.errors import UserError
 
 # What becomes of objects marked difficult. VOC's protocol neither rewards nor
 # punishes their detection, which in COCO's terms is a crowd.
 DIFFICULT = ("crowd", "keep", "drop")
 IMAGE_FOLDER = "JPEGImages"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-MAX_XML_BYTES = 16 << 20
-
-
-@dataclass(frozen=True)
-class _Object:
-    """One `<object>`; `box` is x, y, width, height from 0."""
-
-    name: str
-    box: tuple[float, float, float, float]
-    difficult: bool
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """One XML file; width and height are 0 where it does not tell."""
-
-    file: Path
-    name: str
-    width: int
-    height: int
-    objects: tuple[_Object, ...]
-
-    def without_difficult(self) -> _Picture:
-        kept = tuple(found for found in self.objects if not found.difficult)
-        return replace(self, objects=kept)
 
 
 def read_voc(
@@ -78,21 +51,53 @@ def read_voc(
         UserError: not such a folder or split, or no classes.
     """
     folder = Path(folder)
+    annotation_dir, image_dir = folder / "Annotations", folder / IMAGE_FOLDER
+    if not annotation_dir.is_dir() or not image_dir.is_dir():
+        raise UserError(
+            f"{folder}: not a Pascal VOC folder: it needs Annotations and JPEGImages"
+        )
+    files = _files(folder, split, annotation_dir)
+    dataset = read_files(
+        files, annotation_dir, image_dir, str(folder), difficult, classes
+    )
+    if not dataset.categories:
+        refuse_faults(dataset.faults)  # Without them there are no classes either.
+        raise UserError(
+            f"{annotation_dir}: no objects; give the class names with --classes"
+        )
+    return dataset
+
+
+def read_files(
+    files: Sequence[Path],
+    annotation_dir: Path,
+    image_dir: Path,
+    source: str,
+    difficult: str = "crowd",
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """Reads XML files in their order; without any object there are no categories.
+
+    Args:
+        files: below `annotation_dir`.
+        annotation_dir: the path from here is the picture's from `image_dir`.
+        image_dir: the folder of the pictures.
+        source: what the data set is called in messages.
+        difficult: see `read_voc`.
+        classes: see `read_voc`.
+    """
     if difficult not in DIFFICULT:
         raise UserError(f"difficult must be one of {', '.join(DIFFICULT)}")
     findings, faults = Findings(), []
-    pictures: dict[int, _Picture] = {}
-    for key, name in enumerate(_names(folder, split), start=1):
-        file = folder / "Annotations" / f"{name}.xml"
+    pictures: dict[int, VocPicture] = {}
+    for key, file in enumerate(files, start=1):
         try:
-            pictures[key] = _picture(file, folder / IMAGE_FOLDER, findings)
+            pictures[key] = read_picture(file, annotation_dir, image_dir, findings)
         except UserError as error:
             faults.append(Fault(str(error), key))
     if difficult == "drop":
         pictures = {key: p.without_difficult() for key, p in pictures.items()}
-    if faults and not (classes or any(p.objects for p in pictures.values())):
-        refuse_faults(faults)  # Without them there are no classes either.
-    ids = _class_ids(pictures.values(), folder, classes)
+    ids = _class_ids(pictures.values(), classes)
     images, next_id = [], 1
     for key, picture in pictures.items():
         unknown = [o.name for o in picture.objects if o.name not in ids]
@@ -108,137 +113,42 @@ def read_voc(
             ImageRecord(key, picture.name, picture.width, picture.height, annotations)
         )
     categories = tuple(Category(key, name) for name, key in ids.items())
-    return Dataset(str(folder), categories, tuple(images), findings, tuple(faults))
+    return Dataset(source, categories, tuple(images), findings, tuple(faults))
+
+
+def _files(folder: Path, split: str, annotation_dir: Path) -> list[Path]:
+    listed = list_folder(annotation_dir).with_suffix(".xml")
+    sets = folder / "ImageSets" / "Main"
+    if not sets.is_dir():
+        if not listed:
+            raise UserError(f"{folder}: split {split} has no images; mend its list")
+        return listed
+    file = sets / f"{split}.txt"
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in sets.glob("*.txt")))
+        raise UserError(f"{file}: no such split; there are: {known or 'none'}")
+    return listed_files(file, annotation_dir, listed)
 
 
 def _annotation(
-    found: _Object, key: int, ids: Mapping[str, int], difficult: str
+    found: VocObject, key: int, ids: Mapping[str, int], difficult: str
 ) -> Annotation:
     area = max(found.box[2], 0.0) * max(found.box[3], 0.0)
     crowd = found.difficult and difficult == "crowd"
     return Annotation(key, ids[found.name], found.box, area, crowd)
 
 
-def _names(folder: Path, split: str) -> list[str]:
-    if not (folder / "Annotations").is_dir() or not (folder / IMAGE_FOLDER).is_dir():
-        raise UserError(
-            f"{folder}: not a Pascal VOC folder: it needs Annotations and JPEGImages"
-        )
-    sets = folder / "ImageSets" / "Main"
-    if not sets.is_dir():
-        names = sorted(path.stem for path in (folder / "Annotations").glob("*.xml"))
-    else:
-        file = sets / f"{split}.txt"
-        if not file.is_file():
-            known = ", ".join(sorted(path.stem for path in sets.glob("*.txt")))
-            raise UserError(f"{file}: no such split; there are: {known or 'none'}")
-        lines = file.read_text(encoding="utf-8").splitlines()
-        names = [line.split()[0] for line in lines if line.strip()]
-    for name in names:
-        if Path(name).name != name:
-            raise UserError(f"{sets / split}.txt: {name!r} is a path; write a name")
-    if not names or len(set(names)) < len(names):
-        fault = "names an image twice" if names else "has no images"
-        raise UserError(f"{folder}: split {split} {fault}; mend its list")
-    return names
-
-
-def _parse(file: Path) -> ElementTree.Element:
-    try:
-        with open(file, "rb") as stream:
-            content = stream.read(MAX_XML_BYTES + 1)
-        if len(content) > MAX_XML_BYTES:
-            raise UserError(f"{file}: larger than {MAX_XML_BYTES} bytes; mend it")
-        # Entities can be made to expand without end. A zero byte is UTF-16 or -32,
-        # where the words would not be found.
-        if b"\0" in content or b"<!doctype" in content.lower():
-            raise UserError(
-                f"{file}: is not UTF-8 or declares a DOCTYPE; remove the declaration"
-            )
-        return ElementTree.fromstring(content)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UserError(f"{file}: not valid XML: {error}") from error
-
-
-def _objects(tree: ElementTree.Element, file: Path) -> list[_Object]:
-    found = []
-    for number, node in enumerate(tree.findall("object"), start=1):
-        where = f"{file}: object {number}"
-        name = (node.findtext("name") or "").strip()
-        if not name:
-            raise UserError(f"{where}: name is missing; add it")
-        xmin, ymin, xmax, ymax = (
-            _number(node, f"bndbox/{side}", where)
-            for side in ("xmin", "ymin", "xmax", "ymax")
-        )
-        box = (xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1)
-        found.append(_Object(name, box, _difficult(node, where)))
-    return found
-
-
-def _difficult(node: ElementTree.Element, where: str) -> bool:
-    text = node.findtext("difficult", "0")
-    truth = as_truth(text)
-    if truth is None:
-        raise UserError(f"{where}: difficult {text!r} must be 0 or 1; mend it")
-    return truth
-
-
-def _number(node: ElementTree.Element, path: str, where: str) -> float:
-    text = node.findtext(path)
-    try:
-        value = float(text) if text is not None else math.nan
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{where}: {path} {text!r} must be a finite number; mend it")
-    return value
-
-
 def _class_ids(
-    pictures: Iterable[_Picture], folder: Path, classes: Sequence[str] | None
+    pictures: Iterable[VocPicture], classes: Sequence[str] | None
 ) -> dict[str, int]:
     """Returns name -> id, from 1."""
     if classes is None:
         classes = sorted({found.name for p in pictures for found in p.objects})
     ids = {name: key for key, name in enumerate(classes, start=1)}
-    if not ids or len(ids) < len(classes):
-        raise UserError(
-            f"{folder / 'Annotations'}: "
-            f"{'a class is given twice' if ids else 'no objects'}; give the class "
-            "names with --classes"
-        )
+    if len(ids) < len(classes):
+        raise UserError("a class is given twice; mend --classes")
     return ids
 
 
 def _unknown(file: Path, name: str) -> str:
     return f"{file}: class {name!r} is not among the given classes; add it to --classes"
-
-
-def _picture(file: Path, image_dir: Path, findings: Findings) -> _Picture:
-    tree = _parse(file)
-    objects = tuple(_objects(tree, file))
-    sides = (tree.findtext(f"size/{side}", "") for side in ("width", "height"))
-    size = [as_number(side) or 0.0 for side in sides]
-    width, height = map(int, size) if min(size) >= 1 else (0, 0)
-    name = _image_name(tree, file, image_dir, findings)
-    return _Picture(file, name, width, height, objects)
-
-
-def _image_name(
-    tree: ElementTree.Element, file: Path, image_dir: Path, findings: Findings
-) -> str:
-    """Returns the picture of the XML's own name, else the one that it names."""
-    told = (tree.findtext("filename") or "").strip()
-    own = [file.stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
-    exists = bool(told) and (image_dir / told).is_file()
-    if exists and Path(told).stem == file.stem:
-        return told
-    name = next((name for name in own if (image_dir / name).is_file()), None)
-    if name and exists:
-        findings.add("stale_names", file.name)
-    if name or exists:
-        return name or told
-    raise UserError(f"{file}: its image {told or own[0]} is not in {image_dir}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from libra_tf.errors import UserError
@@ -18,6 +19,23 @@ def make_folder(path: str | os.PathLike) -> Path:
             f"{path}: this folder cannot be made: {error.strerror}; name another one"
         ) from error
     return Path(path)
+
+
+@contextlib.contextmanager
+def kept_if_filled(path: str | os.PathLike) -> Iterator[Path]:
+    """Makes a folder and those above it, and removes what it made if nothing came in.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    above = [Path(path), *Path(path).parents]
+    made = [folder for folder in above if not folder.exists()]
+    try:
+        yield make_folder(path)
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def sync(path: Path) -> None:

@@ -12,12 +12,13 @@ from libra_tf.files.atomic import make_folder, write_bytes
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Reads a JSON file, with or without byte order mark.
+    """Reads a JSON file: UTF-8, -16 or -32, with or without byte order mark.
 
     Every failure is a `UserError` that names the file.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        raw = Path(path).read_bytes()
+        text = raw.decode(json.detect_encoding(raw))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

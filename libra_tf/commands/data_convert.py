@@ -1,0 +1,210 @@
+"""`libra data convert`: from what an exporter left to TFRecords."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from libra_tf.data.faults import DEFAULT_SHARE
+from libra_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from libra_tf.data.records import Dataset
+
+Source = tuple[str, "Dataset", Path]
+
+MAX_DEFAULT_WORKERS = 8
+
+CONVERT = """\
+Reads COCO annotations or Pascal VOC, decodes every image once, and writes TFRecords,
+a COCO file for evaluation per split, and dataset.json, which describes the folder.
+What is mended or looks wrong is counted and told; what cannot be used is refused, all
+at once. If a split is refused, nothing changes.
+
+DIR is what COCO, Roboflow, CVAT, Label Studio, labelImg and others write, unpacked;
+splits are called train, val and test whatever they are called there (Train, valid,
+train2017); docs/data.md has the table. --val-fraction parts a set without splits.
+
+examples:
+  libra data convert cells --out cells_tfr
+      (cells/annotations/instances_train.json, cells/images/train/..., all splits)
+  libra data convert flat --val-fraction 0.2 --out flat_tfr
+      (flat/a.jpg, flat/a.xml, ...: one picture of five for evaluation)
+  libra data convert --images photos --annotations photos.json --split train --out T
+  libra data convert --voc VOC2012 --split train --out voc_tfr
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what says where the data lie, then how to convert them."""
+    add = parser.add_argument
+    add("folder", metavar="DIR", nargs="?", help="folder of COCO or Pascal VOC")
+    add("--images", metavar="I", help="image folder (with --annotations)")
+    add("--annotations", metavar="J.json", help="COCO detection file")
+    add("--voc", metavar="DIR", help="Pascal VOC folder; as DIR, COCO files ignored")
+    add("--split", help="split to convert; of DIR: only this one")
+    add(
+        "--val-fraction",
+        type=_fraction,
+        metavar="F",
+        help="without splits: this share of the images is val, the others are train",
+    )
+    add("--seed", type=int, default=0, help="of --val-fraction (default %(default)s)")
+    add("--out", required=True, help="folder to write to")
+    add("--shards", type=positive, help="TFRecord files per split (default: by size)")
+    add(
+        "--workers",
+        type=positive,
+        default=min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS),
+        help="processes that read images (default %(default)s)",
+    )
+    add("--strict", action="store_true", help="refuse what would be mended or is odd")
+    add(
+        "--skip-bad",
+        type=_share,
+        nargs="?",
+        const=DEFAULT_SHARE,
+        metavar="SHARE",
+        help="leave bad pictures out, up to this share of a split (default "
+        f"{DEFAULT_SHARE:g}), and list them in OUT/SPLIT.skipped.txt",
+    )
+    add(
+        "--masks",
+        action=argparse.BooleanOptionalAction,
+        help="write masks (default: where there are segmentations)",
+    )
+    add("--max-pixels", type=positive, help="refuse larger images (default 50000000)")
+    add(
+        "--exif",
+        choices=("refuse", "turn", "ignore"),
+        default="refuse",
+        help="for a picture that its EXIF tag turns and whose size is annotated as it "
+        "is stored: refuse it, take the boxes as drawn on the upright picture, or "
+        "ignore the tag (default %(default)s)",
+    )
+    add(
+        "--classes",
+        help="class names in order of their ids, a,b,c (default: VOC sorted, COCO as "
+        "in the file)",
+    )
+    add(
+        "--difficult",
+        choices=("crowd", "keep", "drop"),
+        default="crowd",
+        help="VOC: difficult objects become crowds, which evaluation ignores; or keep "
+        "or drop them (default %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Converts; returns the entries of `dataset.json` by split."""
+    from libra_tf.data.convert import convert_all
+    from libra_tf.data.images import MAX_PIXELS
+
+    _check_ways(args)
+    return convert_all(
+        _sources(args),
+        args.out,
+        num_shards=args.shards,
+        workers=args.workers,
+        strict=args.strict,
+        skip_bad=args.skip_bad,
+        masks=args.masks,
+        max_pixels=args.max_pixels or MAX_PIXELS,
+        exif=args.exif,
+    )
+
+
+def positive(text: str) -> int:
+    """Returns a number from 1; for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} does not lie between 0 and 1")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no share from 0 to 1; write --skip-bad after DIR, or "
+            f"--skip-bad={DEFAULT_SHARE:g}"
+        )
+    return value
+
+
+def _check_ways(args: argparse.Namespace) -> None:
+    ways = [args.folder is not None, args.voc is not None, args.annotations is not None]
+    if sum(ways) != 1 or (args.annotations is None) != (args.images is None):
+        raise UserError(
+            "name one source: DIR, or --images with --annotations, or --voc DIR"
+        )
+    if args.annotations and (args.split is None) == (args.val_fraction is None):
+        raise UserError(
+            "give the split a name with --split, for example train, or part it with "
+            "--val-fraction, for example 0.2"
+        )
+    sources = [args.folder, args.voc, args.images]
+    sources += [os.path.dirname(args.annotations) or "."] if args.annotations else []
+    for source in filter(None, sources):
+        _check_out(Path(args.out), Path(source))
+
+
+def _check_out(out: Path, source: Path) -> None:
+    """Refuses to write among the source's own files."""
+    from libra_tf.data.manifest import FILE_NAME
+
+    real, root = out.resolve(), source.resolve()
+    filled = out.is_dir() and any(out.iterdir()) and not (out / FILE_NAME).exists()
+    if real == root or (root in real.parents and filled):
+        raise UserError(
+            f"--out {out}: the source lies there ({source}); name another folder"
+        )
+
+
+def _sources(args: argparse.Namespace) -> Iterator[Source]:
+    """Yields split name, data set and image folder of every split asked for."""
+    from libra_tf.data.layout import layout_sources
+
+    classes = args.classes.split(",") if args.classes else None
+    if args.annotations:
+        yield from _file_sources(args, classes)
+        return
+    yield from layout_sources(
+        args.folder or args.voc,
+        args.split,
+        classes=classes,
+        difficult=args.difficult,
+        val_fraction=args.val_fraction,
+        seed=args.seed,
+        only_voc=args.voc is not None,
+    )
+
+
+def _file_sources(
+    args: argparse.Namespace, classes: list[str] | None
+) -> Iterator[Source]:
+    from libra_tf.data.class_list import one_class_list
+    from libra_tf.data.coco import read_coco
+    from libra_tf.data.parts import part
+
+    (dataset,) = one_class_list([read_coco(args.annotations)], classes)
+    if args.val_fraction is None:
+        yield args.split, dataset, Path(args.images)
+        return
+    train, val = part(dataset, args.val_fraction, args.seed)
+    yield "train", train, Path(args.images)
+    yield "val", val, Path(args.images)

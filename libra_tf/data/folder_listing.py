@@ -1,0 +1,76 @@
+"""The files of a folder without those that only an operating system put there."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+NUM_SHOWN = 8
+JUNK_NAMES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
+JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files below a folder, in order of their paths.
+
+    Attributes:
+        root: the folder.
+        files: absolute or relative as the root is.
+        junk: hidden files, and those in hidden folders.
+        folders: all folders that are not hidden, without the root.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+    junk: tuple[Path, ...]
+    folders: tuple[Path, ...]
+
+    def with_suffix(self, *suffixes: str) -> list[Path]:
+        """Returns the files of these endings, which are given in lower case."""
+        return [file for file in self.files if file.suffix.lower() in suffixes]
+
+    def children(self, folder: Path) -> list[Path]:
+        """Returns the folders that lie directly in a folder."""
+        return [each for each in self.folders if each.parent == folder]
+
+
+def list_folder(root: str | Path, follow_links: bool = True) -> Listing:
+    """Lists a folder; a folder that is reached twice by links is listed once."""
+    root = Path(root)
+    files: list[Path] = []
+    junk: list[Path] = []
+    folders: list[Path] = []
+    seen: set[str] = set()
+    for path, names, file_names in os.walk(root, followlinks=follow_links):
+        real = os.path.realpath(path)
+        if real in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        here = Path(path)
+        hidden = any(map(_is_junk, here.relative_to(root).parts))
+        if not hidden and here != root:
+            folders.append(here)
+        for name in file_names:
+            (junk if hidden or _is_junk(name) else files).append(here / name)
+    return Listing(root, *(tuple(sorted(each)) for each in (files, junk, folders)))
+
+
+def summary(listing: Listing) -> str:
+    """Returns what lies in a folder, in few words."""
+    kinds = Counter(file.suffix.lower() or "without ending" for file in listing.files)
+    top = listing.children(listing.root)
+    folders = [f"{folder.relative_to(listing.root)}/" for folder in top]
+    files = [f"{count} {kind}" for kind, count in kinds.most_common()]
+    shown = [*folders[:NUM_SHOWN], *files[:NUM_SHOWN]]
+    more = ["..."] if len(shown) < len(folders) + len(files) else []
+    hidden = [f"{len(listing.junk)} hidden"] if listing.junk else []
+    return ", ".join([*shown, *more, *hidden]) or "nothing"
+
+
+def _is_junk(name: str) -> bool:
+    low = name.lower()
+    return name.startswith(".") or low in JUNK_NAMES or low in JUNK_FOLDERS
