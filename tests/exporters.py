@@ -17,7 +17,7 @@ BOX = (4, 5, 10, 20)
 PICTURES = ("im 1", "im2", "im3", "im4", "im5")
 CLASSES = ("cat", "dog")
 # The id that Roboflow gives its root class, and Label Studio its first.
-FIRST_ID = 1
+FIRST_ID = 0
 
 
 def picture(path: Path, shade: int = 0) -> None:

@@ -266,6 +266,8 @@ def test_nothing_found_says_what_was_looked_for_and_what_is_there(tmp_path):
     assert "there is: pictures/, 2 .jpg, 1 .txt, 1 hidden" in text
     with pytest.raises(UserError, match="no such folder"):
         read(tmp_path / "no")
+    with pytest.raises(UserError, match="is a file; name its folder"):
+        read(tmp_path / "notes.txt")
 
 
 def test_coco_and_voc_in_one_folder_are_not_guessed(tmp_path):

@@ -130,8 +130,10 @@ def test_names_are_settled_and_counted(folder):
 
 
 def test_one_file_for_two_paths_is_refused(folder):
-    with pytest.raises(UserError, match=r"image 1 \(x/a.jpg\) and image 2 \(y/a.jpg\)"):
-        settle_names(dataset("x/a.jpg", "y/a.jpg"), folder("a.jpg"))
+    settled = settle_names(dataset("x/a.jpg", "y/a.jpg"), folder("a.jpg"))
+    (fault,) = settled.faults
+    assert "image 1 (x/a.jpg) and image 2 (y/a.jpg)" in fault.text
+    assert (fault.image, len(settled.images)) == (2, 1)
 
 
 def test_a_file_that_is_made_later_is_found(folder):

@@ -37,25 +37,25 @@ class Listing:
         return [each for each in self.folders if each.parent == folder]
 
 
-def list_folder(root: str | Path, follow_links: bool = True) -> Listing:
+def list_folder(root: str | Path) -> Listing:
     """Lists a folder; a folder that is reached twice by links is listed once."""
     root = Path(root)
     files: list[Path] = []
     junk: list[Path] = []
     folders: list[Path] = []
     seen: set[str] = set()
-    for path, names, file_names in os.walk(root, followlinks=follow_links):
+    for path, names, file_names in os.walk(root, followlinks=True):
         real = os.path.realpath(path)
         if real in seen:
             names.clear()
             continue
         seen.add(real)
         here = Path(path)
-        hidden = any(map(_is_junk, here.relative_to(root).parts))
+        hidden = any(map(is_junk, here.relative_to(root).parts))
         if not hidden and here != root:
             folders.append(here)
         for name in file_names:
-            (junk if hidden or _is_junk(name) else files).append(here / name)
+            (junk if hidden or is_junk(name) else files).append(here / name)
     return Listing(root, *(tuple(sorted(each)) for each in (files, junk, folders)))
 
 
@@ -71,6 +71,7 @@ def summary(listing: Listing) -> str:
     return ", ".join([*shown, *more, *hidden]) or "nothing"
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
+    """Whether a file or folder is hidden, or put there by an operating system."""
     low = name.lower()
     return name.startswith(".") or low in JUNK_NAMES or low in JUNK_FOLDERS

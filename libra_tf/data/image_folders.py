@@ -45,7 +45,7 @@ def image_folders(listing: Listing, base: Path, raw: str) -> tuple[Path, ...]:
     images = [f for f in listing.files if f.suffix.lower() not in OTHER_SUFFIXES]
     holding = {file.parent for file in images}
     found += [*(holding if len(holding) == 1 else ()), listing.root]
-    filled = {folder for file in images for folder in file.parents}
+    filled = {above for folder in holding for above in (folder, *folder.parents)}
     return tuple(dict.fromkeys(f for f in found if f in filled)) or (listing.root,)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from libra_tf.data.faults import Fault
-from libra_tf.data.folder_listing import list_folder
+from libra_tf.data.folder_listing import is_junk
 from libra_tf.data.records import Dataset, ImageRecord
 from libra_tf.data.split_names import exact_split
 from libra_tf.errors import UserError
@@ -168,9 +168,10 @@ def _tails(image_dir: str | Path, parts: Parts) -> Iterator[Parts]:
 def _search(
     image_dir: str | Path, name: str, tails: Iterable[Parts], anywhere: bool
 ) -> Match | None:
+    index = _index(image_dir)
     for tail in tails:
         for level, (rule, key) in enumerate(_KEYS):
-            files = _index(image_dir).get((level, key(tail[-1])), [])
+            files = index.get((level, key(tail[-1])), [])
             # Another ending in another folder is a mask or a thumbnail.
             deep = anywhere and rule != ENDING
             found = [p for p in files if _ends(p, tail, deep)]
@@ -205,10 +206,16 @@ def _read_index(image_dir: str, changed: int) -> Index:
     """Returns (level of `_KEYS`, key) -> paths; `changed` tells an old index apart."""
     index: Index = {}
     # Links to folders could lead out of the image folder.
-    for file in list_folder(image_dir, follow_links=False).with_suffix(*SUFFIXES):
-        parts = file.relative_to(image_dir).parts
-        for level, (_, key) in enumerate(_KEYS):
-            index.setdefault((level, key(parts[-1])), []).append(parts)
+    for path, folders, names in os.walk(image_dir, followlinks=False):
+        folders[:] = [name for name in folders if not is_junk(name)]
+        above = os.path.relpath(path, image_dir).split(os.sep)
+        parts = tuple(above) if above != ["."] else ()
+        for name in names:
+            if has_image_suffix(name) and not is_junk(name):
+                for level, (_, key) in enumerate(_KEYS):
+                    index.setdefault((level, key(name)), []).append((*parts, name))
+    for files in index.values():
+        files.sort()
     return index
 
 

@@ -201,6 +201,11 @@ def _with_findings(
 
 def _nothing_found(listing: Listing, only_voc: bool) -> str:
     root = listing.root
+    if root.is_file():
+        return (
+            f"{root}: is a file; name its folder (unpacked), or give a COCO file with "
+            "--annotations, --images and --split"
+        )
     if not root.is_dir():
         return f"{root}: no such folder"
     if (root / "dataset.json").is_file():
