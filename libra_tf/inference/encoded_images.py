@@ -97,7 +97,9 @@ def mark_unreadable(image_info: tf.Tensor, is_readable: tf.Tensor) -> tf.Tensor:
 
 def without_unreadable(outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Sets what was detected in images that are marked as unreadable to zero."""
-    info = outputs["image_info"]
+    info = outputs.get("image_info")
+    if info is None:  # with the suppression of TFLite, which takes no files
+        return dict(outputs)
     is_readable = tf.reduce_all(info[:, 0] > 0, axis=-1)
 
     def keep(x: tf.Tensor) -> tf.Tensor:
