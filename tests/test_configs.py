@@ -27,6 +27,7 @@ SURVEY = [name for name in FILES if name.startswith("survey/")]
 SMALL = [128, 128, 3]
 SWITCHES = (
     "task.model.neck.",
+    "task.model.clip_to_image",
     "task.model.rpn_sampler.",
     "task.model.roi_sampler.positives",
     "task.model.roi_sampler.negatives",
