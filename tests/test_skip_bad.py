@@ -56,7 +56,7 @@ def test_bad_pictures_are_left_out_and_listed(tmp_path, workers):
         workers=workers, num_shards=3,
     )  # fmt: skip
     assert (entry["num_images"], entry["num_annotations"]) == (1, 2)
-    assert entry["findings"]["skipped"] == {"count": 2, "first": ["1", "2"]}
+    assert entry["findings"]["skipped"] == {"count": 2, "first": ["2.png", "1.png"]}
     lines = (out / "val.skipped.txt").read_text().splitlines()
     assert [line.split(": ")[1] for line in lines if "bbox" in line] == ["annotation 4"]
     assert any("1.png" in line for line in lines)

@@ -32,8 +32,9 @@ MAX_XML_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class _Object:
-    """One `<object>`; `box` is x, y, width, height from 0."""
+    """One `<object>`, the `number`th; `box` is x, y, width, height from 0."""
 
+    number: int
     name: str
     box: tuple[float, float, float, float]
     difficult: bool
@@ -100,7 +101,7 @@ def read_voc(
             faults.append(Fault(_unknown(picture.file, unknown[0]), key))
             continue
         annotations = tuple(
-            _annotation(found, next_id + offset, ids, difficult)
+            _annotation(found, next_id + offset, ids, difficult, picture.file)
             for offset, found in enumerate(picture.objects)
         )
         next_id += len(annotations)
@@ -112,11 +113,12 @@ def read_voc(
 
 
 def _annotation(
-    found: _Object, key: int, ids: Mapping[str, int], difficult: str
+    found: _Object, key: int, ids: Mapping[str, int], difficult: str, file: Path
 ) -> Annotation:
     area = max(found.box[2], 0.0) * max(found.box[3], 0.0)
     crowd = found.difficult and difficult == "crowd"
-    return Annotation(key, ids[found.name], found.box, area, crowd)
+    label = f"{file.name} object {found.number}"
+    return Annotation(key, ids[found.name], found.box, area, crowd, label=label)
 
 
 def _names(folder: Path, split: str) -> list[str]:
@@ -174,7 +176,7 @@ def _objects(tree: ElementTree.Element, file: Path) -> list[_Object]:
             for side in ("xmin", "ymin", "xmax", "ymax")
         )
         box = (xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1)
-        found.append(_Object(name, box, _difficult(node, where)))
+        found.append(_Object(number, name, box, _difficult(node, where)))
     return found
 
 
