@@ -117,6 +117,14 @@ def test_a_refused_split_keeps_the_others_from_changing(tmp_path):
     assert contents(out) == {}
 
 
+def test_pictures_of_splits_that_are_converted_together(tmp_path):
+    good = read_coco(small_sets.write(tmp_path, small_sets.coco(tmp_path)))
+    sources = [(split, good, tmp_path) for split in ("train", "val")]
+    entries = convert_all(sources, tmp_path / "out", quiet=True)
+    assert "shared_pictures" not in entries["train"]["findings"]
+    assert entries["val"]["findings"]["shared_pictures"]["count"] == 3
+
+
 def test_a_class_whose_pictures_are_bad_has_no_object(tmp_path):
     content, out = small_sets.coco(tmp_path), tmp_path / "out"
     content["categories"].append({"id": 3, "name": "bird"})
