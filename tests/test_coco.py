@@ -247,6 +247,13 @@ def test_a_faulty_record_leaves_the_others(tmp_path):
     assert [len(image.annotations) for image in dataset.images] == [0, 1]
 
 
+@pytest.mark.parametrize("ids", [(1, 0, 2), (0, 1, 2), (2, 1, 0)])
+def test_of_three_categories_two_may_not_have_one_name(tmp_path, ids):
+    categories = [{"id": key, "name": "cat"} for key in ids]
+    with pytest.raises(UserError, match="'cat' occurs twice"):
+        read_coco(write(tmp_path, {**GOOD, "categories": categories}))
+
+
 def test_null_is_as_missing(tmp_path):
     nothing = {"area": None, "iscrowd": None, "segmentation": None}
     dataset = read_coco(write(tmp_path, with_box([0, 0, 4, 5], **nothing)))

@@ -92,3 +92,14 @@ def test_predictions_have_the_ids_of_the_source(folder, tmp_path, converted):
     (found,) = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert (found["image_id"], found["category_id"]) == ("scan", "cells")
     assert found["category_name"] == "cell"
+
+
+def test_a_gap_in_the_ids_is_not_taken_for_a_class_of_the_source(folder, tmp_path):
+    """The detector finds a 3, which is no class; the source calls class 4 so."""
+    description = {"class_names": {"4": "cell"}, "file_ids": {"4": 3}}
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (6, 4)).save(picture)
+    words = ["predict", picture, "--model", folder, "--out", tmp_path / "out"]
+    assert main([*map(str, words), "--no-pictures"]) == 0
+    assert json.loads((tmp_path / "out" / "detections.json").read_text()) == []

@@ -92,6 +92,15 @@ def test_an_unused_category_zero_is_dropped(tmp_path):
     assert file_ids_of(out) == {}
 
 
+def test_an_unused_category_zero_may_have_the_name_of_another(tmp_path):
+    content = small_sets.coco(tmp_path)
+    content["categories"].append({"id": 0, "name": "cat"})
+    assert load_manifest(run(tmp_path, content)).class_names == {1: "cat", 2: "dog"}
+    content["annotations"][0]["category_id"] = 0
+    with pytest.raises(UserError, match="'cat' occurs twice"):
+        run(tmp_path, content)
+
+
 def test_a_used_category_zero_moves_all(tmp_path):
     content = renamed(small_sets.coco(tmp_path), categories={1: 0, 2: 90})
     out = run(tmp_path, content)

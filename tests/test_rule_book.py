@@ -261,12 +261,17 @@ def nameless(_, folder):
     path.write_text(path.read_text().replace("<name>dog</name>", "<name> </name>"))
 
 
+def outside(content, folder):
+    shutil.copy(folder / "1.png", folder.parent / "outside.png")
+    content["images"][0]["file_name"] = "../outside.png"
+
+
 BAD = {
     "missing_picture": remove,
     "broken_picture": cut,
     "other_size": first("images", width=41),
     "frames": frames,
-    "outside": first("images", file_name="../1.png"),
+    "outside": outside,
     "image_twice": first("images", id=2),
     "no_image": first("annotations", image_id=9),
     "no_category": first("annotations", category_id=9),

@@ -56,7 +56,7 @@ def test_bad_pictures_are_left_out_and_listed(tmp_path, workers):
         workers=workers, num_shards=3,
     )  # fmt: skip
     assert (entry["num_images"], entry["num_annotations"]) == (1, 2)
-    assert entry["findings"]["skipped"] == {"count": 2, "first": ["1", "2"]}
+    assert entry["findings"]["skipped"] == {"count": 2, "first": ["2.png", "1.png"]}
     lines = (out / "val.skipped.txt").read_text().splitlines()
     assert [line.split(": ")[1] for line in lines if "bbox" in line] == ["annotation 4"]
     assert any("1.png" in line for line in lines)
@@ -115,6 +115,14 @@ def test_a_refused_split_keeps_the_others_from_changing(tmp_path):
         convert_all(sources, out, quiet=True)
     assert str(error.value).count("2.png") == 4  # Two splits, name and path.
     assert not out.exists()
+
+
+def test_pictures_of_splits_that_are_converted_together(tmp_path):
+    good = read_coco(small_sets.write(tmp_path, small_sets.coco(tmp_path)))
+    sources = [(split, good, tmp_path) for split in ("train", "val")]
+    entries = convert_all(sources, tmp_path / "out", quiet=True)
+    assert "shared_pictures" not in entries["train"]["findings"]
+    assert entries["val"]["findings"]["shared_pictures"]["count"] == 3
 
 
 def test_a_class_whose_pictures_are_bad_has_no_object(tmp_path):

@@ -5,6 +5,7 @@ import re
 import pytest
 from PIL import Image
 
+from libra_tf.data.clean import clean_dataset
 from libra_tf.data.pictures import fill_sizes
 from libra_tf.data.voc import read_voc
 from libra_tf.errors import UserError
@@ -153,6 +154,12 @@ def test_the_picture_of_the_own_name_wins(voc):
     dataset = read_voc(voc({"a": xml, "b": xml}), "train")
     assert [image.file_name for image in dataset.images] == ["a.jpg", "b.jpg"]
     assert dataset.findings["stale_names"].first == ["b.xml"]
+
+
+def test_findings_name_file_and_object(voc):
+    xml = annotation(("x", (1, 1, 9, 9), 0), ("x", (30, 9, 44, 20), 0))
+    _, findings = clean_dataset(read_voc(voc({"a": xml}), "train"), False)
+    assert findings["clipped"].first == ["a.xml object 2"]
 
 
 def test_the_named_picture_serves_where_there_is_no_other(voc):

@@ -147,15 +147,21 @@ def _picture_names(files: list[Path]) -> dict[Path, str]:
 def _results(image_id: FileId, path: Path, found: Any, detector: Any) -> list[dict]:
     from libra_tf.evaluation.coco_results import to_coco_results
 
-    results = to_coco_results(0, found.boxes, found.classes, found.scores, found.masks)
-    for result in results:
+    names = detector.class_names
+    results = []
+    for result in to_coco_results(
+        0, found.boxes, found.classes, found.scores, found.masks
+    ):
         category = result["category_id"]
+        # Of a gap in the ids: no object is that, and the source may mean another.
+        if names and category not in names:
+            continue
         result["image_id"] = image_id
         result["category_id"] = detector.file_ids.get(category, category)
         result["file_name"] = str(path)
-        name = detector.class_names.get(category)
-        if name:
-            result["category_name"] = name
+        if category in names:
+            result["category_name"] = names[category]
+        results.append(result)
     return results
 
 

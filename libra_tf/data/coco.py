@@ -120,16 +120,17 @@ def _by_id(categories: Mapping[FileId, Category]) -> tuple[Category, ...]:
 def _categories(content: dict, reading: _Reading) -> dict[FileId, Category]:
     """Returns the categories by what the annotations call them."""
     raws: dict[FileId, dict] = {}
-    names = set()
+    names: dict[str, FileId] = {}
     for raw in _records(content, "categories", reading.path):
         where = f"{reading.path}: category {raw.get('id')!r}"
-        key, name = _key(raw, "id", where), _text(raw, "name", where)
+        key, name = _key(raw, "id", where), _text(raw, "name", where).strip()
         if key in raws:
             raise UserError(f"{where} occurs twice; give every category its own id")
-        if name in names:
+        # Roboflow's root, of id 0, may be named as its only class; `settle_zero` looks.
+        if 0 not in (key, names.get(name, 0)):
             raise UserError(f"{where}: name {name!r} occurs twice; rename one")
         raws[key] = raw
-        names.add(name)
+        names[name] = key or names.get(name, 0)
     if not raws:
         raise UserError(f"{reading.path}: categories is empty; list the classes there")
     numbers = number_ids(raws, *range_of_categories(raws))

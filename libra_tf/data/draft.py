@@ -18,7 +18,7 @@ from libra_tf.data.image_names import settle_names
 from libra_tf.data.images import MAX_PIXELS, read_image, with_upright_sizes
 from libra_tf.data.meaning import check_boxes, check_classes
 from libra_tf.data.pictures import fill_sizes, locate
-from libra_tf.data.records import Dataset, ImageRecord
+from libra_tf.data.records import Dataset, FileId, ImageRecord
 from libra_tf.data.tfrecord import ShardWriter, make_example
 from libra_tf.data.workers import map_in_order
 from libra_tf.errors import UserError
@@ -115,19 +115,21 @@ def draft_split(
     Raises:
         UserError: names all that is wrong with the split.
     """
-    num_images = len(bad_images(dataset.faults) | {i.id for i in dataset.images})
+    names: dict[FileId, str] = {i.id: i.file_name for i in dataset.images}
+    num_images = len(bad_images(dataset.faults) | names.keys())
     masks = dataset.has_masks if options.masks is None else options.masks
     dataset, paths = _prepare(dataset, image_dir, masks, options.exif)
     images = _in_order(dataset, split, options)
     num_shards = options.num_shards or _default_shards(images, paths)
     num_shards = min(max(num_shards, 1), max(len(images), 1), MAX_SHARDS)
-    names = {category.id: category.name for category in dataset.categories}
-    job = _Job(str(image_dir), names, masks, options.max_pixels, options.exif)
+    classes = {category.id: category.name for category in dataset.categories}
+    job = _Job(str(image_dir), classes, masks, options.max_pixels, options.exif)
     with ShardWriter(out, split, num_shards, len(images)) as writer:
         found = _write(images, job, writer, split, options, dataset.findings)
         dataset, hashes = _settle(dataset, found, paths)
         check_copies(hashes, others, dataset.findings)
         check_classes(dataset, dataset.findings)
+        _count_skipped(dataset, names, options)
         _tell(dataset, split, options)
         _refuse(dataset, num_images, options)
         yield Draft(split, dataset, writer, num_shards, masks, hashes)
@@ -209,10 +211,16 @@ def _settle(
     return replace(dataset, images=images, faults=faults), dict(hashes.values())
 
 
+def _count_skipped(
+    dataset: Dataset, names: Mapping[FileId, str], options: Options
+) -> None:
+    if options.skip_bad is not None:
+        found = dict.fromkeys(f.image for f in dataset.faults if f.image is not None)
+        for image in found:
+            dataset.findings.add("skipped", names.get(image, str(image)))
+
+
 def _tell(dataset: Dataset, split: str, options: Options) -> None:
-    for image in sorted(map(str, bad_images(dataset.faults))):
-        if options.skip_bad is not None:
-            dataset.findings.add("skipped", image)
     told = None if not options.strict else False  # The others are refused.
     for line in () if options.quiet else dataset.findings.lines(told):
         print(f"{split}: {line}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -88,6 +89,10 @@ def _drop(dataset: Dataset) -> Dataset:
 
 def _move(dataset: Dataset) -> Dataset:
     findings = dataset.findings.copy()
+    names = Counter(category.name for category in dataset.categories)
+    twice = [name for name, number in names.items() if number > 1]
+    if twice:
+        raise UserError(f"{dataset.source}: categories: name {twice[0]!r} occurs twice")
     for category in dataset.categories:
         if category.id == 0:
             findings.add("zero_moved", category.name)

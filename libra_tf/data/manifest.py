@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,16 +55,12 @@ class SplitFiles:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A converted folder. `num_classes` includes the background, id 0.
-
-    `file_ids` has the source's id of each category that it numbers otherwise.
-    """
+    """A converted folder. `num_classes` includes the background, id 0."""
 
     folder: str
     class_names: dict[int, str]
     num_classes: int
     splits: dict[str, SplitFiles]
-    file_ids: dict[int, FileId] = field(default_factory=dict)
 
     def split(self, name: str) -> SplitFiles:
         """Returns a split; the error for an unknown one lists those there are."""
@@ -91,8 +87,7 @@ def load_manifest(folder: str | Path) -> Manifest:
             f"--out {folder}"
         )
     content = read_content(folder)
-    categories = _categories(content, folder)
-    names = {category.id: category.name for category in categories}
+    names = {category.id: category.name for category in _categories(content, folder)}
     try:
         splits = {
             name: _split_files(folder, name, entry)
@@ -104,18 +99,19 @@ def load_manifest(folder: str | Path) -> Manifest:
         ) from error
     for split in splits.values():
         _check_files(split)
-    return Manifest(str(folder), names, max(names) + 1, splits, file_ids(categories))
-
-
-def file_ids(categories: Iterable[Category]) -> dict[int, FileId]:
-    """Returns the source's id of each category that it numbers otherwise."""
-    return {c.id: c.file_id for c in categories if c.file_id is not None}
+    return Manifest(str(folder), names, max(names) + 1, splits)
 
 
 def file_ids_of(folder: str | Path) -> dict[int, FileId]:
-    """Returns `file_ids` of a converted folder; none where there is no such folder."""
+    """Returns the source's id of each category that it numbers otherwise.
+
+    None where there is no converted folder.
+    """
     content = read_content(Path(folder)) if folder else {"categories": []}
-    return file_ids(_categories(content, Path(folder))) if content["categories"] else {}
+    if not content["categories"]:
+        return {}
+    categories = _categories(content, Path(folder))
+    return {c.id: c.file_id for c in categories if c.file_id is not None}
 
 
 def read_content(folder: Path) -> dict[str, Any]:

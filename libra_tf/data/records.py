@@ -33,7 +33,10 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One object. `area` is in square pixels, of the mask where there is one."""
+    """One object. `area` is in square pixels, of the mask where there is one.
+
+    `label` tells people where it stands, if its id does not.
+    """
 
     id: int
     category_id: int
@@ -42,10 +45,13 @@ class Annotation:
     iscrowd: bool = False
     segmentation: Segmentation | None = None
     file_id: FileId | None = None
+    label: str = ""
 
     @property
     def name(self) -> FileId:
-        """The id that the file knows it by."""
+        """What people find it by in the file."""
+        if self.label:
+            return self.label
         return self.id if self.file_id is None else self.file_id
 
 

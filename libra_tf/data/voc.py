@@ -105,7 +105,7 @@ def read_files(
             faults.append(Fault(_unknown(picture.file, unknown[0]), key))
             continue
         annotations = tuple(
-            _annotation(found, next_id + offset, ids, difficult)
+            _annotation(found, next_id + offset, ids, difficult, picture.file)
             for offset, found in enumerate(picture.objects)
         )
         next_id += len(annotations)
@@ -131,11 +131,12 @@ def _files(folder: Path, split: str, annotation_dir: Path) -> list[Path]:
 
 
 def _annotation(
-    found: VocObject, key: int, ids: Mapping[str, int], difficult: str
+    found: VocObject, key: int, ids: Mapping[str, int], difficult: str, file: Path
 ) -> Annotation:
     area = max(found.box[2], 0.0) * max(found.box[3], 0.0)
     crowd = found.difficult and difficult == "crowd"
-    return Annotation(key, ids[found.name], found.box, area, crowd)
+    label = f"{file.name} object {found.number}"
+    return Annotation(key, ids[found.name], found.box, area, crowd, label=label)
 
 
 def _class_ids(

@@ -16,8 +16,9 @@ from libra_tf.errors import UserError
 
 @dataclass(frozen=True)
 class VocObject:
-    """One `<object>`; `box` is x, y, width, height from 0."""
+    """One `<object>`, the `number`th; `box` is x, y, width, height from 0."""
 
+    number: int
     name: str
     box: tuple[float, float, float, float]
     difficult: bool
@@ -82,7 +83,7 @@ def _objects(tree: ElementTree.Element, file: Path) -> list[VocObject]:
             for side in ("xmin", "ymin", "xmax", "ymax")
         )
         box = (xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1)
-        found.append(VocObject(name, box, _difficult(node, where)))
+        found.append(VocObject(number, name, box, _difficult(node, where)))
     return found
 
 
