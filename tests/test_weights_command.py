@@ -122,7 +122,13 @@ def test_the_folder_is_that_of_a_run(imported):
     assert report.restored == report.total == record["num_tensors"]
 
 
-@pytest.mark.parametrize("size", [(160, 192), (97, 61)], ids=["as is", "resized"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param((160, 192), marks=pytest.mark.nightly, id="as is"),
+        pytest.param((97, 61), id="resized"),
+    ],
+)
 def test_predict_prepares_images_as_mmdetection(imported, tmp_path, size):
     _, run = imported
     image = np.random.default_rng(2).integers(0, 256, (*size, 3)).astype(np.uint8)
@@ -204,7 +210,10 @@ def test_eval_finds_what_predict_finds(detector, tmp_path):
         assert_detections_close(*pair, side=LONG_SIDE, **LIMITS)
 
 
-@pytest.mark.parametrize("detector", FILES)
+@pytest.mark.parametrize(
+    "detector",
+    ["retinanet", pytest.param("faster_rcnn", marks=pytest.mark.nightly)],
+)
 def test_coco_ids_change_nothing_but_the_ids(detector, tmp_path):
     weights = random_weights(detector_shapes(detector, classes=80, **SMALL), seed=4)
     path = write_zip(tmp_path / "x.pth", {"state_dict": ordered(weights)})
