@@ -2,7 +2,7 @@
 
     python scripts/rule_book.py
 
-`libra_tf.data.findings.RULES` and `libra_tf.data.faults.REFUSED` are the source; a test
+`libra_tf.data.rules.RULES` and `libra_tf.data.faults.REFUSED` are the source; a test
 sees that the page has them.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from libra_tf.data.faults import REFUSED
-from libra_tf.data.findings import RULES
+from libra_tf.data.rules import RULES
 
 PAGE = Path(__file__).parents[1] / "docs" / "data.md"
 BEGIN, END = "<!-- rule book -->\n", "<!-- end of the rule book -->\n"

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from libra_tf.data.clean import clean_dataset
 from libra_tf.data.coco import read_coco
 from libra_tf.data.coco_writer import coco_lines
+from libra_tf.data.convert import convert
 from libra_tf.data.faults import refuse_faults
 from libra_tf.data.masks import decompress_counts, draw_mask
 from libra_tf.errors import UserError
@@ -166,12 +168,10 @@ def test_broken_run_lengths_are_refused(counts):
         draw_mask({"size": [10, 10], "counts": counts}, 10, 10, "annotation 5")
 
 
-def clean(tmp_path, box, masks=False, strict=False, **fields):
+def clean(tmp_path, box, masks=False, **fields):
     dataset = read_coco(write(tmp_path, with_box(box, **fields)))
-    cleaned, findings = clean_dataset(dataset, masks)
-    if strict:
-        findings.refuse(dataset.source)
-    return cleaned.images[0].annotations, findings
+    cleaned = clean_dataset(dataset, masks)
+    return cleaned.images[0].annotations, cleaned.findings
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,11 @@ def test_boxes_without_area_are_dropped_and_named(tmp_path, box):
 
 @pytest.mark.parametrize("box", [[5, 5, 0, 5], [35, 20, 5.4, 10]])
 def test_strict_refuses_instead(tmp_path, box):
+    for name, size in (("a.jpg", (40, 30)), ("b.jpg", (20, 10))):
+        Image.new("RGB", size).save(tmp_path / name)
+    dataset = read_coco(write(tmp_path, with_box(box)))
     with pytest.raises(UserError, match="annotations 12"):
-        clean(tmp_path, box, strict=True)
+        convert(dataset, tmp_path, tmp_path / "out", "val", quiet=True, strict=True)
 
 
 def test_masks_are_completed_or_taken_away(tmp_path):
@@ -221,7 +224,8 @@ def test_only_the_first_ten_ids_are_named(tmp_path):
     for key in range(100, 115):
         box = {"id": key, "image_id": 7, "category_id": 1, "bbox": [1, 1, 0, 0]}
         content["annotations"].append(box)
-    _, findings = clean_dataset(read_coco(write(tmp_path, content)), masks=False)
+    dataset = read_coco(write(tmp_path, content))
+    findings = clean_dataset(dataset, masks=False).findings
     assert findings["dropped"].count == 15
     assert findings["dropped"].first == list(range(100, 110))
 
@@ -368,6 +372,6 @@ def test_a_flat_polygon_beside_another_is_left_out(tmp_path):
 def test_run_lengths_that_do_not_fit_are_faults_of_their_picture(tmp_path):
     counts = {"size": [30, 40], "counts": [7]}
     path = write(tmp_path, with_box([0, 0, 4, 5], segmentation=counts))
-    cleaned, _ = clean_dataset(read_coco(path), True)
+    cleaned = clean_dataset(read_coco(path), True)
     assert [fault.image for fault in cleaned.faults] == [7]
     assert "annotation 12: the run lengths" in cleaned.faults[0].text

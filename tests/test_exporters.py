@@ -11,11 +11,11 @@ from exporters import BOX, CLASSES, PICTURES, coco, picture, write_json, write_x
 from libra_tf.commands.main import main
 from libra_tf.data.coco import read_coco
 from libra_tf.data.faults import refuse_faults
-from libra_tf.data.findings import RULES
 from libra_tf.data.image_names import settle_names
 from libra_tf.data.images import find_image
 from libra_tf.data.layout import layout_sources
 from libra_tf.data.manifest import load_manifest
+from libra_tf.data.rules import RULES
 from libra_tf.errors import UserError
 
 

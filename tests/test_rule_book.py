@@ -10,7 +10,7 @@ from PIL import Image
 
 from libra_tf.commands.main import main
 from libra_tf.data.faults import REFUSED
-from libra_tf.data.findings import RULES
+from libra_tf.data.rules import RULES
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "rule_book.py"
 

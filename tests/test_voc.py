@@ -158,7 +158,7 @@ def test_the_picture_of_the_own_name_wins(voc):
 
 def test_findings_name_file_and_object(voc):
     xml = annotation(("x", (1, 1, 9, 9), 0), ("x", (30, 9, 44, 20), 0))
-    _, findings = clean_dataset(read_voc(voc({"a": xml}), "train"), False)
+    findings = clean_dataset(read_voc(voc({"a": xml}), "train"), False).findings
     assert findings["clipped"].first == ["a.xml object 2"]
 
 

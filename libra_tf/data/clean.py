@@ -25,7 +25,7 @@ MIN_AREA_SHARE = 0.01
 MASK_RATIO = 2.0
 
 
-def clean_dataset(dataset: Dataset, masks: bool) -> tuple[Dataset, Findings]:
+def clean_dataset(dataset: Dataset, masks: bool) -> Dataset:
     """Clips boxes to their image, drops those without area, settles masks and areas.
 
     Args:
@@ -34,8 +34,8 @@ def clean_dataset(dataset: Dataset, masks: bool) -> tuple[Dataset, Findings]:
             one without a pixel); False takes all segmentations away.
 
     Returns:
-        The data set as it is to be written, with the pictures whose masks cannot be
-        drawn as faults, and what was changed, on top of the data set's findings.
+        The data set as it is to be written, with what was changed as findings and the
+        pictures whose masks cannot be drawn as faults, on top of those it had.
     """
     findings, faults = dataset.findings.copy(), list(dataset.faults)
     images = []
@@ -45,10 +45,9 @@ def clean_dataset(dataset: Dataset, masks: bool) -> tuple[Dataset, Findings]:
             images.append(replace(image, annotations=annotations))
         except UserError as error:
             faults.append(Fault(f"{dataset.source}: {error}", image.id))
-    cleaned = replace(
+    return replace(
         dataset, images=tuple(images), findings=findings, faults=tuple(faults)
     )
-    return cleaned, findings
 
 
 def _clean_image(

@@ -37,7 +37,7 @@ class Options:
         num_shards: default one per 1000 images or 256 MB, whichever gives more.
         workers: processes that read images; more than one needs a main module that can
             be imported again (`if __name__ == "__main__":`).
-        strict: raise for all that the rules of `findings.RULES` refuse then.
+        strict: raise for all that the rules of `rules.RULES` refuse then.
         skip_bad: leave bad pictures out if they are at most this share; None: refuse.
         masks: default whether any object has a segmentation.
         max_pixels: refuse larger images.
@@ -144,7 +144,7 @@ def _prepare(
         dataset = with_upright_sizes(dataset, image_dir)
     dataset = fill_sizes(dataset, image_dir)
     faults = check_boxes(dataset, dataset.findings)
-    dataset, _ = clean_dataset(dataset, masks)
+    dataset = clean_dataset(dataset, masks)
     return replace(dataset, faults=(*dataset.faults, *faults)), paths
 
 

@@ -24,7 +24,7 @@ from libra_tf.data.split_names import exact_split
 from libra_tf.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-# Under which of `findings.RULES` a mended name counts.
+# Under which of `rules.RULES` a mended name counts.
 SPELLING, ENDING, TAIL = "names_spelling", "names_ending", "names_tail"
 
 Parts = tuple[str, ...]

@@ -178,7 +178,7 @@ def _check_frames(picture: Image, path: Path) -> None:
 def _check_orientation(
     picture: Image, image: ImageRecord, path: Path, orientation: int, exif: str
 ) -> str | None:
-    """Returns what is done with a turned picture, a rule of `findings.RULES`."""
+    """Returns what is done with a turned picture, a rule of `rules.RULES`."""
     if orientation == UPRIGHT:
         return None
     stored, upright = stored_and_upright(picture, orientation)

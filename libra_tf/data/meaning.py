@@ -1,6 +1,6 @@
 """Well-formed records that mean something else than they say.
 
-Pure checks of a `Dataset`; each counts by the rules of `findings.RULES`. Those of
+Pure checks of a `Dataset`; each counts by the rules of `rules.RULES`. Those of
 boxes want them as the reader gave them, before any is clipped.
 """
 

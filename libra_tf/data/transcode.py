@@ -30,7 +30,7 @@ class EncodedImage:
     Attributes:
         data: the bytes.
         format: "jpeg" or "png".
-        finding: the rule of `findings.RULES` by which they differ from the file; or
+        finding: the rule of `rules.RULES` by which they differ from the file; or
             None.
     """
 
