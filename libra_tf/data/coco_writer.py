@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 
-from libra_tf.data.coco import HAS_FILE_IDS
+from libra_tf.data.coco_records import HAS_FILE_IDS
 from libra_tf.data.records import Annotation, Category, Dataset, ImageRecord
 
 

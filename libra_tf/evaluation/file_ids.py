@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from libra_tf.data.coco import HAS_FILE_IDS
+from libra_tf.data.coco_records import HAS_FILE_IDS
 from libra_tf.data.records import FileId
 
 Records = list[dict[str, Any]]
