@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from libra_tf.data.faults import refuse_faults
+from libra_tf.data.ids import renumbered, with_class_ids
 from libra_tf.data.records import Category, Dataset
 from libra_tf.errors import UserError
 
@@ -68,7 +69,6 @@ def _contradictions(datasets: Sequence[Dataset]) -> bool:
 
 def _refuse_doubt(datasets: Sequence[Dataset]) -> None:
     """Refuses an id with two names of which neither split knows the other's."""
-    first = datasets[0]
     for one in datasets:
         for other in datasets:
             names, others = _names(one), _names(other)
@@ -81,12 +81,12 @@ def _refuse_doubt(datasets: Sequence[Dataset]) -> None:
                         f"{one.source}, and nothing tells whether they are the same; "
                         "write equal names, or other ids"
                     )
-    _refuse_variants(first, datasets)
+    _refuse_variants(datasets)
 
 
-def _refuse_variants(first: Dataset, datasets: Sequence[Dataset]) -> None:
+def _refuse_variants(datasets: Sequence[Dataset]) -> None:
     known: dict[str, tuple[str, str]] = {}
-    for data in (first, *datasets):
+    for data in datasets:
         for category in data.categories:
             name, source = known.setdefault(
                 _bare(category.name), (category.name, data.source)
@@ -131,33 +131,10 @@ def _with_ids(
             category = others.get(name, Category(key, name))
         elif told and category.id != key:
             findings.add("classes_by_name", name)
-        categories.append(_renumbered(category, key))
+        categories.append(renumbered(category, key))
     moved = {
         c.id: ids[c.name] for c in data.categories if ids.get(c.name, c.id) != c.id
     }
-    images = tuple(
-        replace(
-            image,
-            annotations=tuple(
-                replace(a, category_id=moved[a.category_id])
-                if a.category_id in moved
-                else a
-                for a in image.annotations
-            ),
-        )
-        for image in data.images
-    )
     return replace(
-        data,
-        categories=tuple(categories),
-        images=images if moved else data.images,
-        findings=findings,
+        with_class_ids(data, moved), categories=tuple(categories), findings=findings
     )
-
-
-def _renumbered(category: Category, key: int) -> Category:
-    """Keeps the id of the file, in which detections are written back."""
-    if category.id == key:
-        return category
-    file_id = category.id if category.file_id is None else category.file_id
-    return replace(category, id=key, file_id=file_id)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from libra_tf.data.findings import Findings
-from libra_tf.data.records import Category, Dataset, FileId
+from libra_tf.data.records import Annotation, Category, Dataset, FileId
 from libra_tf.data.values import as_key
 from libra_tf.errors import UserError
 
@@ -96,19 +96,35 @@ def _move(dataset: Dataset) -> Dataset:
     for category in dataset.categories:
         if category.id == 0:
             findings.add("zero_moved", category.name)
+    categories = tuple(renumbered(c, c.id + 1) for c in dataset.categories)
+    moved = with_class_ids(dataset, {c.id: c.id + 1 for c in dataset.categories})
+    return replace(moved, categories=categories, findings=findings)
+
+
+def renumbered(category: Category, key: int) -> Category:
+    """Keeps the id of the file, in which detections are written back."""
+    if category.id == key:
+        return category
+    file_id = category.id if category.file_id is None else category.file_id
+    return replace(category, id=key, file_id=file_id)
+
+
+def with_class_ids(dataset: Dataset, ids: Mapping[int, int]) -> Dataset:
+    """Returns the data set with other ids for the classes of its objects.
+
+    Args:
+        dataset: its list of categories stays.
+        ids: the new by the old; those that are not in it stay.
+    """
+    if not ids:
+        return dataset
     images = (
-        replace(
-            image,
-            annotations=tuple(
-                replace(a, category_id=a.category_id + 1) for a in image.annotations
-            ),
-        )
+        replace(image, annotations=tuple(_moved(a, ids) for a in image.annotations))
         for image in dataset.images
     )
-    categories = tuple(
-        Category(c.id + 1, c.name, c.id if c.file_id is None else c.file_id)
-        for c in dataset.categories
-    )
-    return replace(
-        dataset, categories=categories, images=tuple(images), findings=findings
-    )
+    return replace(dataset, images=tuple(images))
+
+
+def _moved(annotation: Annotation, ids: Mapping[int, int]) -> Annotation:
+    key = annotation.category_id
+    return replace(annotation, category_id=ids[key]) if key in ids else annotation
