@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from libra_tf.data.exif import read_orientation, turn_upright
+from libra_tf.data.image_names import has_image_suffix
 from libra_tf.data.transcode import passes, to_rgb
 from libra_tf.errors import UserError
 from libra_tf.ops import exif
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 50_000_000
 
 
@@ -39,7 +39,7 @@ def list_images(paths: Iterable[str]) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    return has_image_suffix(path.name) and path.is_file()
 
 
 def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
