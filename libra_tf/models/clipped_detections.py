@@ -21,6 +21,7 @@ from libra_tf.ops.empty_boxes import (
     without_sigmoid_classes,
     without_softmax_classes,
 )
+from libra_tf.ops.per_class import foreground_deltas
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -37,9 +38,7 @@ class ClippedDetectionGenerator(detection_generator.DetectionGenerator):
         bbox_per_class: bool = True,
     ) -> dict[str, tf.Tensor]:
         """Detects; see `ReferenceDetectionGenerator` for the arguments."""
-        batch, count = tf.unstack(tf.shape(raw_scores)[:2])
-        deltas = tf.reshape(raw_boxes, [batch, count, -1, 4])
-        deltas = deltas[:, :, 1:] if bbox_per_class else deltas
+        deltas = foreground_deltas(raw_boxes, bbox_per_class)
         rois = anchor_boxes[:, :, tf.newaxis]
         kept = reaches_image(deltas, rois, image_shape, regression_weights)
         is_sigmoid = self._config_dict["use_sigmoid_probability"]

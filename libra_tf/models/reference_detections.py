@@ -21,6 +21,7 @@ from libra_tf.ops.group_nms import (
     group_nms,
     has_extent,
 )
+from libra_tf.ops.per_class import foreground_deltas
 
 Levels = Mapping[str, tf.Tensor]
 
@@ -61,10 +62,8 @@ class ReferenceDetectionGenerator(detection_generator.DetectionGenerator):
         else:
             scores = tf.nn.softmax(logits)[..., 1:]
         batch, count, classes = tf.unstack(tf.shape(scores))
-        deltas = tf.reshape(raw_boxes, [batch, count, -1, 4])
-        deltas = deltas[:, :, 1:] if bbox_per_class else deltas
         boxes = decode_deltas(
-            deltas,
+            foreground_deltas(raw_boxes, bbox_per_class),
             tf.cast(anchor_boxes, tf.float32)[:, :, tf.newaxis],
             weights=regression_weights,
             clamp_below=True,
