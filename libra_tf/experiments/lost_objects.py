@@ -88,7 +88,7 @@ def _training(task: Task, found: SplitObjects) -> Iterator[str]:
         f"{found.name}: max_num_instances cuts",
         f"set {_TRAIN}.max_num_instances to {counts.max(initial=0)}",
     )
-    if isinstance(task, MaskRCNNTask):
+    if task.is_two_stage:
         yield from _too_few_places(task, found.name, counts)
     if task.model.has_one_size:
         _check_visible(task, found, parser.aug_scale_min)
@@ -123,7 +123,7 @@ def _evaluation(task: Task, found: SplitObjects) -> Iterator[str]:
         ),
         "task.max_num_eval_detections": task.max_num_eval_detections,
     }
-    if isinstance(task, MaskRCNNTask):
+    if task.is_two_stage:
         name = "task.model.roi_generator.test_num_proposals"
         limits[name] = task.model.roi_generator.test_num_proposals
     for name, limit in limits.items():
@@ -202,8 +202,7 @@ def _object_lines(
             f"pixel high or wide at the input size {size}: raise task.model.input_size"
         )
     parser = task.train_data.parser
-    is_rcnn = isinstance(task, MaskRCNNTask)
-    name = "rpn_match_threshold" if is_rcnn else "match_threshold"
+    name = "rpn_match_threshold" if task.is_two_stage else "match_threshold"
     threshold, shapes = getattr(parser, name), anchor_sides(task.model)
     missed = best_anchor_iou(sides, shapes) < threshold
     is_small = sides.prod(axis=1) < shapes.prod(axis=1).min()

@@ -20,11 +20,12 @@ class Trainer(base_trainer.Trainer):
     measure it, see `libra ablate --timing`.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, train: bool = True, **kwargs: Any):
         """Takes what the base class takes; to be called in the strategy's scope."""
-        super().__init__(*args, **kwargs)
-        # Created in the first step, they would have it traced twice.
-        create_slots(self.optimizer, self.model.trainable_variables)
+        super().__init__(*args, train=train, **kwargs)
+        if train:
+            # Created in the first step, they would have it traced twice.
+            create_slots(self.optimizer, self.model.trainable_variables)
 
     def distribute_dataset(
         self,
