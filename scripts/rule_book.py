@@ -23,7 +23,7 @@ def tables() -> str:
     lines.append("|---|---|---|---|")
     for rule in RULES.values():
         strict = "refused" if rule.strict else "the same"
-        lines.append(f"| {rule.input} | {rule.done} | {rule.text} | {strict} |")
+        lines.append(f"| {rule.input} | {rule.done} | {rule.said(2)} | {strict} |")
     lines += ["", "| input | refused; the line says |", "|---|---|"]
     for refusal in REFUSED.values():
         lines.append(f"| {refusal.input} | … {refusal.text} … |")

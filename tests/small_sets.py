@@ -6,12 +6,19 @@ import json
 import numpy as np
 from PIL import Image
 
+from libra_tf.data.rules import RULES
+
 WIDTH, HEIGHT = 40, 30
 BOXES = (
     ((1, [1, 2, 10, 8]), (2, [20, 10, 7, 9])),
     ((1, [5, 5, 12, 6]), (2, [2, 15, 9, 10])),
     ((1, [25, 3, 8, 8]), (2, [10, 12, 15, 11])),
 )
+
+
+def is_said(rule, text):
+    """Whether a text has the words of a rule, for one thing or for many."""
+    return any(RULES[rule].said(count) in text for count in (1, 2))
 
 
 def picture(path, seed):

@@ -153,7 +153,7 @@ def test_clipped_and_dropped_boxes_are_counted_and_told(shapes, tmp_path, capsys
     assert entry["findings"]["dropped"] == {"count": 1, "first": [1]}
     err = capsys.readouterr().err
     assert "val: 3/3 images" in err
-    assert "1 boxes had no area inside the image and were dropped" in err
+    assert "1 box had no area inside the image and was dropped" in err
     written = json.loads((tmp_path / "val.json").read_text())["annotations"]
     assert 1 not in [a["id"] for a in written]
     entry = run(shapes, tmp_path, "val", with_first_box(data, (60.0, 5.0, 9.0, 5.0)))

@@ -115,7 +115,7 @@ def test_strict_refuses(shapes, tmp_path, capsys):
     assert "annotations 1" in err
     code, _, err = call(capsys, "convert", *source)
     assert code == 0
-    assert "1 boxes crossed the border" in err
+    assert "1 box crossed the border" in err
 
 
 @pytest.mark.parametrize("verb", ["convert", "synthesize", "info"])

@@ -8,7 +8,7 @@ import tiny
 
 from libra_tf.commands.main import main
 from libra_tf.data import manifest
-from libra_tf.data.objects import most_per_image, read_objects
+from libra_tf.data.objects import SplitObjects, most_per_image, read_objects
 from libra_tf.errors import UserError
 from libra_tf.experiments import lost_objects as rules
 from libra_tf.experiments.lost_objects import lost_objects
@@ -122,7 +122,8 @@ def test_detections_and_proposals_that_are_too_few(folder):
         "train: num_proposals is too low for 55 of 118 objects, in 1 of 3 images",
         "train: a training step has no positive RoI for 107 of 118 objects",
         "val: max_num_detections leaves no detection for 30 of 131 objects",
-        "val: max_num_eval_detections leaves no detection for 30 of 131 objects",
+        "val: AP counts so many detections of an image and class only, as COCO's does, "
+        "and misses 30 of 131 objects, in 1 of 2 images (limit 100)",
         "val: test_num_proposals leaves no detection for 70 of 131 objects",
     ]
     for start in expected:
@@ -131,6 +132,17 @@ def test_detections_and_proposals_that_are_too_few(folder):
     only = lost_objects(task_for(folder), evaluates=False)
     assert only
     assert all(line.startswith("train") for line in only)
+
+
+def test_the_limit_of_ap_is_one_of_each_class():
+    rows, classes = np.array([0] * 5 + [1] * 4), np.array([1, 1, 1, 2, 2, 1, 1, 1, 1])
+    crowds = np.arange(9) == 8
+    split = SplitObjects(
+        "val", np.ones([3, 2]), ("a", "b", "c"), rows, np.ones([9, 2]), crowds, classes
+    )
+    np.testing.assert_array_equal(split.beyond(2), [1, 1, 0])
+    np.testing.assert_array_equal(split.beyond(1), [3, 2, 0])
+    assert not split.beyond(3).any()
 
 
 @pytest.mark.parametrize("kind", ["fasterrcnn", "retinanet"])
@@ -199,7 +211,8 @@ def test_a_folder_of_an_earlier_version(tmp_path):
 def test_a_folder_without_objects(tmp_path):
     for split in ("train", "val"):
         write_split(tmp_path, split, [(64, 64, [])], with_counts=split == "val")
-    assert lost_objects(task_for(tmp_path)) == []
+    (line,) = lost_objects(task_for(tmp_path))
+    assert line.startswith("train: none of 1 images has an object")
 
 
 def test_a_broken_coco_file_is_named(folder):

@@ -107,6 +107,14 @@ def test_all_alike_is_told_from_four_objects_on(box, rule):
     assert found(dataset(*boxes, other))[0] == {}
 
 
+def test_a_split_without_object():
+    findings = Findings()
+    check_classes(dataset([], []), findings)
+    assert findings["no_objects"].first == ["1.jpg", "2.jpg"]
+    check_classes(dataset([], PLAIN), findings)
+    assert findings["no_objects"].count == 2
+
+
 def test_classes_with_one_object_or_none():
     findings = Findings()
     check_classes(dataset([(1, 1, 5, 5)]), findings)

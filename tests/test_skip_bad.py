@@ -45,7 +45,7 @@ def test_faults_and_strict_findings_are_told_together(tmp_path):
         convert(dataset, tmp_path, tmp_path / "out", "val", quiet=True, strict=True)
     picture, found = str(error.value).splitlines()
     assert "image 1 (1.png)" in picture
-    assert "1 boxes crossed the border" in found
+    assert "1 box crossed the border" in found
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -119,7 +119,7 @@ def test_conversion_predict_and_saved_model_see_one_picture(
     save_turned(tmp_path, "a.jpg", 6)
     annotations(tmp_path / "a.json", *size, BOX)
     assert convert(tmp_path, *flags) == 0
-    assert "val: 1 pictures were turned upright" in capsys.readouterr().err
+    assert "val: 1 picture was turned upright" in capsys.readouterr().err
     out = json.loads((tmp_path / "out" / "val.json").read_text())
     assert out["annotations"][0]["bbox"] == BOX
     assert (out["images"][0]["width"], out["images"][0]["height"]) == (HEIGHT, WIDTH)
@@ -139,6 +139,6 @@ def test_stored_boxes_are_kept_with_the_stored_pixels(tmp_path, capsys):
     assert convert(tmp_path) == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith("(exiftool -Orientation=)")
     assert convert(tmp_path, "--exif", "ignore") == 0
-    assert "1 pictures were left as they are stored" in capsys.readouterr().err
+    assert "1 picture was left as stored" in capsys.readouterr().err
     out = json.loads((tmp_path / "out" / "val.json").read_text())
     assert (out["images"][0]["width"], out["images"][0]["height"]) == (WIDTH, HEIGHT)

@@ -64,7 +64,8 @@ class Findings:
             if finding.count and strict in (None, rule.strict):
                 names = ", ".join(map(str, finding.first))
                 more = ", ..." if finding.count > len(finding.first) else ""
-                yield f"{finding.count} {rule.text} ({rule.things} {names}{more})"
+                said = rule.said(finding.count)
+                yield f"{finding.count} {said} ({rule.things} {names}{more})"
 
     def strict_lines(self, source: str) -> list[str]:
         """Returns the line of all that `--strict` refuses; none where that is none."""

@@ -48,6 +48,9 @@ def check_boxes(dataset: Dataset, findings: Findings) -> list[Fault]:
 
 def check_classes(dataset: Dataset, findings: Findings) -> None:
     """Counts the classes with one object or none; crowds are no objects."""
+    if not any(image.annotations for image in dataset.images):
+        for image in dataset.images:
+            findings.add("no_objects", image.file_name)
     counts = Counter(a.category_id for _, a in _pairs(dataset) if not a.iscrowd)
     for category in dataset.categories:
         number = counts[category.id]

@@ -28,6 +28,7 @@ class SplitObjects:
         image_rows: `int64` [M], which image an object is in.
         sides: `float64` [M, 2].
         is_crowd: `bool` [M].
+        category_ids: `int64` [M].
     """
 
     name: str
@@ -36,11 +37,25 @@ class SplitObjects:
     image_rows: np.ndarray
     sides: np.ndarray
     is_crowd: np.ndarray
+    category_ids: np.ndarray
 
     def per_image(self, with_crowds: bool = True) -> np.ndarray:
         """Number of objects of each image, [N]."""
         rows = self.image_rows if with_crowds else self.image_rows[~self.is_crowd]
         return np.bincount(rows, minlength=len(self.image_sides))
+
+    def beyond(self, limit: int) -> np.ndarray:
+        """Number of objects of each image, [N], that a limit for each class leaves out.
+
+        Args:
+            limit: objects of one image and class; crowds do not count.
+        """
+        pairs = np.stack([self.image_rows, self.category_ids])[:, ~self.is_crowd]
+        (rows, _), counts = np.unique(pairs, axis=1, return_counts=True)
+        over = np.maximum(counts - limit, 0)
+        lost = np.zeros(len(self.image_sides), np.int64)
+        np.add.at(lost, rows, over)
+        return lost
 
 
 def read_objects(split: SplitFiles) -> SplitObjects:
@@ -72,6 +87,7 @@ def _arrays(
         image_rows=np.array([rows[each["image_id"]] for each in objects], np.int64),
         sides=boxes[:, :1:-1],
         is_crowd=np.array([bool(each.get("iscrowd")) for each in objects], bool),
+        category_ids=np.array([each["category_id"] for each in objects], np.int64),
     )
 
 

@@ -82,6 +82,11 @@ def _reads(data: Any, manifest: Manifest, split: str) -> bool:
 def _training(task: Task, found: SplitObjects) -> Iterator[str]:
     parser = task.train_data.parser
     counts = found.per_image(with_crowds=not parser.skip_crowd_during_training)
+    if not counts.any():
+        yield (
+            f"{found.name}: none of {len(counts):,} images has an object, so the "
+            "detector learns background only: check the annotations"
+        )
     yield from _too_many(
         counts,
         parser.max_num_instances,
@@ -121,7 +126,6 @@ def _evaluation(task: Task, found: SplitObjects) -> Iterator[str]:
         "task.model.detection_generator.max_num_detections": (
             model.detection_generator.max_num_detections
         ),
-        "task.max_num_eval_detections": task.max_num_eval_detections,
     }
     if task.is_two_stage:
         name = "task.model.roi_generator.test_num_proposals"
@@ -133,6 +137,15 @@ def _evaluation(task: Task, found: SplitObjects) -> Iterator[str]:
             f"{found.name}: {name.rpartition('.')[-1]} leaves no detection for",
             f"set {name} to {most} or more",
         )
+    limit = task.max_num_eval_detections
+    yield from _lost(
+        found.beyond(limit),
+        counts.sum(),
+        limit,
+        f"{found.name}: AP counts so many detections of an image and class only, as "
+        "COCO's does, and misses",
+        "task.max_num_eval_detections raises it, and makes it another AP than COCO's",
+    )
     if task.model.has_one_size and not task.model.fits_each_image:
         _check_visible(task, found, 1.0)
     if not task.annotation_file:
@@ -146,12 +159,18 @@ def _evaluation(task: Task, found: SplitObjects) -> Iterator[str]:
 
 def _too_many(counts: np.ndarray, limit: int, what: str, advice: str) -> Iterator[str]:
     """A line if images have more objects [N] than `limit`."""
-    over = counts - limit
-    if (over > 0).any():
-        lost, images = over[over > 0].sum(), (over > 0).sum()
+    lost = np.maximum(counts - limit, 0)
+    yield from _lost(lost, counts.sum(), limit, what, advice)
+
+
+def _lost(
+    lost: np.ndarray, total: int, limit: int, what: str, advice: str
+) -> Iterator[str]:
+    """A line if images lose objects [N], of `total`."""
+    if lost.any():
         yield (
-            f"{what} {lost:,} of {counts.sum():,} objects, in {images:,} of "
-            f"{len(counts):,} images (limit {limit}): {advice}"
+            f"{what} {lost.sum():,} of {total:,} objects, in {(lost > 0).sum():,} of "
+            f"{len(lost):,} images (limit {limit}): {advice}"
         )
 
 

@@ -40,7 +40,8 @@ class TaskFields:
         validation_split: split of `dataset` to evaluate on.
         class_names: name of class id i at position i; 0 is the background. Filled in
             from `dataset`.
-        max_num_eval_detections: at most so many detections of an image are evaluated.
+        max_num_eval_detections: at most so many detections of an image and class are
+            evaluated.
         seed: of the initial weights of the parts that Model Garden does not have; null
             takes `trainer.seed`.
     """
