@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 from official.vision.serving import detection, export_saved_model_lib
+from tf_keras.src.saving.legacy.saved_model.utils import keras_option_scope
 
 from libra_tf.data.manifest import file_ids_of
 from libra_tf.errors import UserError
@@ -68,12 +69,19 @@ class LibraDetectionModule(detection.DetectionModule):
         two_stage = self.params.task.is_two_stage
         return (build_maskrcnn if two_stage else build_retinanet)(specs, config)
 
-    def preprocess(self, images: tf.Tensor) -> tuple:
+    def serve(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Detects in images or files, see `preprocess`."""
+        return _detect(self, self.preprocess(images))
+
+    def preprocess(self, images: tf.Tensor | tuple) -> tuple:
         """Returns the detector's input, anchors (None: its own) and image_info.
 
         Args:
-            images: uint8 [B, H, W, 3], or string [B] with files.
+            images: uint8 [B, H, W, 3], or string [B] with files; what this returned
+                is returned as it is.
         """
+        if isinstance(images, tuple):
+            return images
         if images.dtype == tf.string:
             return self._preprocess_files(images)
         model = self.params.task.model
@@ -130,6 +138,12 @@ class LibraDetectionModule(detection.DetectionModule):
         return *tf.nest.map_structure(lambda x: x[0], prepared), is_readable
 
 
+@tf.function(autograph=False)
+def _detect(module: LibraDetectionModule, prepared: tuple) -> dict[str, tf.Tensor]:
+    """Traced once for all signatures; an attribute of the module would be saved too."""
+    return detection.DetectionModule.serve(module, prepared)
+
+
 def build_module(
     params: Any,
     *,
@@ -153,9 +167,10 @@ def build_module(
         input_image_size=size,
         input_type=input_type,
     )
-    # Tracing creates the weights. Calling the model would too, but then Keras would
-    # save it with a training step, for which there are no labels.
-    module.get_inference_signatures({input_type: "trace"})
+    if not is_libra_experiment(params):
+        # Tracing creates the weights of Model Garden's heads. Calling the model would
+        # too, but then Keras would save it with a training step, without labels.
+        module.get_inference_signatures({input_type: "trace"})
     return module
 
 
@@ -192,15 +207,17 @@ def export_saved_model(
         input_type=options["input_type"],
     )
     require_all(checkpoint, {"model": module.model})
-    export_saved_model_lib.export_inference_graph(
-        batch_size=batch_size,
-        input_image_size=size,
-        params=params,
-        checkpoint_path=checkpoint,
-        export_dir=export_dir,
-        export_module=module,
-        **options,
-    )
+    # The signatures are all that is called: Keras need not trace each layer too.
+    with keras_option_scope(save_traces=False):
+        export_saved_model_lib.export_inference_graph(
+            batch_size=batch_size,
+            input_image_size=size,
+            params=params,
+            checkpoint_path=checkpoint,
+            export_dir=export_dir,
+            export_module=module,
+            **options,
+        )
     folder = os.path.join(export_dir, options["export_saved_model_subdir"] or "")
     description = describe_model(params, checkpoint)
     path = Path(folder, DESCRIPTION)

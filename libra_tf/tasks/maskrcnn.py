@@ -34,12 +34,9 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
     def build_model(self) -> tf_keras.Model:
         """Builds the detector and its weights."""
         model = new_model(self.task_config, build_maskrcnn)
-        # A first call on symbolic inputs creates the weights.
-        model(
-            tf_keras.Input(self.task_config.model.built_size),
-            image_shape=tf_keras.Input([2]),
-            training=False,
-        )
+        # Its parts have their weights: a call on symbolic inputs, as Model Garden makes
+        # it, would add none, and take twice as long as all of the above.
+        model.built = True
         return model
 
     def initialize(self, model: tf_keras.Model) -> None:
