@@ -30,7 +30,7 @@ def saved(tmp_path_factory):
 def initialize(saved, modules):
     """Names of the parts that were set, and the report."""
     config = types.SimpleNamespace(
-        init_checkpoint=saved, init_checkpoint_modules=modules
+        init_checkpoint=saved, init_checkpoint_modules=modules, class_names=[]
     )
     detector = model(0.0)
     report = initialize_model(config, detector)

@@ -65,7 +65,7 @@ def initialize_model(
                 f"there are {', '.join(sorted(parts))}"
             )
         parts = {name: parts[name] for name in modules}
-    return restore_weights(task_config.init_checkpoint, parts)
+    return restore_weights(task_config.init_checkpoint, parts, task_config.class_names)
 
 
 def l2_regularizer(weight_decay: float) -> tf_keras.regularizers.Regularizer | None:

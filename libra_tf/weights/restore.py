@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from libra_tf.errors import UserError
 from libra_tf.weights.backbone import is_torch_file, load_backbone
+from libra_tf.weights.carried_classes import CarriedClasses, saved_class_names
 
 _STEP_KEY = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
 _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -36,6 +37,7 @@ class RestoreReport:
         total: number of variables asked for.
         missing: names of variables that the checkpoint does not have.
         mismatched: names, with both shapes, of variables of another shape.
+        classes: what became of the classes, where they differ.
     """
 
     source: str
@@ -43,6 +45,7 @@ class RestoreReport:
     total: int
     missing: tuple[str, ...]
     mismatched: tuple[str, ...]
+    classes: CarriedClasses | None = None
 
     def __str__(self) -> str:
         text = f"{self.restored} of {self.total} variables from {self.source}"
@@ -50,6 +53,8 @@ class RestoreReport:
             text += f"; not in it: {_shorten(self.missing)}"
         if self.mismatched:
             text += f"; of another shape: {_shorten(self.mismatched)}"
+        if self.classes:
+            text += f"; {self.classes}"
         return text
 
 
@@ -96,12 +101,17 @@ def checkpoint_step(prefix: str) -> int:
         ) from error
 
 
-def restore_weights(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
+def restore_weights(
+    path: str,
+    items: Mapping[str, tf.Module],
+    class_names: Sequence[str] = (),
+) -> RestoreReport:
     """Sets the variables below `items` that the checkpoint has in the same shape.
 
     Objects are matched by the path from the root, as `tf.train.Checkpoint` does; a
-    variable that is missing or of another shape keeps its value and is reported, so
-    that a detector can start from one with another number of classes.
+    variable that is missing or of another shape keeps its value and is reported.
+    Predictors of classes are taken over by the names of the classes, where those of the
+    checkpoint are known (`saved_class_names`) and differ: see `CarriedClasses`.
 
     A PyTorch file, which ends in ".pth", sets all of the backbone, see `load_backbone`.
 
@@ -109,13 +119,15 @@ def restore_weights(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
         path: checkpoint prefix, a folder of checkpoints, or a PyTorch file.
         items: objects by the name they have in the checkpoint; of a PyTorch file the
             `backbone` only.
+        class_names: of the detector, at the position of each id; empty: not known.
 
     Raises:
         UserError: there is no checkpoint, or nothing in it fits.
     """
     if is_torch_file(path):
         return _restore_backbone(path, items)
-    report = _walk(path, items, assign=True)
+    classes = CarriedClasses(saved_class_names(checkpoint_path(path)), class_names)
+    report = _walk(path, items, assign=True, classes=classes)
     if not report.restored:
         raise UserError(
             f"{report.source}: none of the {report.total} variables of "
@@ -156,7 +168,12 @@ def inspect_checkpoint(path: str, items: Mapping[str, tf.Module]) -> RestoreRepo
     return _walk(path, items, assign=False)
 
 
-def _walk(path: str, items: Mapping[str, tf.Module], assign: bool) -> RestoreReport:
+def _walk(
+    path: str,
+    items: Mapping[str, tf.Module],
+    assign: bool,
+    classes: CarriedClasses | None = None,
+) -> RestoreReport:
     prefix = checkpoint_path(path)
     try:
         reader = tf.train.load_checkpoint(prefix)
@@ -167,7 +184,7 @@ def _walk(path: str, items: Mapping[str, tf.Module], assign: bool) -> RestoreRep
         raise UserError(
             f"{prefix}: not a readable TensorFlow 2 checkpoint ({_one_line(error)})"
         ) from error
-    walker = _Walker(prefix, reader, graph, assign)
+    walker = _Walker(prefix, reader, graph, assign, classes)
     walker.visit(tf.train.Checkpoint(**items), 0, "")
     return RestoreReport(
         source=prefix,
@@ -175,6 +192,7 @@ def _walk(path: str, items: Mapping[str, tf.Module], assign: bool) -> RestoreRep
         total=walker.total,
         missing=tuple(walker.missing),
         mismatched=tuple(walker.mismatched),
+        classes=classes if walker.carried else None,
     )
 
 
@@ -195,12 +213,14 @@ class _Walker:
         reader: _Reader,
         graph: trackable_object_graph_pb2.TrackableObjectGraph,
         assign: bool,
+        classes: CarriedClasses | None,
     ):
         self._prefix = prefix
+        self._classes = classes if classes and classes.differ else None
         self._reader, self._nodes, self._assign = reader, graph.nodes, assign
         self._shapes = reader.get_variable_to_shape_map()
         self._seen: set[int] = set()
-        self.restored, self.total = 0, 0
+        self.restored, self.total, self.carried = 0, 0, 0
         self.missing: list[str] = []
         self.mismatched: list[str] = []
 
@@ -226,12 +246,26 @@ class _Walker:
             return
         key = attributes[0].checkpoint_key
         have, want = tuple(self._shapes[key]), tuple(variable.shape)
+        if self._carry(variable, key, path):
+            return
         if have != want:
             self.mismatched.append(f"{path} {have} -> {want}")
             return
         if self._assign:
             variable.assign(self._read(key, path))
         self.restored += 1
+
+    def _carry(self, variable: tf.Variable, key: str, path: str) -> bool:
+        """Sets what belongs to classes that both know, and says whether it did."""
+        if self._classes is None or not self._classes.concerns(path):
+            return False
+        value = self._classes.carry(path, self._read(key, path), variable.numpy())
+        if value is None:
+            return False
+        variable.assign(value)
+        self.restored += 1
+        self.carried += 1
+        return True
 
     def _read(self, key: str, path: str) -> np.ndarray:
         try:
