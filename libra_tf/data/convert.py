@@ -82,7 +82,6 @@ def convert_all(
             )
             try:
                 drafts.append(stack.enter_context(draft))
-                hashes[split] = drafts[-1].hashes
             except UserError as error:
                 refusals.append(str(error))
         if refusals:

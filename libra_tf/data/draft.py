@@ -100,7 +100,7 @@ def draft_split(
     out: Path,
     split: str,
     options: Options,
-    others: Mapping[str, Hashes],
+    hashes: dict[str, Hashes],
 ) -> Iterator[Draft]:
     """Checks a split and writes its records; nothing is left without `publish`.
 
@@ -110,7 +110,8 @@ def draft_split(
         out: the folder to write to.
         split: name of the split.
         options: how to convert.
-        others: hashes of the other splits' pictures.
+        hashes: of the other splits' pictures; those of this one are added, also where
+            it is refused.
 
     Raises:
         UserError: names all that is wrong with the split.
@@ -126,13 +127,14 @@ def draft_split(
     job = _Job(str(image_dir), classes, masks, options.max_pixels, options.exif)
     with ShardWriter(out, split, num_shards, len(images)) as writer:
         found = _write(images, job, writer, split, options, dataset.findings)
-        dataset, hashes = _settle(dataset, found, paths)
-        check_copies(hashes, others, dataset.findings)
+        dataset, own = _settle(dataset, found, paths)
+        check_copies(own, hashes, dataset.findings)
+        hashes[split] = own
         check_classes(dataset, dataset.findings)
-        _count_skipped(dataset, names, options)
+        _count_skipped(dataset, names, num_images, options)
         _tell(dataset, split, options)
         _refuse(dataset, num_images, options)
-        yield Draft(split, dataset, writer, num_shards, masks, hashes)
+        yield Draft(split, dataset, writer, num_shards, masks, own)
 
 
 def _prepare(
@@ -142,7 +144,7 @@ def _prepare(
     dataset, paths = locate(settle_names(dataset, image_dir), image_dir)
     if exif == "turn":
         dataset = with_upright_sizes(dataset, image_dir)
-    dataset = fill_sizes(dataset, image_dir)
+    dataset = fill_sizes(dataset, image_dir, exif)
     faults = check_boxes(dataset, dataset.findings)
     dataset = clean_dataset(dataset, masks)
     return replace(dataset, faults=(*dataset.faults, *faults)), paths
@@ -212,18 +214,21 @@ def _settle(
 
 
 def _count_skipped(
-    dataset: Dataset, names: Mapping[FileId, str], options: Options
+    dataset: Dataset, names: Mapping[FileId, str], num_images: int, options: Options
 ) -> None:
-    if options.skip_bad is not None:
-        found = dict.fromkeys(f.image for f in dataset.faults if f.image is not None)
-        for image in found:
-            dataset.findings.add("skipped", names.get(image, str(image)))
+    share, faults = options.skip_bad, dataset.faults
+    if share is None or refusal_lines(faults, num_images, share):
+        return
+    named = {f.image: f.file_name for f in faults if f.image is not None}
+    for image, name in named.items():
+        dataset.findings.add("skipped", names.get(image) or name or str(image))
 
 
 def _tell(dataset: Dataset, split: str, options: Options) -> None:
     told = None if not options.strict else False  # The others are refused.
     for line in () if options.quiet else dataset.findings.lines(told):
-        print(f"{split}: {line}", file=sys.stderr)
+        said = line.replace("SPLIT.skipped.txt", f"{split}.skipped.txt")
+        print(f"{split}: {said}", file=sys.stderr)
 
 
 def _refuse(dataset: Dataset, num_images: int, options: Options) -> None:

@@ -62,10 +62,12 @@ class Fault:
         text: one line that names file and record and what to do.
         image: id of the picture to leave out; a text where the records have no such
             picture. None: leaving pictures out would not help.
+        file_name: of the picture's own annotations, where its id is a mere number.
     """
 
     text: str
     image: int | str | None = None
+    file_name: str = ""
 
 
 def fault_lines(faults: Collection[Fault]) -> list[str]:

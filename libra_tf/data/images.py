@@ -67,11 +67,29 @@ def find_image(image_dir: str | Path, name: str) -> Path:
     return Path(path)
 
 
-def read_size(image_dir: str | Path, name: str) -> tuple[int, int]:
-    """Returns width and height from the file's header, of the upright picture."""
+def read_size(
+    image_dir: str | Path, name: str, exif: str = "refuse"
+) -> tuple[int, int]:
+    """Returns width and height from the file's header, for annotations without them.
+
+    Args:
+        image_dir: the folder that `name` is relative to.
+        name: of the file.
+        exif: one of `EXIF_CHOICES`, for a picture that its tag turns: refuse it, take
+            the size of the upright picture, or that of the stored pixels.
+
+    Raises:
+        UserError: there is no such picture, or its tag leaves its size open.
+    """
     path = find_image(image_dir, name)
     data = _read(path)
-    return stored_and_upright(_open(path, data), read_orientation(data))[1]
+    picture, orientation = _open(path, data), read_orientation(data)
+    stored, upright = stored_and_upright(picture, orientation)
+    if orientation != UPRIGHT and exif == "refuse":
+        raise _open_question(
+            path, orientation, "the annotations have no size", picture.format
+        )
+    return stored if exif == "ignore" else upright
 
 
 def read_image(
@@ -187,12 +205,20 @@ def _check_orientation(
         return "turned"
     if exif == "ignore" and picture.format != "TIFF":  # which Pillow has turned
         return "stored"
-    raise UserError(
-        f"{path}: EXIF orientation is {orientation}, and the annotated "
-        f"{image.width}x{image.height} is the size of the stored pixels, so it is open "
-        "what the boxes were drawn on: if on the picture as it is shown, convert with "
-        "--exif turn; if on the stored pixels, with --exif ignore, or remove the tag "
-        "(exiftool -Orientation=)"
+    why = f"the annotated {image.width}x{image.height} is the size of the stored pixels"
+    raise _open_question(path, orientation, why, picture.format)
+
+
+def _open_question(
+    path: Path, orientation: int, why: str, kind: str | None
+) -> UserError:
+    """What is said where nothing tells what boxes were drawn on."""
+    ignore = "" if kind == "TIFF" else "with --exif ignore, or "  # see above
+    return UserError(
+        f"{path}: EXIF orientation is {orientation}, and {why}, so it is open what the "
+        "boxes were drawn on: if on the picture as it is shown, convert with --exif "
+        f"turn; if on the stored pixels, {ignore}remove the tag (exiftool "
+        "-Orientation=)"
     )
 
 

@@ -77,10 +77,13 @@ def left_pictures(listing: Listing, read: Sequence[tuple[Dataset, Path]]) -> lis
     """Returns the pictures beside those that were read, which have no XML file."""
     used = {folder / image.file_name for data, folder in read for image in data.images}
     folders = {folder for _, folder in read}
+    bad = {Path(fault.file_name).stem for data, _ in read for fault in data.faults}
     return [
         file
         for file in listing.with_suffix(*SUFFIXES)
-        if file not in used and not folders.isdisjoint(file.parents)
+        if file not in used
+        and file.stem not in bad
+        and not folders.isdisjoint(file.parents)
     ]
 
 

@@ -36,5 +36,5 @@ def part(
     chosen = set(random.Random(seed).sample(range(count), num_val))
     val = tuple(image for i, image in enumerate(dataset.images) if i in chosen)
     train = tuple(image for i, image in enumerate(dataset.images) if i not in chosen)
-    rest = replace(dataset, images=val, findings=Findings())
+    rest = replace(dataset, images=val, findings=Findings(), faults=())
     return replace(dataset, images=train), rest

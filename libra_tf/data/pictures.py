@@ -37,17 +37,24 @@ def locate(dataset: Dataset, image_dir: str | Path) -> tuple[Dataset, dict[int, 
     return found, paths
 
 
-def fill_sizes(dataset: Dataset, image_dir: str | Path) -> Dataset:
+def fill_sizes(
+    dataset: Dataset, image_dir: str | Path, exif: str = "refuse"
+) -> Dataset:
     """Reads the sizes that the annotations do not tell from the files' headers.
 
     Segmentations, which could not be checked without a size, are checked then.
+
+    Args:
+        dataset: as a reader returned it.
+        image_dir: the folder that its file names are relative to.
+        exif: see `read_size`.
     """
     findings, faults = dataset.findings.copy(), list(dataset.faults)
     images = []
     for image in dataset.images:
         try:
             if not image.width:
-                width, height = read_size(image_dir, image.file_name)
+                width, height = read_size(image_dir, image.file_name, exif)
                 image = replace(image, width=width, height=height)
                 image = _check_outlines(image, dataset.source, findings)
                 findings.add("sizes_read", image.file_name)

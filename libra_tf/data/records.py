@@ -59,7 +59,7 @@ class Annotation:
 class ImageRecord:
     """One image file, named relative to its image folder, and its objects.
 
-    Width and height are 0 where the file does not tell; see `sizes.fill_sizes`.
+    Width and height are 0 where the file does not tell; see `pictures.fill_sizes`.
     """
 
     id: int

@@ -94,7 +94,7 @@ def read_files(
         try:
             pictures[key] = read_picture(file, annotation_dir, image_dir, findings)
         except UserError as error:
-            faults.append(Fault(str(error), key))
+            faults.append(Fault(str(error), key, file.name))
     if difficult == "drop":
         pictures = {key: p.without_difficult() for key, p in pictures.items()}
     ids = _class_ids(pictures.values(), classes)
@@ -102,7 +102,9 @@ def read_files(
     for key, picture in pictures.items():
         unknown = [o.name for o in picture.objects if o.name not in ids]
         if unknown:
-            faults.append(Fault(_unknown(picture.file, unknown[0]), key))
+            faults.append(
+                Fault(_unknown(picture.file, unknown[0]), key, picture.file.name)
+            )
             continue
         annotations = tuple(
             _annotation(found, next_id + offset, ids, difficult, picture.file)

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 from libra_tf.data.exif import read_orientation, turn_upright
+from libra_tf.data.folder_listing import is_junk
 from libra_tf.data.image_names import has_image_suffix
+from libra_tf.data.images import FORMATS
 from libra_tf.data.transcode import passes, to_rgb
 from libra_tf.errors import UserError
 from libra_tf.ops import exif
@@ -20,6 +22,8 @@ MAX_PIXELS = 50_000_000
 def list_images(paths: Iterable[str]) -> list[Path]:
     """Returns the files, and the images in the folders, in order, each once.
 
+    Hidden files and folders in a folder are passed over, as in conversion.
+
     Raises:
         UserError: a path does not exist, or a folder holds no image.
     """
@@ -27,7 +31,7 @@ def list_images(paths: Iterable[str]) -> list[Path]:
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if _is_image(p))
+            inside = sorted(p for p in path.rglob("*") if _is_image(p, path))
             if not inside:
                 raise UserError(f"{path}: no image in this folder")
             found.update(dict.fromkeys(inside))
@@ -38,8 +42,9 @@ def list_images(paths: Iterable[str]) -> list[Path]:
     return list(found)
 
 
-def _is_image(path: Path) -> bool:
-    return has_image_suffix(path.name) and path.is_file()
+def _is_image(path: Path, folder: Path) -> bool:
+    hidden = any(map(is_junk, path.relative_to(folder).parts))
+    return has_image_suffix(path.name) and not hidden and path.is_file()
 
 
 def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -52,7 +57,7 @@ def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         UserError: it cannot be decoded, or has more than `max_pixels` pixels.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > max_pixels:
                 raise UserError(

@@ -25,18 +25,18 @@ def without_padding(image_info: tf.Tensor) -> tf.Tensor:
     return tf.stack([original, size, scale, offset], axis=-2)
 
 
-def find_pictures(dataset: tf.data.Dataset, is_training: bool) -> tf.data.Dataset:
+def find_pictures(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Batches of which the labels know their pictures; for `clip_to_image`.
 
     Args:
-        dataset: batches of (images, labels).
-        is_training: the labels tell which anchors train.
+        dataset: batches of (images, labels), of training or evaluation.
     """
 
     def find(images: tf.Tensor, labels: Mapping) -> tuple[tf.Tensor, dict]:
-        info = without_padding(labels["image_info"])
-        labels = {**labels, "image_info": info}
-        return images, without_padding_negatives(labels) if is_training else labels
+        labels = {**labels, "image_info": without_padding(labels["image_info"])}
+        # In evaluation those of RetinaNet have targets too, for the loss.
+        has_targets = not labels.keys().isdisjoint(("rpn_score_targets", "cls_weights"))
+        return images, without_padding_negatives(labels) if has_targets else labels
 
     return dataset.map(find, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -48,8 +48,8 @@ def without_padding_negatives(labels: Mapping) -> dict:
     an object at the border may have no better one.
 
     Args:
-        labels: of training, with `image_info` of `without_padding`; either of the RPN,
-            with `rpn_score_targets` {level: [B, H, W, A]}, or of RetinaNet, with
+        labels: with `image_info` of `without_padding`, and targets: of the RPN, with
+            `rpn_score_targets` {level: [B, H, W, A]}, or of RetinaNet, with
             `cls_targets` of the same shape, `cls_weights` and `box_weights`
             [B, all anchors].
 

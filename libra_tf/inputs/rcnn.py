@@ -86,7 +86,7 @@ def labelled(
     else:
         dataset = stock(params, input_context, pick_dataset)
     if task.model.clip_to_image:
-        dataset = find_pictures(dataset, params.is_training)
+        dataset = find_pictures(dataset)
     return dataset
 
 

@@ -69,7 +69,7 @@ def _labelled(
     else:
         dataset = stock(params, input_context)
     if task.model.clip_to_image:
-        dataset = find_pictures(dataset, params.is_training)
+        dataset = find_pictures(dataset)
     return dataset
 
 

@@ -2,7 +2,7 @@
 
 Model Garden lets these compete: a box that lies wholly in the padding is a line at the
 border of the picture, with its full score. Where every box keeps some area, all is
-Model Garden's, to the last bit.
+Model Garden's, to the last bit (in half precision its softmax is taken in `float32`).
 """
 
 from __future__ import annotations

@@ -33,8 +33,17 @@ class ReferenceDetectionGenerator(detection_generator.DetectionGenerator):
     Every (RoI, class) whose score is above `pre_nms_score_threshold` is decoded with
     sides clamped both ways, clipped to the image, and competes with those of its class.
 
+    Args:
+        drops_empty: boxes that clipping leaves no area do not compete; the reference's
+            do.
+        **kwargs: of Model Garden's generator.
+
     Reference: mmdetection `BBoxHead` and `multiclass_nms`.
     """
+
+    def __init__(self, *, drops_empty: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._config_dict["drops_empty"] = drops_empty
 
     def __call__(
         self,
@@ -74,6 +83,8 @@ class ReferenceDetectionGenerator(detection_generator.DetectionGenerator):
             return {"decoded_boxes": boxes, "decoded_box_scores": scores}
         is_roi = has_extent(anchor_boxes)[..., tf.newaxis]
         valid = is_roi & (scores > config["pre_nms_score_threshold"])
+        if config["drops_empty"]:
+            valid &= has_extent(boxes)
         groups = tf.broadcast_to(tf.range(classes), [batch, count, classes])
         flat = [batch, count * classes]
         return _results(

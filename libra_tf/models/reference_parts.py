@@ -48,20 +48,23 @@ def reference_rcnn_parts(
         shape = roi_shape(base, base.roi_aligner)
         heads = base.detection_head
         parts["detection_head"] = [without_norm(head, shape) for head in heads]
+    clips = config.clip_to_image
+    # As the reference where the padding is the reference's.
+    detects_inside = clips and not config.fits_each_image
     if config.roi_generator.is_reference:
         settings = base.roi_generator.get_config()
-        clips = config.clip_to_image
         parts["roi_generator"] = ReferenceROIGenerator(
             **settings,
             drops_empty=clips,
-            # As the reference where the padding is the reference's.
-            test_drops_empty=clips and not config.fits_each_image,
+            test_drops_empty=detects_inside,
             autocast=False,
             name="roi_generator",
         )
     if config.detection_generator.is_reference:
         settings = base.detection_generator.get_config()
-        parts["detection_generator"] = ReferenceDetectionGenerator(**settings)
+        parts["detection_generator"] = ReferenceDetectionGenerator(
+            **{**settings, "drops_empty": detects_inside}
+        )
     return parts
 
 

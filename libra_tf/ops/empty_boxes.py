@@ -108,7 +108,8 @@ def without_softmax_classes(logits: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
         kept: `bool` [B, N, C - 1], of the foreground, or [B, N, 1].
 
     Returns:
-        Rows of which all is kept are the same to the last bit.
+        `float32`, since the background's share would be rounded in half precision, and
+        all scores of the row with it. Rows of which all is kept have their values.
     """
     single = tf.cast(logits, tf.float32)
     dropped = tf.where(kept, -float("inf"), single[..., 1:])
@@ -117,4 +118,4 @@ def without_softmax_classes(logits: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
     foreground = tf.where(kept, single[..., 1:], NEVER)
     changed = tf.concat([background, foreground], axis=-1)
     whole = tf.reduce_all(kept, axis=-1, keepdims=True)
-    return tf.where(whole, logits, tf.cast(changed, logits.dtype))
+    return tf.where(whole, single, changed)

@@ -43,6 +43,11 @@ class CarriedClasses:
     now: Sequence[str]
 
     @property
+    def are_known(self) -> bool:
+        """Whether the checkpoint tells its names."""
+        return any(self.before[1:])
+
+    @property
     def differ(self) -> bool:
         """Whether both are known, and a class has another place or is in one only."""
         both = list(self.before[1:]), list(self.now[1:])
@@ -84,11 +89,15 @@ class CarriedClasses:
         return new.reshape(start.shape)
 
     def __str__(self) -> str:
+        if not self.are_known:
+            return (
+                "classes: by position, since the checkpoint does not tell their names"
+            )
         kept = {self.now[i] for _, i in self.places()[1:]}
         new = [name for name in self.now[1:] if name and name not in kept]
-        parts = [f"{_shorten(sorted(kept))} by name"] if kept else []
+        parts = [f"{shorten(sorted(kept), 5)} by name"] if kept else []
         return "classes: " + ", ".join(
-            parts + ([f"{_shorten(new)} new"] if new else [])
+            parts + ([f"{shorten(new, 5)} new"] if new else [])
         )
 
 
@@ -108,7 +117,8 @@ def _by_class(array: np.ndarray, classes: int, values: int) -> np.ndarray | None
     return array.reshape(*array.shape[:-1], -1, classes, values)
 
 
-def _shorten(names: Sequence[str], most: int = 5) -> str:
+def shorten(names: Sequence[str], most: int = 3) -> str:
+    """Returns the first names and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -117,12 +127,12 @@ def saved_class_names(prefix: str) -> list[str]:
     """Returns the class names of the run of a checkpoint; empty if it has none.
 
     Args:
-        prefix: of a checkpoint, beside or below the `params.yaml` of its run.
+        prefix: of a checkpoint of this machine, beside or below the `params.yaml` of
+            its run.
     """
     folder = os.path.dirname(prefix)
-    for path in (
-        os.path.join(f, "params.yaml") for f in (folder, os.path.dirname(folder))
-    ):
+    for each in (folder, os.path.dirname(folder)):
+        path = os.path.join(each, "params.yaml")
         if os.path.isfile(path):
             task = read_yaml(path).get("task")
             names = task.get("class_names") if isinstance(task, dict) else None

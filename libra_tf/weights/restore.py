@@ -13,7 +13,11 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from libra_tf.errors import UserError
 from libra_tf.weights.backbone import is_torch_file, load_backbone
-from libra_tf.weights.carried_classes import CarriedClasses, saved_class_names
+from libra_tf.weights.carried_classes import (
+    CarriedClasses,
+    saved_class_names,
+    shorten,
+)
 
 _STEP_KEY = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
 _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -50,17 +54,12 @@ class RestoreReport:
     def __str__(self) -> str:
         text = f"{self.restored} of {self.total} variables from {self.source}"
         if self.missing:
-            text += f"; not in it: {_shorten(self.missing)}"
+            text += f"; not in it: {shorten(self.missing)}"
         if self.mismatched:
-            text += f"; of another shape: {_shorten(self.mismatched)}"
+            text += f"; of another shape: {shorten(self.mismatched)}"
         if self.classes:
             text += f"; {self.classes}"
         return text
-
-
-def _shorten(names: tuple[str, ...], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _one_line(error: Exception) -> str:
@@ -126,7 +125,9 @@ def restore_weights(
     """
     if is_torch_file(path):
         return _restore_backbone(path, items)
-    classes = CarriedClasses(saved_class_names(checkpoint_path(path)), class_names)
+    classes = None
+    if any(class_names):
+        classes = CarriedClasses(saved_class_names(checkpoint_path(path)), class_names)
     report = _walk(path, items, assign=True, classes=classes)
     if not report.restored:
         raise UserError(
@@ -192,7 +193,7 @@ def _walk(
         total=walker.total,
         missing=tuple(walker.missing),
         mismatched=tuple(walker.mismatched),
-        classes=classes if walker.carried else None,
+        classes=classes if walker.tells_classes else None,
     )
 
 
@@ -216,11 +217,12 @@ class _Walker:
         classes: CarriedClasses | None,
     ):
         self._prefix = prefix
-        self._classes = classes if classes and classes.differ else None
+        self._classes = classes
         self._reader, self._nodes, self._assign = reader, graph.nodes, assign
         self._shapes = reader.get_variable_to_shape_map()
         self._seen: set[int] = set()
-        self.restored, self.total, self.carried = 0, 0, 0
+        self.restored, self.total = 0, 0
+        self.tells_classes = False
         self.missing: list[str] = []
         self.mismatched: list[str] = []
 
@@ -257,14 +259,18 @@ class _Walker:
 
     def _carry(self, variable: tf.Variable, key: str, path: str) -> bool:
         """Sets what belongs to classes that both know, and says whether it did."""
-        if self._classes is None or not self._classes.concerns(path):
+        classes = self._classes
+        if classes is None or not classes.concerns(path):
             return False
-        value = self._classes.carry(path, self._read(key, path), variable.numpy())
+        self.tells_classes |= not classes.are_known
+        if not classes.differ:
+            return False
+        value = classes.carry(path, self._read(key, path), variable.numpy())
         if value is None:
             return False
         variable.assign(value)
         self.restored += 1
-        self.carried += 1
+        self.tells_classes = True
         return True
 
     def _read(self, key: str, path: str) -> np.ndarray:

@@ -13,6 +13,15 @@ _DECODER = "simple_decoder"  # Model Garden's, the one that parsers of ours know
 
 RUN = (
     Contradiction(
+        "a name for each class",
+        lambda p: (
+            bool(p.task.class_names)
+            and len(p.task.class_names) != p.task.model.num_classes
+        ),
+        "task.class_names is {task.class_names}; with the background it must have as "
+        "many names as task.model.num_classes, {task.model.num_classes}",
+    ),
+    Contradiction(
         "replicas on CPUs or GPUs",
         lambda p: p.runtime.cpu_replicas > 1 and p.runtime.num_gpus > 0,
         "runtime.cpu_replicas is {runtime.cpu_replicas}, which goes with "
