@@ -81,6 +81,12 @@ def test_the_account():
     )
 
 
+def test_a_checkpoint_without_names_is_said_to_have_none():
+    unknown = CarriedClasses([], ["", "a"])
+    assert not unknown.are_known
+    assert "by position" in str(unknown)
+
+
 @pytest.mark.parametrize(
     ("before", "now", "differ"),
     [
@@ -153,3 +159,6 @@ def test_equal_classes_are_taken_as_they_are(tmp_path):
     report = initialize_model(task, part(checkpoint_items={"head": head}))
     assert head._classifier.bias.numpy().tolist() == [1.0, 2.0]
     assert report.classes is None
+    (tmp_path / "params.yaml").unlink()
+    report = initialize_model(task, part(checkpoint_items={"head": head}))
+    assert str(report).endswith("the checkpoint does not tell their names")

@@ -163,6 +163,12 @@ def test_importance_may_be_the_same_for_all(name):
         accept("model.roi_sampler.score_ranked.k=0", name=name)
 
 
+def test_class_names_that_are_set_by_hand_are_counted():
+    text = refusal("class_names=[background,a]")
+    assert "as many names as task.model.num_classes, 3" in text
+    accept("class_names=[background,a,b]")
+
+
 def test_rois_are_cut_from_levels_that_there_are():
     coarsest = "model.roi_aligner.max_level=1"
     accept(coarsest, name=FASTER)  # Model Garden's form does not look at it

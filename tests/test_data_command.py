@@ -91,12 +91,16 @@ def test_one_split_of_a_folder(shapes, tmp_path, capsys):
             "--split",
         ),
         (["info", "nowhere"], "libra data convert"),
+        (["convert", "a", "--out", ""], "--out is empty"),
+        (["convert", "a", "--out", "FOREIGN"], "holds train.json, which no conversion"),
         (["synthesize", "OUT", "--size", "5"], "size 5"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_two(tmp_path, capsys, words, text):
-    words = [str(tmp_path / "out") if word == "OUT" else word for word in words]
-    code, out, err = call(capsys, *words)
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/train.json").write_text("{}")
+    places = {"OUT": tmp_path / "out", "FOREIGN": tmp_path / "foreign"}
+    code, out, err = call(capsys, *(str(places.get(word, word)) for word in words))
     assert (code, out) == (2, "")
     assert err.startswith("libra: error: ")
     assert err.count("\n") == 1

@@ -9,6 +9,7 @@ from libra_tf.models.clipped_detections import (
     ClippedDenseDetectionGenerator,
     ClippedDetectionGenerator,
 )
+from libra_tf.models.reference_detections import ReferenceDetectionGenerator
 from libra_tf.models.reference_proposals import ReferenceROIGenerator, ROIGenerator
 from libra_tf.ops.empty_boxes import (
     without_empty,
@@ -80,12 +81,13 @@ def test_the_softmax_of_the_others_stays():
     assert (tf.sigmoid(sigmoid[..., 1:][~kept]).numpy() == 0).all()
 
 
-def test_half_precision_keeps_its_type():
+def test_half_precision_does_not_round_the_others():
     logits = tf.cast(np.random.default_rng(0).normal(size=(1, 5, 3)), tf.bfloat16)
     kept = tf.constant([[[True, False]] * 5])
-    found = without_softmax_classes(logits, kept)
-    assert found.dtype == tf.bfloat16
-    assert (tf.nn.softmax(tf.cast(found, tf.float32))[..., 2].numpy() == 0).all()
+    found = tf.nn.softmax(without_softmax_classes(logits, kept)).numpy()
+    before = tf.nn.softmax(tf.cast(logits, tf.float32)).numpy()
+    np.testing.assert_allclose(found[..., 1], before[..., 1], rtol=1e-5)
+    assert (found[..., 2] == 0).all()
 
 
 DENSE = {"pre_nms_score_threshold": 0.0, "max_num_detections": 20, "pre_nms_top_k": 20}
@@ -110,6 +112,17 @@ def test_no_place_is_lost_to_the_padding_of_retinanet(nms):
     inside = ~outside(lost["detection_boxes"][0].numpy(), WIDE[0])
     scores = np.asarray(lost["detection_scores"][0])[inside]
     np.testing.assert_array_equal(found["detection_scores"][0][: len(scores)], scores)
+
+
+@pytest.mark.parametrize("nms", ["batched", "v1", "v2", "v3"])
+def test_boxes_are_judged_as_they_are_decoded(nms):
+    """With the coder's weights; the version v3 decodes without."""
+    found = dense(
+        ClippedDenseDetectionGenerator, WIDE, spread=3.0, nms_version=nms,
+        box_coder_weights=[10.0, 10.0, 5.0, 5.0],
+    )  # fmt: skip
+    assert found["num_detections"][0] == 20
+    assert not outside(found["detection_boxes"][0].numpy(), WIDE[0]).any()
 
 
 @pytest.mark.parametrize("nms", ["batched", "v1", "v2", "v3"])
@@ -150,6 +163,18 @@ def test_no_place_is_lost_to_the_padding_of_an_rcnn(sigmoid, per_class):
     for key in ("boxes", "scores", "classes"):
         key = f"detection_{key}"
         np.testing.assert_array_equal(ours[key], stock[key])
+
+
+@pytest.mark.parametrize("per_class", [True, False])
+def test_detections_in_the_reference_form_drop_them_where_asked(per_class):
+    kind = ReferenceDetectionGenerator
+    kept, found = (
+        detect(kind, WIDE, per_class=per_class, drops_empty=drops)
+        for drops in (False, True)
+    )
+    assert outside(kept["detection_boxes"][0].numpy(), WIDE[0]).any()
+    assert not outside(found["detection_boxes"][0].numpy(), WIDE[0]).any()
+    assert kind(drops_empty=True).get_config()["drops_empty"]
 
 
 @pytest.mark.parametrize("training", [True, False])

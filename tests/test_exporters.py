@@ -258,6 +258,23 @@ def test_pictures_without_annotation_are_counted(tmp_path):
     assert read(tmp_path / "listed")["train"].findings["pictures_left"].count == 0
 
 
+def test_roboflows_root_of_the_name_of_its_only_class(tmp_path):
+    """The root, of id 0, has no object: it is dropped, and the class keeps its id."""
+    categories = [{"id": 0, "name": "cells"}, {"id": 1, "name": "cells"}]
+    for split in ("train", "valid"):
+        content = {**coco(["a.jpg"]), "categories": categories}
+        for annotation in content["annotations"]:
+            annotation["category_id"] = 1
+        write_json(tmp_path / split / "_annotations.coco.json", content)
+        picture(tmp_path / split / "a.jpg")
+    for dataset in read(tmp_path).values():
+        assert [(c.id, c.name, c.file_id) for c in dataset.categories] == [
+            (1, "cells", None)
+        ]
+        assert dataset.findings["classes_by_name"].count == 0
+        assert dataset.findings["zero_dropped"].count == 1
+
+
 def test_nothing_found_says_what_was_looked_for_and_what_is_there(tmp_path):
     for name in ("pictures/a.jpg", "pictures/b.jpg", "notes.txt", "._a.xml"):
         picture(tmp_path / name)

@@ -1,6 +1,7 @@
 """Folders: finding splits before conversion, reading the manifest after it."""
 
 import json
+import os
 
 import pytest
 
@@ -53,6 +54,33 @@ def test_image_folder_is_where_the_first_image_lies(tmp_path, folder):
     image(tmp_path, f"{folder}/a.jpg")
     ((name, _, found),) = layout_sources(tmp_path)
     assert (name, found) == ("val", tmp_path / folder)
+
+
+def test_pictures_of_another_split_are_not_taken(tmp_path):
+    """Both splits may have an `a.jpg`; of a half unpacked set only one is there."""
+    annotations(tmp_path, "train", "val")
+    image(tmp_path, "images/train/a.jpg")
+    with pytest.raises(UserError, match=r"instances_val.json: its image a.jpg is in"):
+        list(layout_sources(tmp_path))
+    with pytest.raises(UserError, match=r"instances_val.json: its image a.jpg is in"):
+        list(layout_sources(tmp_path, "val"))
+
+
+def test_a_folder_that_cannot_be_read_is_told_of(tmp_path, monkeypatch):
+    def walk(root, onerror, followlinks):
+        onerror(PermissionError(13, "Permission denied", f"{root}/valid"))
+        return iter(())
+
+    monkeypatch.setattr("os.walk", walk)
+    with pytest.raises(UserError, match="valid: cannot be read: Permission denied"):
+        find_layout(tmp_path)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    for name in ("a.xml", "a.json"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="Pascal VOC"):
+        find_layout(tmp_path)
 
 
 def test_file_names_with_a_folder(tmp_path):

@@ -180,12 +180,13 @@ def cells_beyond(sizes, shape, stride):
     return beyond
 
 
-def test_retinanet_does_not_train_negatives_of_the_padding(records):
+@pytest.mark.parametrize("data", ["train_data", "validation_data"])
+def test_losses_of_retinanet_have_no_negatives_of_the_padding(records, data):
     params = experiment("retinanet")
     tiny.point_to(params, records)
-    params.task.train_data.global_batch_size = 3
+    getattr(params.task, data).global_batch_size = 3
     task, _ = tiny.build(params)
-    _, labels = tiny.first_batch(task, params.task.train_data)
+    _, labels = tiny.first_batch(task, getattr(params.task, data))
     sizes = labels["image_info"][:, 1].numpy()
     beyond = [
         cells_beyond(sizes, x.shape, 2 ** int(level)).reshape(3, -1)

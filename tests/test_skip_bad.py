@@ -1,6 +1,7 @@
 """Faults are collected, told once, and skipped only as far as is asked."""
 
 import json
+import os
 
 import pytest
 import small_sets
@@ -10,6 +11,7 @@ from libra_tf.data.coco import read_coco
 from libra_tf.data.convert import convert, convert_all
 from libra_tf.data.faults import NUM_SHOWN, Fault, fault_lines, refusal_lines
 from libra_tf.data.manifest import load_manifest
+from libra_tf.data.parts import part
 from libra_tf.errors import UserError
 
 
@@ -34,6 +36,33 @@ def test_all_faults_are_told_at_once(tmp_path):
     assert cure.startswith("2 of 3 pictures are bad")
     assert "--skip-bad" in cure
     assert not (tmp_path / "out").exists()
+
+
+def test_a_copy_is_told_beside_the_faults_of_another_split(tmp_path, capsys):
+    content = small_sets.coco(tmp_path)
+    good = read_coco(small_sets.write(tmp_path, content))
+    content["annotations"][0]["bbox"] = None
+    bad = read_coco(small_sets.write(tmp_path, content))
+    with pytest.raises(UserError, match="bbox"):
+        convert_all(
+            [("train", bad, tmp_path), ("val", good, tmp_path)], tmp_path / "out"
+        )
+    assert "val: 2 pictures are in another split too" in capsys.readouterr().err
+
+
+def test_faults_of_a_parted_set_count_once(tmp_path):
+    train, val = part(spoiled(tmp_path), 0.5)
+    assert (len(train.faults), len(val.faults)) == (1, 0)
+
+
+def test_a_name_that_is_no_text_is_listed(tmp_path):
+    folder, out = small_sets.voc(tmp_path), tmp_path / "out"
+    with open(os.fsencode(folder / "Annotations") + b"/caf\xe9.xml", "wb") as file:
+        file.write(b"<annotation><object>")
+    words = ["--voc", folder, "--split", "train", "--skip-bad=0.9", "--out", out]
+    assert main(["data", "convert", *map(str, words)]) == 0
+    assert "caf\\udce9.xml" in (out / "train.skipped.txt").read_text()
+    assert load_manifest(out).split("train").num_images == 3
 
 
 def test_faults_and_strict_findings_are_told_together(tmp_path):

@@ -11,6 +11,7 @@ from test_images import HEIGHT, WIDTH, decoded, picture, read, refused, save
 from libra_tf.commands.main import main
 from libra_tf.data.exif import read_orientation
 from libra_tf.data.images import read_size
+from libra_tf.errors import UserError
 from libra_tf.inference.images import read_rgb
 
 # Twice through a JPEG, or through two decoders.
@@ -77,9 +78,22 @@ def test_a_third_size_names_the_upright_one(tmp_path):
     refused(tmp_path, "a.jpg", upright, "48x48", width=48, height=48)
 
 
-def test_a_size_that_is_read_is_the_upright_one(tmp_path):
+def test_a_size_that_is_read_is_that_of_the_chosen_side(tmp_path):
     save_turned(tmp_path, "a.jpg", 6)
-    assert read_size(tmp_path, "a.jpg") == (HEIGHT, WIDTH)
+    assert read_size(tmp_path, "a.jpg", "turn") == (HEIGHT, WIDTH)
+    assert read_size(tmp_path, "a.jpg", "ignore") == (WIDTH, HEIGHT)
+    with pytest.raises(UserError, match="the annotations have no size, so it is open"):
+        read_size(tmp_path, "a.jpg")
+    save_turned(tmp_path, "b.jpg", 1)
+    assert read_size(tmp_path, "b.jpg") == (WIDTH, HEIGHT)
+
+
+def test_the_cure_for_a_turned_tiff_is_none_that_it_refuses(tmp_path):
+    save_turned(tmp_path, "a.tiff", 6)
+    with pytest.raises(UserError) as error:
+        read_size(tmp_path, "a.tiff")
+    assert "--exif turn" in str(error.value)
+    assert "--exif ignore" not in str(error.value)
 
 
 def annotations(path, width, height, bbox):

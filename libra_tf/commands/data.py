@@ -93,8 +93,20 @@ def _info(args: argparse.Namespace) -> int:
             lines.append("  " + ", ".join(counts))
         found = Findings.from_dict(numbers["findings"])
         lines += (f"  found: {text}" for text in found.lines())
+    lines += _without_val(list(summary["splits"]))
     _print(summary, args.json, lines)
     return 0
+
+
+def _without_val(names: list[str]) -> list[str]:
+    """What to do where the split that runs evaluate on by default is not there."""
+    others = [name for name in names if name not in ("train", "val")]
+    if "val" in names or "train" not in names:
+        return []
+    cure = "part the set with --val-fraction"
+    if others:
+        cure = f"train with --set task.validation_split={others[0]}, or {cure}"
+    return [f"no split val to evaluate on: {cure}"]
 
 
 def _split_lines(splits: dict[str, dict[str, Any]]) -> list[str]:

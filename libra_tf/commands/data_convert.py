@@ -127,7 +127,10 @@ def positive(text: str) -> int:
 
 
 def _fraction(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} does not lie between 0 and 1")
     return value
@@ -157,6 +160,8 @@ def _check_ways(args: argparse.Namespace) -> None:
             "give the split a name with --split, for example train, or part it with "
             "--val-fraction, for example 0.2"
         )
+    if not args.out:
+        raise UserError("--out is empty; name the folder to write to")
     sources = [args.folder, args.voc, args.images]
     sources += [os.path.dirname(args.annotations) or "."] if args.annotations else []
     for source in filter(None, sources):
@@ -168,10 +173,30 @@ def _check_out(out: Path, source: Path) -> None:
     from libra_tf.data.manifest import FILE_NAME
 
     real, root = out.resolve(), source.resolve()
-    filled = out.is_dir() and any(out.iterdir()) and not (out / FILE_NAME).exists()
+    try:
+        filled = out.is_dir() and any(out.iterdir()) and not (out / FILE_NAME).exists()
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be read: {error.strerror}") from error
     if real == root or (root in real.parents and filled):
         raise UserError(
             f"--out {out}: the source lies there ({source}); name another folder"
+        )
+    if filled:
+        _refuse_foreign(out)
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuses to write over files that no conversion has written."""
+    foreign = sorted(
+        file.name
+        for file in out.iterdir()
+        if file.name.endswith((".json", ".tfrecord", ".skipped.txt"))
+        and not file.name.startswith(".")
+    )
+    if foreign:
+        raise UserError(
+            f"--out {out}: holds {foreign[0]}, which no conversion has written (there "
+            "is no dataset.json); name another folder"
         )
 
 
@@ -179,7 +204,9 @@ def _sources(args: argparse.Namespace) -> Iterator[Source]:
     """Yields split name, data set and image folder of every split asked for."""
     from libra_tf.data.layout import layout_sources
 
-    classes = args.classes.split(",") if args.classes else None
+    classes = None
+    if args.classes is not None:
+        classes = [name.strip() for name in args.classes.split(",")]
     if args.annotations:
         yield from _file_sources(args, classes)
         return

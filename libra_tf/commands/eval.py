@@ -39,6 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print JSON on stdout")
 
 
+# What `--set` could only change by half.
+_FLAGS = {
+    "task.dataset": "--data DIR",
+    "task.validation_split": "--split NAME",
+    "task.train_split": "--split NAME",
+}
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluates; returns the exit code."""
     if bool(args.model) == bool(args.detections):
@@ -100,6 +108,11 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]
     found = find_checkpoint(args.model, newest=args.newest)
     _choose_data(found.params, args)
     for text in args.set:
+        key = text.partition("=")[0].strip()
+        if key in _FLAGS:
+            raise UserError(
+                f"--set {text}: use {_FLAGS[key]}, by which its files follow"
+            )
         override(found.params, parse_override(text), f"--set {text}")
     if args.max_detections:
         found.params.task.max_num_eval_detections = args.max_detections

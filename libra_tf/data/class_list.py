@@ -127,7 +127,8 @@ def _with_ids(
     for name, key in sorted(ids.items(), key=lambda item: item[1]):
         category = own.get(name)
         if category is None:
-            findings.add("classes_added", name)
+            if told or name in others:
+                findings.add("classes_added", name)
             category = others.get(name, Category(key, name))
         elif told and category.id != key:
             findings.add("classes_by_name", name)

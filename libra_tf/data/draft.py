@@ -227,8 +227,7 @@ def _count_skipped(
 def _tell(dataset: Dataset, split: str, options: Options) -> None:
     told = None if not options.strict else False  # The others are refused.
     for line in () if options.quiet else dataset.findings.lines(told):
-        said = line.replace("SPLIT.skipped.txt", f"{split}.skipped.txt")
-        print(f"{split}: {said}", file=sys.stderr)
+        print(f"{split}: {line}", file=sys.stderr)
 
 
 def _refuse(dataset: Dataset, num_images: int, options: Options) -> None:

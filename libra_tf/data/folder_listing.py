@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from libra_tf.errors import UserError
+
 NUM_SHOWN = 8
 JUNK_NAMES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin"}
@@ -44,7 +46,7 @@ def list_folder(root: str | Path) -> Listing:
     junk: list[Path] = []
     folders: list[Path] = []
     seen: set[str] = set()
-    for path, names, file_names in os.walk(root, followlinks=True):
+    for path, names, file_names in os.walk(root, onerror=_refuse, followlinks=True):
         real = os.path.realpath(path)
         if real in seen:
             names.clear()
@@ -69,6 +71,13 @@ def summary(listing: Listing) -> str:
     more = ["..."] if len(shown) < len(folders) + len(files) else []
     hidden = [f"{len(listing.junk)} hidden"] if listing.junk else []
     return ", ".join([*shown, *more, *hidden]) or "nothing"
+
+
+def _refuse(error: OSError) -> None:
+    if isinstance(error, PermissionError):  # What is not there is told by its reader.
+        raise UserError(
+            f"{error.filename}: cannot be read: {error.strerror}"
+        ) from error
 
 
 def is_junk(name: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from libra_tf.data.folder_listing import Listing
 from libra_tf.data.image_names import Match, match_at_place, match_name
-from libra_tf.data.split_names import UNSPLIT, exact_split, known_split
+from libra_tf.data.split_names import UNSPLIT, USUAL_SPLITS, exact_split, known_split
 from libra_tf.errors import UserError
 
 IMAGE_FOLDERS = {
@@ -26,7 +26,8 @@ def image_folders(listing: Listing, base: Path, raw: str) -> tuple[Path, ...]:
     """Returns the folders with images that may be a split's, the likeliest first.
 
     Beside the annotations; in `images/SPLIT`, `SPLIT` or `images` there or in a folder
-    above; the only folder that holds images, whatever its name; the root.
+    above; the only folder that holds images, whatever its name; the root. Never in a
+    folder that is called as another split.
 
     Args:
         listing: of the data set.
@@ -46,22 +47,38 @@ def image_folders(listing: Listing, base: Path, raw: str) -> tuple[Path, ...]:
     holding = {file.parent for file in images}
     found += [*(holding if len(holding) == 1 else ()), listing.root]
     filled = {above for folder in holding for above in (folder, *folder.parents)}
-    return tuple(dict.fromkeys(f for f in found if f in filled)) or (listing.root,)
+    found = [
+        folder
+        for folder in found
+        if folder in filled
+        and not _names_other(folder.relative_to(listing.root).parts, raw)
+    ]
+    return tuple(dict.fromkeys(found)) or (base,)
 
 
-def pick_folder(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
+def _names_other(folders: Sequence[str], raw: str) -> bool:
+    """Whether a folder is that of another split, whose pictures may be called alike."""
+    split = exact_split(raw)
+    others = [name for name in USUAL_SPLITS if name != split]
+    return split in USUAL_SPLITS and any(exact_split(f) in others for f in folders)
+
+
+def pick_folder(
+    folders: Sequence[Path], names: Sequence[str], split: str
+) -> Path | None:
     """Returns the folder that holds most of the images; None if none holds any.
 
     Args:
         folders: the likeliest first.
         names: of all images; some are tried.
+        split: in whose other splits' folders no image is looked for.
     """
     tried = names[:: max(len(names) // NUM_TRIED, 1)]
     matchers: tuple[Matcher, ...] = (match_at_place, match_name)
     for matcher in matchers:
         scores: dict[Path, Score] = {}
         for folder in folders:
-            scores[folder] = _score(folder, tried, matcher)
+            scores[folder] = _score(folder, tried, matcher, split)
             if matcher is match_at_place and scores[folder][0] == len(tried):
                 return folder
         best = max(folders, key=lambda folder: scores[folder])
@@ -79,7 +96,7 @@ def _of_split(folders: Sequence[Path], raw: str) -> Iterator[Path]:
             yield folder
 
 
-def _score(folder: Path, names: Sequence[str], matcher: Matcher) -> Score:
+def _score(folder: Path, names: Sequence[str], matcher: Matcher, split: str) -> Score:
     """Returns how many files are found, with those of several, how few folders deep."""
     found, several = [], 0
     for name in names:
@@ -87,7 +104,14 @@ def _score(folder: Path, names: Sequence[str], matcher: Matcher) -> Score:
             match = matcher(folder, name)
         except UserError:  # Reading the record tells.
             several += 1
-        else:
-            found += [match.name] if match else []
+            continue
+        # The folders that the name itself does not tell.
+        added = (
+            set(match.name.split("/")[:-1]) - set(name.replace("\\", "/").split("/"))
+            if match
+            else ()
+        )
+        if match and not _names_other(sorted(added), split):
+            found.append(match.name)
     depth = sum(name.count("/") for name in found)
     return len(found), len(found) + several, -depth

@@ -43,6 +43,10 @@ def find_image(image_dir: str | Path, name: str) -> Path:
     Raises:
         UserError: the name leaves the folder, or there is no such file, or several.
     """
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise UserError(f"{name!r}: no file can have this name; mend it") from None
     match = match_name(image_dir, name)
     name = match.name if match else name
     parts = name.replace("\\", "/").split("/")

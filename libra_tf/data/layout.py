@@ -165,9 +165,11 @@ def _chosen_names(
             )
     elif names == UNSPLIT:
         if split is None:
+            origin = sources[0].origin
+            where = "" if origin == root else f"{origin} "
             raise UserError(
-                f"{root}: {sources[0].origin} is no split; part it by pictures with "
-                "--val-fraction 0.2, or give it a name with --split train"
+                f"{root}: {where}is no split; part it by pictures with --val-fraction "
+                "0.2, or give it a name with --split train"
             )
         return [replace(sources[0], name=exact_split(split) or split)]
     elif split is not None and not any(

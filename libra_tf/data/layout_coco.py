@@ -37,7 +37,7 @@ class CocoSource:
         """Returns the records and the image folder; `difficult` is VOC's."""
         dataset = read_coco(self.origin)
         names = [image.file_name for image in dataset.images]
-        image_dir = pick_folder(self.image_dirs, names)
+        image_dir = pick_folder(self.image_dirs, names, self.name)
         if image_dir is None and names:
             folders = ", ".join(map(str, self.image_dirs))
             raise UserError(
@@ -74,6 +74,8 @@ def _has_usual_name(file: Path) -> bool:
 
 def _is_coco(file: Path) -> bool:
     """Whether the words of a COCO file stand in it; reading it tells more."""
+    if file.exists() and not file.is_file():
+        return False
     try:
         content = file.read_bytes().replace(b"\0", b"")  # UTF-16
     except OSError as error:

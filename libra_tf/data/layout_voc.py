@@ -50,7 +50,7 @@ class VocSource:
             file.relative_to(self.annotation_dir).with_suffix(".jpg").as_posix()
             for file in files
         ]
-        image_dir = pick_folder(self.image_dirs, names) or self.image_dirs[0]
+        image_dir = pick_folder(self.image_dirs, names, self.name) or self.image_dirs[0]
         dataset = read_files(
             files, self.annotation_dir, image_dir, str(self.origin), difficult
         )

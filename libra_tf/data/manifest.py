@@ -68,8 +68,9 @@ class Manifest:
             known = ", ".join(sorted(self.splits)) or "none"
             raise UserError(
                 f"{self.folder}: no split {name!r}; there are: {known}. Convert it "
-                "into this folder too, or name another with task.train_split and "
-                "task.validation_split"
+                "into this folder too, or name another: --set "
+                "task.validation_split=NAME (or task.train_split); --split NAME of "
+                "libra eval"
             )
         return self.splits[name]
 
@@ -83,8 +84,8 @@ def load_manifest(folder: str | Path) -> Manifest:
     folder = Path(os.path.abspath(folder))
     if not (folder / FILE_NAME).is_file():
         raise UserError(
-            f"no {FILE_NAME} in {folder}; make it with: libra data convert DIR "
-            f"--out {folder}"
+            f"no {FILE_NAME} in {folder}, so it is no converted data set; make one "
+            "with: libra data convert DIR --out NEW_FOLDER, and give that as --data"
         )
     content = read_content(folder)
     names = {category.id: category.name for category in _categories(content, folder)}
@@ -120,7 +121,9 @@ def read_content(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {"format": FORMAT, "categories": [], "num_classes": 0, "splits": {}}
     content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    parts = {"categories": list, "splits": dict}
+    is_ours = isinstance(content, dict) and content.get("format") == FORMAT
+    if not is_ours or not all(isinstance(content.get(k), v) for k, v in parts.items()):
         raise UserError(
             f"{path}: not a description of format {FORMAT}; convert the data again "
             "into an empty folder"

@@ -80,7 +80,7 @@ def _is_polygon(polygon: Any, width: int, height: int, where: str) -> bool:
             f"{where}: a polygon in segmentation is not an even list of finite "
             "numbers [x0, y0, x1, y1, ...]; mend or remove it"
         )
-    if len(polygon) < MIN_POLYGON_NUMBERS or polygon_area(polygon) < FLAT_AREA:
+    if len(polygon) < MIN_POLYGON_NUMBERS:
         return False
     # The rasteriser's memory grows with the length of the outline.
     for points, side in ((polygon[::2], width), (polygon[1::2], height)):
@@ -89,7 +89,7 @@ def _is_polygon(polygon: Any, width: int, height: int, where: str) -> bool:
                 f"{where}: a polygon in segmentation lies more than a whole image "
                 "outside the image; mend or remove it"
             )
-    return True
+    return polygon_area(polygon) >= FLAT_AREA
 
 
 def polygon_area(polygon: Sequence[float]) -> float:
@@ -158,6 +158,12 @@ def draw_mask(
         UserError: run lengths that do not fill the image exactly.
     """
     if isinstance(segmentation, dict):
+        size = list(segmentation.get("size", (height, width)))
+        if size != [height, width]:
+            raise UserError(
+                f"{where}: segmentation is of {size}, the picture upright of "
+                f"{[height, width]} (height, width); turn it, or write polygons"
+            )
         return _draw_runs(segmentation["counts"], height, width, where)
     from pycocotools import mask as coco_mask
 

@@ -121,7 +121,8 @@ RULES = {
     ),
     "skipped": Rule(
         "a bad picture, with `--skip-bad`",
-        "bad [picture was|pictures were] skipped; the reasons are in SPLIT.skipped.txt",
+        "bad [picture was|pictures were] skipped; the split's .skipped.txt has the "
+        "reasons",
         "images",
         done="left out and listed",
     ),

@@ -154,4 +154,7 @@ def _class_ids(
 
 
 def _unknown(file: Path, name: str) -> str:
-    return f"{file}: class {name!r} is not among the given classes; add it to --classes"
+    return (
+        f"{file}: class {name!r} is not among the given classes; add it to --classes, "
+        "which are names as a,b,c"
+    )

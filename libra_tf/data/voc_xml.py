@@ -62,6 +62,8 @@ def parse_xml(file: Path) -> ElementTree.Element:
 def is_voc_xml(file: Path) -> bool:
     """Whether a file begins as Pascal VOC's do; it may be broken further on."""
     try:
+        if not file.is_file():
+            return False
         with open(file, "rb") as stream:
             head = stream.read(2048)
     except OSError:
@@ -71,6 +73,8 @@ def is_voc_xml(file: Path) -> bool:
 
 def _read(file: Path) -> bytes:
     try:
+        if file.exists() and not file.is_file():
+            raise UserError(f"{file}: is not a regular file; remove it")
         with open(file, "rb") as stream:
             content = stream.read(MAX_XML_BYTES + 1)
     except OSError as error:

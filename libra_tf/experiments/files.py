@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from libra_tf.errors import UserError
+from libra_tf.experiments import NAMES
 
 SUFFIX = ".yaml"
 # Files in this folder of `configs` name experiments instead of being one.
@@ -64,6 +65,10 @@ def find_config(name_or_path: str) -> str:
     """
     if os.path.isfile(name_or_path):
         return name_or_path
+    if name_or_path in NAMES:
+        raise UserError(
+            f"{name_or_path} is an experiment: give it as --experiment {name_or_path}"
+        )
     files = config_files()
     name = name_or_path.removeprefix("configs/").removesuffix(SUFFIX)
     if name in files:

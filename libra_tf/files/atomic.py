@@ -48,8 +48,11 @@ def sync(path: Path) -> None:
 
 
 def write_text(path: Path, pieces: Iterable[str]) -> None:
-    """Writes text under a hidden name, then renames; cleans up on failure."""
-    write_bytes(path, (piece.encode("utf-8") for piece in pieces))
+    """Writes text under a hidden name, then renames; cleans up on failure.
+
+    Names of files may hold bytes that are no text: those are written as escapes.
+    """
+    write_bytes(path, (piece.encode("utf-8", "backslashreplace") for piece in pieces))
 
 
 def write_bytes(path: Path, pieces: Iterable[bytes]) -> None:
