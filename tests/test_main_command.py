@@ -139,3 +139,21 @@ def test_doctor_tells_what_is_broken_and_goes_on(capsys, monkeypatch):
         "FAIL  A thing: is broken",
         "ok    Another: fine",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["eval", "--model", "m", "--set", "task.validation_split=val"],
+            "--set task.validation_split=val: use --split NAME",
+        ),
+        (
+            ["train", "--out", "o", "--config", "libra_retinanet_resnetfpn_coco"],
+            "is an experiment: give it as --experiment libra_retinanet_resnetfpn_coco",
+        ),
+    ],
+)
+def test_a_word_in_the_wrong_place_is_told_its_own(capsys, words, said):
+    assert main(words) == 2
+    assert said in capsys.readouterr().err

@@ -92,6 +92,12 @@ def _refuse_foreign_flags(args: argparse.Namespace) -> None:
         if getattr(args, name):
             other = "--model" if args.detections else "--detections"
             raise UserError(f"--{name.replace('_', '-')} goes with {other} only")
+    for text in args.set:
+        key = text.partition("=")[0].strip()
+        if key in _FLAGS:
+            raise UserError(
+                f"--set {text}: use {_FLAGS[key]}, by which its files follow"
+            )
     if args.max_detections is not None and args.max_detections < 1:
         raise UserError(f"--max-detections is {args.max_detections}; give 1 or more")
 
@@ -108,11 +114,6 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]
     found = find_checkpoint(args.model, newest=args.newest)
     _choose_data(found.params, args)
     for text in args.set:
-        key = text.partition("=")[0].strip()
-        if key in _FLAGS:
-            raise UserError(
-                f"--set {text}: use {_FLAGS[key]}, by which its files follow"
-            )
         override(found.params, parse_override(text), f"--set {text}")
     if args.max_detections:
         found.params.task.max_num_eval_detections = args.max_detections
