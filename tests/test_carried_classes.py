@@ -9,7 +9,8 @@ import tf_keras
 import tiny
 
 from libra_tf.tasks.initialization import initialize_model
-from libra_tf.weights.carried_classes import CarriedClasses, saved_class_names
+from libra_tf.weights.carried_classes import CarriedClasses
+from libra_tf.weights.find_checkpoint import saved_class_names
 
 CLASSES = CarriedClasses(["background", "cat", "dog"], ["background", "dog", "", "cow"])
 ROI = "detection_head/0/"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,21 +127,23 @@ def positive(text: str) -> int:
     return value
 
 
-def _fraction(text: str) -> float:
+def _number(text: str) -> float:
+    """Returns the number; one that is in no range where the text is none."""
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        value = 0.0
+        return math.nan
+
+
+def _fraction(text: str) -> float:
+    value = _number(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} does not lie between 0 and 1")
     return value
 
 
 def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no share from 0 to 1; write --skip-bad after DIR, or "
@@ -164,35 +167,37 @@ def _check_ways(args: argparse.Namespace) -> None:
         raise UserError("--out is empty; name the folder to write to")
     sources = [args.folder, args.voc, args.images]
     sources += [os.path.dirname(args.annotations) or "."] if args.annotations else []
-    for source in filter(None, sources):
-        _check_out(Path(args.out), Path(source))
+    _check_out(Path(args.out), [Path(source) for source in sources if source])
 
 
-def _check_out(out: Path, source: Path) -> None:
-    """Refuses to write among the source's own files."""
+def _check_out(out: Path, sources: Sequence[Path]) -> None:
+    """Refuses to write among a source's own files, or over those of others."""
+    foreign = _foreign_files(out)
+    for source in sources:
+        real, root = out.resolve(), source.resolve()
+        if real == root or (root in real.parents and foreign):
+            raise UserError(
+                f"--out {out}: the source lies there ({source}); name another folder"
+            )
+    _refuse_overwriting(out, foreign)
+
+
+def _foreign_files(out: Path) -> list[str]:
+    """Returns what lies in a folder that no conversion has written."""
     from libra_tf.data.manifest import FILE_NAME
 
-    real, root = out.resolve(), source.resolve()
+    if not out.is_dir() or (out / FILE_NAME).exists():
+        return []
     try:
-        filled = out.is_dir() and any(out.iterdir()) and not (out / FILE_NAME).exists()
+        return sorted(file.name for file in out.iterdir())
     except OSError as error:
         raise UserError(f"--out {out}: cannot be read: {error.strerror}") from error
-    if real == root or (root in real.parents and filled):
-        raise UserError(
-            f"--out {out}: the source lies there ({source}); name another folder"
-        )
-    if filled:
-        _refuse_foreign(out)
 
 
-def _refuse_foreign(out: Path) -> None:
+def _refuse_overwriting(out: Path, names: list[str]) -> None:
     """Refuses to write over files that no conversion has written."""
-    foreign = sorted(
-        file.name
-        for file in out.iterdir()
-        if file.name.endswith((".json", ".tfrecord", ".skipped.txt"))
-        and not file.name.startswith(".")
-    )
+    endings = (".json", ".tfrecord", ".skipped.txt")
+    foreign = [n for n in names if n.endswith(endings) and not n.startswith(".")]
     if foreign:
         raise UserError(
             f"--out {out}: holds {foreign[0]}, which no conversion has written (there "

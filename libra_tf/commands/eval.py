@@ -20,6 +20,14 @@ examples:
 """
 
 
+# What `--set` could only change by half.
+_FLAGS = {
+    "task.dataset": "--data DIR",
+    "task.validation_split": "--split NAME",
+    "task.train_split": "--split NAME",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     parser.epilog = EPILOG
@@ -37,14 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="override a setting of the run; repeatable")  # fmt: skip
     add("--out", metavar="DIR", help="write metrics and detections here")
     add("--json", action="store_true", help="print JSON on stdout")
-
-
-# What `--set` could only change by half.
-_FLAGS = {
-    "task.dataset": "--data DIR",
-    "task.validation_split": "--split NAME",
-    "task.train_split": "--split NAME",
-}
 
 
 def run(args: argparse.Namespace) -> int:

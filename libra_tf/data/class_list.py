@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from libra_tf.data.faults import refuse_faults
-from libra_tf.data.ids import renumbered, with_class_ids
+from libra_tf.data.ids import renumbered, settle_zero, with_class_ids
 from libra_tf.data.records import Category, Dataset
 from libra_tf.errors import UserError
 
@@ -30,6 +30,7 @@ def one_class_list(
         UserError: no classes; an object of a class that is not among `classes`; two
             names of one id that may be two words for one class.
     """
+    datasets = settle_zero(datasets)
     _refuse_faults(datasets, classes)
     if classes is None and by_name:
         classes = sorted({c.name for data in datasets for c in data.categories})

@@ -131,9 +131,11 @@ def draft_split(
         check_copies(own, hashes, dataset.findings)
         hashes[split] = own
         check_classes(dataset, dataset.findings)
-        _count_skipped(dataset, names, num_images, options)
+        refused = refusal_lines(dataset.faults, num_images, options.skip_bad)
+        if not refused:
+            _count_skipped(dataset, names)
         _tell(dataset, split, options)
-        _refuse(dataset, num_images, options)
+        _refuse(dataset, refused, options)
         yield Draft(split, dataset, writer, num_shards, masks, own)
 
 
@@ -213,13 +215,8 @@ def _settle(
     return replace(dataset, images=images, faults=faults), dict(hashes.values())
 
 
-def _count_skipped(
-    dataset: Dataset, names: Mapping[FileId, str], num_images: int, options: Options
-) -> None:
-    share, faults = options.skip_bad, dataset.faults
-    if share is None or refusal_lines(faults, num_images, share):
-        return
-    named = {f.image: f.file_name for f in faults if f.image is not None}
+def _count_skipped(dataset: Dataset, names: Mapping[FileId, str]) -> None:
+    named = {f.image: f.file_name for f in dataset.faults if f.image is not None}
     for image, name in named.items():
         dataset.findings.add("skipped", names.get(image) or name or str(image))
 
@@ -230,10 +227,9 @@ def _tell(dataset: Dataset, split: str, options: Options) -> None:
         print(f"{split}: {line}", file=sys.stderr)
 
 
-def _refuse(dataset: Dataset, num_images: int, options: Options) -> None:
-    lines = refusal_lines(dataset.faults, num_images, options.skip_bad)
+def _refuse(dataset: Dataset, lines: list[str], options: Options) -> None:
     if options.strict:
-        lines += dataset.findings.strict_lines(dataset.source)
+        lines = lines + dataset.findings.strict_lines(dataset.source)
     if not lines and not dataset.images:
         lines = [f"{dataset.source}: no good pictures; nothing to convert"]
     if lines:

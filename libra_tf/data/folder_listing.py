@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,13 @@ class Listing:
 
 
 def list_folder(root: str | Path) -> Listing:
-    """Lists a folder; a folder that is reached twice by links is listed once."""
+    """Lists a folder; a folder that is reached twice by links is listed once.
+
+    Pipes, sockets and devices are no files of a data set and are left out.
+
+    Raises:
+        UserError: a folder in it may not be read.
+    """
     root = Path(root)
     files: list[Path] = []
     junk: list[Path] = []
@@ -57,7 +64,8 @@ def list_folder(root: str | Path) -> Listing:
         if not hidden and here != root:
             folders.append(here)
         for name in file_names:
-            (junk if hidden or is_junk(name) else files).append(here / name)
+            if not _is_special(here / name):
+                (junk if hidden or is_junk(name) else files).append(here / name)
     return Listing(root, *(tuple(sorted(each)) for each in (files, junk, folders)))
 
 
@@ -71,6 +79,15 @@ def summary(listing: Listing) -> str:
     more = ["..."] if len(shown) < len(folders) + len(files) else []
     hidden = [f"{len(listing.junk)} hidden"] if listing.junk else []
     return ", ".join([*shown, *more, *hidden]) or "nothing"
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is a pipe, socket or device, which reading would wait for."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # A broken link is told by its reader.
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _refuse(error: OSError) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from libra_tf.data.folder_listing import Listing
@@ -56,8 +56,8 @@ def image_folders(listing: Listing, base: Path, raw: str) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(found)) or (base,)
 
 
-def _names_other(folders: Sequence[str], raw: str) -> bool:
-    """Whether a folder is that of another split, whose pictures may be called alike."""
+def _names_other(folders: Iterable[str], raw: str) -> bool:
+    """Whether one is called as another split, whose pictures may have equal names."""
     split = exact_split(raw)
     others = [name for name in USUAL_SPLITS if name != split]
     return split in USUAL_SPLITS and any(exact_split(f) in others for f in folders)
@@ -96,6 +96,11 @@ def _of_split(folders: Sequence[Path], raw: str) -> Iterator[Path]:
             yield folder
 
 
+def _added(path: str, name: str) -> set[str]:
+    """Returns the folders of a path that the name does not tell."""
+    return set(path.split("/")[:-1]) - set(name.replace("\\", "/").split("/"))
+
+
 def _score(folder: Path, names: Sequence[str], matcher: Matcher, split: str) -> Score:
     """Returns how many files are found, with those of several, how few folders deep."""
     found, several = [], 0
@@ -105,13 +110,7 @@ def _score(folder: Path, names: Sequence[str], matcher: Matcher, split: str) -> 
         except UserError:  # Reading the record tells.
             several += 1
             continue
-        # The folders that the name itself does not tell.
-        added = (
-            set(match.name.split("/")[:-1]) - set(name.replace("\\", "/").split("/"))
-            if match
-            else ()
-        )
-        if match and not _names_other(sorted(added), split):
+        if match and not _names_other(_added(match.name, name), split):
             found.append(match.name)
     depth = sum(name.count("/") for name in found)
     return len(found), len(found) + several, -depth

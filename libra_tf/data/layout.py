@@ -12,7 +12,6 @@ from pathlib import Path
 
 from libra_tf.data.class_list import one_class_list
 from libra_tf.data.folder_listing import Listing, list_folder, summary
-from libra_tf.data.ids import settle_zero
 from libra_tf.data.layout_coco import CocoSource, find_coco, has_usual_names
 from libra_tf.data.layout_voc import VocSource, find_voc, left_pictures
 from libra_tf.data.parts import part
@@ -75,9 +74,7 @@ def layout_sources(
     sources = _chosen_names(layout, split, val_fraction)
     read = [source.read(difficult) for source in sources]
     datasets = one_class_list(
-        settle_zero([dataset for dataset, _ in read]),
-        classes,
-        isinstance(sources[0], VocSource),
+        [dataset for dataset, _ in read], classes, isinstance(sources[0], VocSource)
     )
     named = [
         (source.name, dataset, image_dir)

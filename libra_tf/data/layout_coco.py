@@ -74,8 +74,6 @@ def _has_usual_name(file: Path) -> bool:
 
 def _is_coco(file: Path) -> bool:
     """Whether the words of a COCO file stand in it; reading it tells more."""
-    if file.exists() and not file.is_file():
-        return False
     try:
         content = file.read_bytes().replace(b"\0", b"")  # UTF-16
     except OSError as error:

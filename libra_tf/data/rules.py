@@ -53,8 +53,7 @@ RULES = {
     # Records.
     "zero_dropped": Rule(
         "a class of id 0 that no object has",
-        "[class of id 0 has no object and was|classes of id 0 have no object and "
-        "were] dropped",
+        "[class|classes] of id 0 [has|have] no object and [was|were] dropped",
         "classes",
         strict=False,
         done="dropped",
@@ -85,20 +84,18 @@ RULES = {
     ),
     "unnumbered": Rule(
         "an annotation without id",
-        "[annotation had no id and was|annotations had no id and were] numbered",
+        "[annotation|annotations] had no id and [was|were] numbered",
         strict=False,
         done="numbered",
     ),
     "renumbered": Rule(
         "two different annotations of one id",
-        "[annotation had the id of another and was|annotations had the id of another "
-        "and were] numbered anew",
+        "[annotation|annotations] had the id of another and [was|were] numbered anew",
         done="numbered anew",
     ),
     "repeated": Rule(
         "an annotation that occurs twice",
-        "[annotation occurred twice and was|annotations occurred twice and were] "
-        "dropped once",
+        "[annotation|annotations] occurred twice and [was|were] dropped once",
         done="dropped once",
     ),
     "sizes_read": Rule(
@@ -154,8 +151,8 @@ RULES = {
     ),
     "equal_boxes": Rule(
         "two equal boxes of one class in one picture",
-        "[box equals another box of its class in its|boxes equal another box of "
-        "their class in their] picture",
+        "[box equals|boxes equal] another box of [its|their] class in [its|their] "
+        "picture",
         done="only told",
     ),
     "normalized": Rule(
@@ -242,22 +239,21 @@ RULES = {
     "names_tail": Rule(
         "a file name with folders that are not there, of which the end fits one file "
         "only",
-        "file [name led elsewhere and was|names led elsewhere and were] found by the "
-        "end of [its|their] path",
+        "file [name|names] led elsewhere and [was|were] found by the end of "
+        "[its|their] path",
         "images",
         done="the file is taken",
     ),
     "classes_by_name": Rule(
         "classes that have other ids in the splits, and the same names",
-        "[class had another id than in the other splits and was|classes had another "
-        "id than in the other splits and were] matched by name",
+        "[class|classes] had another id than in the other splits and [was|were] "
+        "matched by name",
         "classes",
         done="the ids of the first split, by name",
     ),
     "classes_added": Rule(
         "a split that lacks classes of another",
-        "[class is of other splits only and was|classes are of other splits only and "
-        "were] added to the list",
+        "[class is|classes are] of other splits only and [was|were] added to the list",
         "classes",
         strict=False,
         done="added",
@@ -271,15 +267,15 @@ RULES = {
     ),
     "pictures_left": Rule(
         "pictures without XML file, where no list says which are meant",
-        "[picture has no XML file and was|pictures have no XML file and were] left out",
+        "[picture has|pictures have] no XML file and [was|were] left out",
         "images",
         strict=False,
         done="left out",
     ),
     "lists_left": Rule(
         "`trainval` beside `train` or `val`",
-        "[list repeats another split and was|lists repeat other splits and were] "
-        "left out",
+        "[list repeats another split|lists repeat other splits] and [was|were] left "
+        "out",
         "files",
         strict=False,
         done="left out",

@@ -62,8 +62,6 @@ def parse_xml(file: Path) -> ElementTree.Element:
 def is_voc_xml(file: Path) -> bool:
     """Whether a file begins as Pascal VOC's do; it may be broken further on."""
     try:
-        if not file.is_file():
-            return False
         with open(file, "rb") as stream:
             head = stream.read(2048)
     except OSError:

@@ -13,6 +13,9 @@ from official.core import exp_factory
 import libra_tf.experiments
 from libra_tf.errors import UserError
 
+# The settings of a run, in its folder.
+PARAMS_FILE = "params.yaml"
+
 
 def get_experiment(name: str) -> Any:
     """Returns a registered experiment, ours or Model Garden's.
@@ -134,7 +137,7 @@ def load_run(folder: str) -> Any:
     Raises:
         UserError: there is no such file, or it is not of this package.
     """
-    path = os.path.join(folder, "params.yaml")
+    path = os.path.join(folder, PARAMS_FILE)
     if not os.path.isfile(path):
         raise UserError(f"{folder}: no params.yaml here; give the folder of a run")
     values = read_yaml(path)

@@ -63,7 +63,7 @@ def reference_rcnn_parts(
     if config.detection_generator.is_reference:
         settings = base.detection_generator.get_config()
         parts["detection_generator"] = ReferenceDetectionGenerator(
-            **{**settings, "drops_empty": detects_inside}
+            **settings, drops_empty=detects_inside
         )
     return parts
 

@@ -9,7 +9,10 @@ import tf_keras
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.task_config import MaskRCNNTask, RetinaNetTask
-from libra_tf.weights.restore import RestoreReport, restore_weights
+from libra_tf.weights.backbone import is_torch_file
+from libra_tf.weights.carried_classes import CarriedClasses
+from libra_tf.weights.find_checkpoint import saved_class_names
+from libra_tf.weights.restore import RestoreReport, checkpoint_path, restore_weights
 
 Model = TypeVar("Model", bound=tf_keras.Model)
 
@@ -65,7 +68,15 @@ def initialize_model(
                 f"there are {', '.join(sorted(parts))}"
             )
         parts = {name: parts[name] for name in modules}
-    return restore_weights(task_config.init_checkpoint, parts, task_config.class_names)
+    return restore_weights(task_config.init_checkpoint, parts, _classes(task_config))
+
+
+def _classes(task_config: MaskRCNNTask | RetinaNetTask) -> CarriedClasses | None:
+    """Classes of `init_checkpoint` and of the task, where that has some."""
+    path, now = task_config.init_checkpoint, task_config.class_names
+    if is_torch_file(path) or not now:
+        return None
+    return CarriedClasses(saved_class_names(checkpoint_path(path)), now)
 
 
 def l2_regularizer(weight_decay: float) -> tf_keras.regularizers.Regularizer | None:

@@ -13,7 +13,7 @@ from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.experiments.lost_objects import lost_objects
-from libra_tf.experiments.saved import dump_params
+from libra_tf.experiments.saved import PARAMS_FILE, dump_params
 from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.lock import locked_run
@@ -25,7 +25,6 @@ from libra_tf.training.resume import check_complete, check_settings, step_to_res
 from libra_tf.training.run_report import describe_run
 from libra_tf.training.stop import StopTraining
 
-PARAMS_FILE = "params.yaml"
 LOG_FILE = "orbit.log"
 
 

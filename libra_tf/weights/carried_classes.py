@@ -10,13 +10,10 @@ one class.
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Sequence
 
 import numpy as np
-
-from libra_tf.experiments.saved import read_yaml
 
 _WEIGHT = r"(/\d+)?/(kernel|pointwise_kernel|bias)"
 # Of Model Garden's detectors; `class_score` is residual objectness', of objects only.
@@ -121,20 +118,3 @@ def shorten(names: Sequence[str], most: int = 3) -> str:
     """Returns the first names and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def saved_class_names(prefix: str) -> list[str]:
-    """Returns the class names of the run of a checkpoint; empty if it has none.
-
-    Args:
-        prefix: of a checkpoint of this machine, beside or below the `params.yaml` of
-            its run.
-    """
-    folder = os.path.dirname(prefix)
-    for each in (folder, os.path.dirname(folder)):
-        path = os.path.join(each, "params.yaml")
-        if os.path.isfile(path):
-            task = read_yaml(path).get("task")
-            names = task.get("class_names") if isinstance(task, dict) else None
-            return [str(name or "") for name in names or []]
-    return []

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.saved import load_run
+from libra_tf.experiments.saved import PARAMS_FILE, load_run, read_yaml
 from libra_tf.weights.restore import checkpoint_path
 
 BEST = "best_ckpt"
@@ -44,9 +44,37 @@ def find_checkpoint(path: str, *, newest: bool = False) -> RunCheckpoint:
     prefix = checkpoint_path(
         next((f for f in folders if tf.train.latest_checkpoint(f)), path)
     )
+    folder = run_folder(prefix)
+    if folder is None:
+        raise UserError(
+            f"{path}: no params.yaml beside the checkpoint or one folder above"
+        )
+    return RunCheckpoint(prefix, load_run(folder))
+
+
+def run_folder(prefix: str) -> str | None:
+    """Returns the folder of a checkpoint's run, which has its params.yaml, or None.
+
+    Args:
+        prefix: of the checkpoint; its folder and the one above are looked into.
+    """
     # Absolute, so that "." has a folder above it.
     folder = os.path.dirname(prefix if "://" in prefix else os.path.abspath(prefix))
     for candidate in (folder, os.path.dirname(folder)):
-        if os.path.isfile(os.path.join(candidate, "params.yaml")):
-            return RunCheckpoint(prefix, load_run(candidate))
-    raise UserError(f"{path}: no params.yaml beside the checkpoint or one folder above")
+        if os.path.isfile(os.path.join(candidate, PARAMS_FILE)):
+            return candidate
+    return None
+
+
+def saved_class_names(prefix: str) -> list[str]:
+    """Returns the class names of the run of a checkpoint; empty if it has none.
+
+    Args:
+        prefix: of a checkpoint.
+    """
+    folder = run_folder(prefix)
+    if folder is None:
+        return []
+    task = read_yaml(os.path.join(folder, PARAMS_FILE)).get("task")
+    names = task.get("class_names") if isinstance(task, dict) else None
+    return [str(name or "") for name in names or []]

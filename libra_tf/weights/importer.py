@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf_keras
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.saved import dump_params
+from libra_tf.experiments.saved import PARAMS_FILE, dump_params
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
@@ -23,7 +23,7 @@ from libra_tf.weights.published_detector import PublishedDetector
 from libra_tf.weights.slots import published_layout
 from libra_tf.weights.weight_matching import Match, assign_weights, match_weights
 
-RECORD, PARAMS, CHECKPOINT = "import.json", "params.yaml", "ckpt"
+RECORD, CHECKPOINT = "import.json", "ckpt"
 _STATE_FILE = "checkpoint"
 
 
@@ -124,7 +124,9 @@ def check_folder(out: Path, force: bool) -> None:
 
 
 def _is_of_an_import(name: str) -> bool:
-    return name in (RECORD, PARAMS, _STATE_FILE) or name.startswith(f"{CHECKPOINT}-0.")
+    return name in (RECORD, PARAMS_FILE, _STATE_FILE) or name.startswith(
+        f"{CHECKPOINT}-0."
+    )
 
 
 def _write(
@@ -142,7 +144,7 @@ def _write(
     # Training goes on from these weights; the backbone alone would be the default.
     task = {"init_checkpoint": str(out), "init_checkpoint_modules": "all"}
     params.override({"task": task}, is_strict=True)
-    write_text(folder / PARAMS, [dump_params(params)])
+    write_text(folder / PARAMS_FILE, [dump_params(params)])
     write_text(folder / RECORD, [json.dumps(record, indent=1) + "\n"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -13,11 +13,7 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from libra_tf.errors import UserError
 from libra_tf.weights.backbone import is_torch_file, load_backbone
-from libra_tf.weights.carried_classes import (
-    CarriedClasses,
-    saved_class_names,
-    shorten,
-)
+from libra_tf.weights.carried_classes import CarriedClasses, shorten
 
 _STEP_KEY = "global_step/.ATTRIBUTES/VARIABLE_VALUE"
 _GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -103,14 +99,14 @@ def checkpoint_step(prefix: str) -> int:
 def restore_weights(
     path: str,
     items: Mapping[str, tf.Module],
-    class_names: Sequence[str] = (),
+    classes: CarriedClasses | None = None,
 ) -> RestoreReport:
     """Sets the variables below `items` that the checkpoint has in the same shape.
 
     Objects are matched by the path from the root, as `tf.train.Checkpoint` does; a
     variable that is missing or of another shape keeps its value and is reported.
     Predictors of classes are taken over by the names of the classes, where those of the
-    checkpoint are known (`saved_class_names`) and differ: see `CarriedClasses`.
+    checkpoint are known and differ.
 
     A PyTorch file, which ends in ".pth", sets all of the backbone, see `load_backbone`.
 
@@ -118,16 +114,13 @@ def restore_weights(
         path: checkpoint prefix, a folder of checkpoints, or a PyTorch file.
         items: objects by the name they have in the checkpoint; of a PyTorch file the
             `backbone` only.
-        class_names: of the detector, at the position of each id; empty: not known.
+        classes: of the checkpoint and of the detector; None: not known.
 
     Raises:
         UserError: there is no checkpoint, or nothing in it fits.
     """
     if is_torch_file(path):
         return _restore_backbone(path, items)
-    classes = None
-    if any(class_names):
-        classes = CarriedClasses(saved_class_names(checkpoint_path(path)), class_names)
     report = _walk(path, items, assign=True, classes=classes)
     if not report.restored:
         raise UserError(
