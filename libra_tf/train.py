@@ -60,8 +60,8 @@ def main(_: list[str]) -> None:
     except UserError as error:
         print(f"libra_tf.train: error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        sys.exit(getattr(stop, "exit_code", 130))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ VERBS = {
     "data": "make, convert and describe data sets",
     "config": "list, show and check experiment files",
     "train": "train a detector",
+    "replay": "run a training step again that was not finite",
     "eval": "evaluate a checkpoint or saved detections",
     "ablate": "train the rows of a table over seeds, and compare them",
     "measure": "what the three imbalances look like in a trained detector",
@@ -62,9 +63,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"libra: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("libra: interrupted", file=sys.stderr)
-        return 130
+        return getattr(stop, "exit_code", 130)
 
 
 def _terminate(*_: object) -> None:

@@ -10,6 +10,7 @@ from libra_tf.criteria.head_losses import Losses, Tensors
 from libra_tf.criteria.rcnn import rcnn_losses, rpn_losses
 from libra_tf.experiments import task_config
 from libra_tf.inputs import rcnn as rcnn_inputs
+from libra_tf.inputs.source_ids import labels_with_source_id
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.ops.autograph import without_autograph
@@ -62,13 +63,14 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
 
     def build_inputs(self, params, input_context=None, dataset_fn=None):
         """Returns Model Garden's input pipeline with our choice of anchors."""
-        return rcnn_inputs.build_inputs(
-            self.task_config,
-            params,
-            input_context,
-            dataset_fn,
-            stock=super().build_inputs,
-        )
+        with labels_with_source_id():
+            return rcnn_inputs.build_inputs(
+                self.task_config,
+                params,
+                input_context,
+                dataset_fn,
+                stock=super().build_inputs,
+            )
 
     def _build_rpn_losses(self, outputs: Tensors, labels: Tensors) -> Losses:
         stock = super()._build_rpn_losses

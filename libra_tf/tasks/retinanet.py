@@ -13,6 +13,7 @@ from official.vision.tasks import retinanet as tfm_task
 from libra_tf.criteria.dense import dense_losses, needed_states
 from libra_tf.experiments import task_config
 from libra_tf.inputs import retinanet as retinanet_inputs
+from libra_tf.inputs.source_ids import labels_with_source_id
 from libra_tf.layers.running_state import RunningState
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.retinanet import build_retinanet
@@ -69,9 +70,10 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
 
     def build_inputs(self, params, input_context=None):
         """Returns Model Garden's input pipeline, complete for every replica."""
-        return retinanet_inputs.build_inputs(
-            self.task_config, params, input_context, stock=super().build_inputs
-        )
+        with labels_with_source_id():
+            return retinanet_inputs.build_inputs(
+                self.task_config, params, input_context, stock=super().build_inputs
+            )
 
     def build_losses(self, outputs, labels, aux_losses=None):
         """Returns the total, class, box and model loss, as Model Garden's task."""

@@ -7,10 +7,12 @@ import os
 from typing import Any, TextIO
 
 import tensorflow as tf
-from official.core import base_task, train_lib, train_utils
+from official.core import base_task, train_utils
 from official.vision.utils import summary_manager
 
 from libra_tf.errors import UserError
+from libra_tf.training.best_checkpoint import best_checkpoint
+from libra_tf.training.experiment_runner import ExperimentRunner
 from libra_tf.training.progress import Progress
 from libra_tf.training.stop import StopOnSignal
 from libra_tf.training.trainer import Trainer
@@ -58,7 +60,7 @@ class Loop:
     strategy: tf.distribute.Strategy
     task: base_task.Task
     trainer: Trainer
-    runner: train_lib.OrbitExperimentRunner
+    runner: ExperimentRunner
     stop: StopOnSignal
     last: dict[str, float]
 
@@ -69,18 +71,7 @@ class Loop:
 
 
 def build_trainer(job: Job, task: base_task.Task) -> Trainer:
-    """Returns the trainer of a job; to be called in the strategy's scope.
-
-    Raises:
-        UserError: the note on the best checkpoint so far is damaged.
-    """
-    try:
-        exporter = train_lib.maybe_create_best_ckpt_exporter(job.params, job.model_dir)
-    except ValueError as error:
-        raise UserError(
-            f"{job.best_folder}/info.json is damaged ({error}); remove it, and the "
-            "next evaluation writes it again"
-        ) from error
+    """Returns the trainer of a job; to be called in the strategy's scope."""
     model = task.build_model()
     return Trainer(
         job.params,
@@ -89,7 +80,7 @@ def build_trainer(job: Job, task: base_task.Task) -> Trainer:
         optimizer=train_utils.create_optimizer(task, job.params),
         train=job.trains,
         evaluate="eval" in job.mode,
-        checkpoint_exporter=exporter,
+        checkpoint_exporter=best_checkpoint(job.params, job.model_dir),
     )
 
 
@@ -109,13 +100,14 @@ def build_loop(
         job.stream,
     )
     stop = StopOnSignal(job.stream)
+    trainer.stops = stop.is_requested
     last: dict[str, float] = {}
 
     def remember(output: dict[str, Any]) -> None:
         last.update({k: float(v) for k, v in output.items() if tf.rank(v) == 0})
 
     try:
-        runner = train_lib.OrbitExperimentRunner(
+        runner = ExperimentRunner(
             distribution_strategy=strategy,
             task=task,
             mode=job.mode,

@@ -6,11 +6,13 @@ import json
 import math
 import os
 import time
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from libra_tf.errors import UserError
+from libra_tf.files.atomic import write_text
 
 METRICS_FILE = "metrics.jsonl"
 # Shown in this order where they exist; everything goes to the JSON lines.
@@ -159,3 +161,21 @@ def _scalars(output: dict[str, Any]) -> dict[str, float]:
 
 def _json_number(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def cut_metrics(folder: str, step: int) -> None:
+    """Leaves out what a run wrote of steps after `step`, and lines that are cut off."""
+    path = Path(folder, METRICS_FILE)
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(True)
+    kept = [line for line in lines if _step_of(line) <= step]
+    if kept != lines:
+        write_text(path, kept)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import read_yaml
+from libra_tf.training.checkpoints import (
+    DAMAGED,
+    checkpoint_number,
+    data_files,
+    newest_good,
+    remove_leftovers,
+    set_aside,
+)
 from libra_tf.training.compare_settings import default_settings, find_difference_at
+from libra_tf.training.progress import cut_metrics
 from libra_tf.weights.restore import checkpoint_step, inspect_checkpoint
 
 # Other settings, such as the number of steps, may change.
@@ -28,6 +39,9 @@ def newest_checkpoint(model_dir: str) -> str | None:
         latest = tf.train.latest_checkpoint(model_dir)
         if latest:
             return latest
+        state = tf.train.get_checkpoint_state(model_dir)
+        if state and data_files(state.model_checkpoint_path):
+            return state.model_checkpoint_path  # without its index
     names = [os.path.basename(p) for p in tf.io.gfile.glob(f"{model_dir}/ckpt-*.index")]
     if not names:
         return None
@@ -39,26 +53,61 @@ def newest_checkpoint(model_dir: str) -> str | None:
     )
 
 
-def step_to_resume(model_dir: str) -> int:
-    """Returns the step of the newest checkpoint in a folder; 0 if there is none.
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where a training begins.
+
+    Attributes:
+        model_dir: folder of the run.
+        step: of the newest checkpoint that is good; 0 if there is none at all.
+        faults: what is wrong with newer ones, by their prefix.
+    """
+
+    model_dir: str
+    step: int = 0
+    faults: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def tidy(self) -> list[str]:
+        """Makes the folder as it was at `step`; returns lines that say what was done.
+
+        Leftovers of killed saves go, damaged checkpoints are set aside, and what the
+        metrics tell of later steps goes, since these steps come again.
+        """
+        lines = []
+        if self.faults:
+            good = os.path.join(self.model_dir, f"ckpt-{self.step}")
+            set_aside(self.model_dir, list(self.faults), good)
+            lines += [
+                f"{os.path.basename(prefix)} is damaged ({fault}) and was moved to "
+                f"{DAMAGED}/; going on from ckpt-{self.step}, so "
+                f"{checkpoint_number(prefix) - self.step} steps come again"
+                for prefix, fault in self.faults.items()
+            ]
+        for folder in (self.model_dir, *_folders_of_checkpoints(self.model_dir)):
+            removed = remove_leftovers(folder)
+            if removed:
+                names = ", ".join(removed)
+                lines.append(f"removed what a killed save had left: {names}")
+        cut_metrics(self.model_dir, self.step)
+        return lines
+
+
+def find_start(model_dir: str) -> Start:
+    """Finds the newest checkpoint that can be resumed; changes nothing.
 
     Raises:
-        UserError: the checkpoint cannot be read to its end.
+        UserError: there are checkpoints, but none is good.
     """
     latest = newest_checkpoint(model_dir)
     if latest is None:
-        return 0
-    try:
-        reader = tf.train.load_checkpoint(latest)
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
-    except (IndexError, tf.errors.OpError) as error:
-        text = " ".join(str(error).split())[:100]
-        raise UserError(
-            f"{latest} is damaged ({text}); name an older one in "
-            f"{model_dir}/checkpoint to go on from there, or give another folder"
-        ) from error
-    return checkpoint_step(latest)
+        return Start(model_dir)
+    good, faults = newest_good(model_dir, latest)
+    return Start(model_dir, checkpoint_step(good), faults)
+
+
+def _folders_of_checkpoints(model_dir: str) -> list[str]:
+    inside = sorted(f.path for f in os.scandir(model_dir) if f.is_dir())
+    return [f for f in inside if os.path.isfile(os.path.join(f, "checkpoint"))]
 
 
 def check_settings(params: Any, model_dir: str, params_file: str) -> None:

@@ -12,18 +12,22 @@ from typing import Any, TextIO
 from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
+from libra_tf.errors import UserError
 from libra_tf.experiments.lost_objects import lost_objects
 from libra_tf.experiments.saved import PARAMS_FILE, dump_params
 from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.lock import locked_run
+from libra_tf.training.checkpoints import refuse_not_finite, size_in_bytes
 from libra_tf.training.data_errors import named_data_errors
+from libra_tf.training.disk import named_disk_errors, require_space
+from libra_tf.training.failed_step import NonFiniteStep, write_dump
 from libra_tf.training.loop import Job, Loop, build_loop, build_trainer
 from libra_tf.training.prepare import prepare
-from libra_tf.training.progress import last_evaluation
-from libra_tf.training.resume import check_complete, check_settings, step_to_resume
+from libra_tf.training.progress import cut_metrics, last_evaluation
+from libra_tf.training.resume import Start, check_complete, check_settings, find_start
 from libra_tf.training.run_report import describe_run
-from libra_tf.training.stop import StopTraining
+from libra_tf.training.stop import Preempted, StopTraining
 
 LOG_FILE = "orbit.log"
 
@@ -53,24 +57,34 @@ def run(
 
     Raises:
         UserError: a setting, the data or the checkpoints are at fault.
-        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, after saving a checkpoint.
+        KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (then it is `Preempted`),
+            after saving a checkpoint.
     """
     job = Job(params, mode, model_dir, async_checkpoints, stream or sys.stdout)
     make_folder(model_dir)
-    if not job.trains:
-        return _run(job, 0)
-    with locked_run(model_dir):
-        return _run(job, step_to_resume(model_dir))
+    with named_disk_errors(model_dir):
+        if not job.trains:
+            return _run(job, Start(model_dir))
+        with locked_run(model_dir):
+            return _run(job, find_start(model_dir))
 
 
-def _run(job: Job, step: int) -> dict[str, float]:
-    strategy = prepare(job.params, step)
+def _run(job: Job, start: Start) -> dict[str, float]:
+    strategy = prepare(job.params, start.step)
     if job.trains:
         check_settings(job.params, job.model_dir, PARAMS_FILE)
+        for line in start.tidy():
+            job.tell(line)
     with strategy.scope():
         task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
         trainer = build_trainer(job, task)
-    with _orbit_log(job.model_dir), named_data_errors(job.params):
+    needed = size_in_bytes(trainer.checkpoint)
+    require_space(job.model_dir, needed if job.trains else 0)
+    with (
+        _orbit_log(job.model_dir),
+        named_data_errors(job.params),
+        named_disk_errors(job.model_dir, needed),
+    ):
         loop = build_loop(job, strategy, task, trainer)
         _begin(job, loop)
         if job.trains:
@@ -117,18 +131,51 @@ def _begin(job: Job, loop: Loop) -> None:
 
 
 def _run_until_signal(job: Job, loop: Loop) -> None:
-    try:
-        with loop.stop:
-            loop.runner.run()
-    except StopTraining:
-        # Between two intervals too, where the manager would skip it.
-        path = loop.runner.checkpoint_manager.save(
-            checkpoint_number=loop.step, check_interval=False
+    trials = max(job.params.trainer.recovery_max_trials, 0)
+    while True:
+        try:
+            with loop.stop:
+                loop.runner.run()
+            return
+        except NonFiniteStep:
+            _keep_failed_step(job, loop, trials)
+            trials -= 1
+        except StopTraining:
+            # Between two intervals too, where the manager would skip it.
+            path = loop.runner.checkpoint_manager.save(
+                checkpoint_number=loop.step, check_interval=False
+            )
+            job.tell(
+                f"stopped at step {loop.step}, saved {path}; run the same command to "
+                "go on"
+            )
+            raise (Preempted if loop.stop.preempted else KeyboardInterrupt) from None
+
+
+def _keep_failed_step(job: Job, loop: Loop, trials: int) -> None:
+    """Dumps the step that was not finite, and goes back to the newest checkpoint.
+
+    Raises:
+        UserError: no trial is left.
+    """
+    failed = loop.trainer.take_failed()
+    folder = write_dump(failed, loop.trainer.model, job.model_dir)
+    text = f"{failed}; its batch and weights are in {folder} (`libra replay {folder}`)"
+    if not trials:
+        raise UserError(
+            f"{text}; nothing was saved since the last checkpoint. Lower the learning "
+            "rate, clip gradients, look for degenerate boxes with `libra data info`, "
+            "or set trainer.recovery_max_trials to go back and leave such batches out"
         )
-        job.tell(
-            f"stopped at step {loop.step}, saved {path}; run the same command to go on"
-        )
-        raise KeyboardInterrupt from None
+    checkpoint = loop.runner.go_back()
+    if checkpoint is None:
+        # The step left the weights as they were, but not what BatchNorm has seen.
+        refuse_not_finite(loop.trainer.checkpoint)
+    cut_metrics(job.model_dir, loop.step)
+    job.tell(
+        f"{text}; going on from {checkpoint or 'there'} without this batch "
+        f"(trainer.recovery_max_trials: {trials - 1} left)"
+    )
 
 
 def _evaluate_once(job: Job, loop: Loop) -> dict[str, float]:
@@ -142,8 +189,9 @@ def _evaluate_once(job: Job, loop: Loop) -> dict[str, float]:
 
 
 def _tell_best(job: Job, loop: Loop) -> None:
-    best = loop.trainer.checkpoint_exporter.best_ckpt_logs
-    if best:
+    exporter = loop.trainer.checkpoint_exporter
+    if exporter.has_best:
+        best = exporter.best_ckpt_logs
         name = job.params.trainer.best_checkpoint_eval_metric
         job.tell(f"best {name} {float(best[name]):.3f}: {job.best_folder}")
 

@@ -1,16 +1,19 @@
-"""Model Garden's trainer, with XLA on the CPU too."""
+"""Model Garden's trainer, with XLA on the CPU too, and no step that is not finite."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from official.core import base_trainer
 
 from libra_tf.experiments.stock import of_ours
 from libra_tf.inputs.one_order import one_by_one
+from libra_tf.training.failed_step import FailedStep, NonFiniteStep, Recorder
+from libra_tf.training.finite_step import guard, train_while_finite
 
 
 class Trainer(base_trainer.Trainer):
@@ -18,11 +21,20 @@ class Trainer(base_trainer.Trainer):
 
     Model Garden ignores `enable_xla` without GPUs. Whether it pays depends on the CPU:
     measure it, see `libra ablate --timing`.
+
+    A loop of steps ends at the first whose loss or gradients are not finite, or whose
+    loss is above `trainer.loss_upper_bound`; that step changes no weight.
+
+    Attributes:
+        recorder: knows that step.
+        stops: is asked before each step whether the loop has to end.
     """
 
     def __init__(self, *args: Any, train: bool = True, **kwargs: Any):
         """Takes what the base class takes; to be called in the strategy's scope."""
         super().__init__(*args, train=train, **kwargs)
+        self.recorder = Recorder(self.model.trainable_variables)
+        self.stops: Callable[[], bool] = lambda: False
         if train:
             # Created in the first step, they would have it traced twice.
             create_slots(self.optimizer, self.model.trainable_variables)
@@ -43,26 +55,96 @@ class Trainer(base_trainer.Trainer):
         return super().distribute_dataset(build, *args, **kwargs)
 
     def train_step(self, iterator):
-        """Runs one step; see the base class."""
+        """Runs one step; returns whether its losses and gradients were finite."""
+        inputs = self.next_train_inputs(iterator)
+        finite = self.strategy.run(
+            self._step_of_replica, args=(inputs,), options=self._runtime_options
+        )
+        return tf.reduce_all(self.strategy.experimental_local_results(finite))
+
+    def _step_of_replica(self, inputs):
         runtime = self.config.runtime
         on_one_cpu = runtime.num_gpus == 0 and self.strategy.num_replicas_in_sync == 1
-        if not (runtime.enable_xla and on_one_cpu):
-            super().train_step(iterator)
-            return
+        compiled = runtime.enable_xla and (runtime.num_gpus > 0 or on_one_cpu)
+        step = tf.function(self._guarded, jit_compile=True) if compiled else None
+        loss, finite = (step or self._guarded)(inputs)
+        self._train_loss.update_state(loss)
+        number = self.global_step + 1
+        self.global_step.assign_add(1)
+        in_range = (loss <= self._loss_bound(number)) & tf.math.is_finite(loss)
+        good = in_range & tf.reduce_all(finite)
+        tf.cond(
+            good,
+            lambda: tf.constant(True),
+            lambda: self.recorder.record(number, finite, inputs),
+        )
+        if self._has_workers:  # which have to agree
+            context = tf.distribute.get_replica_context()
+            bad = tf.cast(~good, tf.int32)
+            good = context.all_reduce(tf.distribute.ReduceOp.SUM, bad) == 0
+        return good
 
-        compiled_step = tf.function(self.task.train_step, jit_compile=True)
+    @property
+    def _has_workers(self) -> bool:
+        return self.strategy.cluster_resolver is not None
 
-        def step_fn(inputs):
-            logs = compiled_step(
-                inputs,
-                model=self.model,
-                optimizer=self.optimizer,
-                metrics=self.train_metrics,
-            )
-            self.train_loss.update_state(logs[self.task.loss])
-            self.global_step.assign_add(1)
+    def _guarded(self, inputs):
+        """Returns the loss, and which gradients were finite."""
+        optimizer = guard(self.optimizer)
+        logs = self.task.train_step(
+            inputs, model=self.model, optimizer=optimizer, metrics=self.train_metrics
+        )
+        finite = getattr(optimizer, "finite", tf.ones([0], tf.bool))
+        return logs[self.task.loss], finite
 
-        self.strategy.run(step_fn, args=(self.next_train_inputs(iterator),))
+    def _loss_bound(self, step: tf.Tensor) -> tf.Tensor:
+        trainer = self.config.trainer
+        counts = step >= trainer.recovery_begin_steps
+        return tf.where(counts, trainer.loss_upper_bound, np.inf)
+
+    def create_train_loop_fn(self):
+        """Returns Orbit's inner loop, which ends early where it has to."""
+        options = self._train_options
+        if options.use_tpu_summary_optimization:
+            return super().create_train_loop_fn()
+
+        def go_on():
+            if self._has_workers:  # one must not leave the others waiting
+                return tf.constant(True)
+            return tf.numpy_function(lambda: not self.stops(), [], tf.bool)
+
+        def in_graph(iterator, num_steps):
+            train_while_finite(lambda: self.train_step(iterator), num_steps, go_on)
+
+        if options.use_tf_while_loop:
+            return tf.function(in_graph)
+        step = tf.function(self.train_step) if options.use_tf_function else None
+
+        def loop(iterator, num_steps):
+            for _ in range(num_steps):
+                if self.stops() or not (step or self.train_step)(iterator):
+                    break
+
+        return loop
+
+    def take_failed(self) -> FailedStep:
+        """Returns the step that was not finite, and forgets it."""
+        failed, self.recorder.failed = self.recorder.failed, None
+        assert failed is not None
+        return failed
+
+    def train_loop_end(self):
+        """Returns the logs of the loop.
+
+        Raises:
+            NonFiniteStep: it ended at such a step, which is in `recorder.failed`.
+        """
+        logs = super().train_loop_end()
+        failed = self.recorder.failed
+        if failed is not None:
+            failed.name_parts(logs)
+            raise NonFiniteStep(str(failed))
+        return logs
 
 
 def create_slots(optimizer: Any, weights: list[tf.Variable]) -> None:

@@ -1,0 +1,65 @@
+"""Model Garden's runner and Orbit's controller for runs that are interrupted.
+
+Their intervals (loop, evaluation, checkpoint) are counted from where a process began.
+Here they are counted from step 0, so that a run that stopped at any step has them where
+an uninterrupted one has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orbit
+from official.core import train_lib
+
+from libra_tf.training.checkpoints import CheckpointManager
+
+
+class Controller(orbit.Controller):
+    """Orbit's controller, whose loops and evaluations end at multiples."""
+
+    @property
+    def steps_per_loop(self) -> int:
+        """Steps up to the next multiple of the length of a loop."""
+        return self._to_next(super().steps_per_loop)
+
+    def train_and_evaluate(
+        self, train_steps: int, eval_steps: int = -1, eval_interval: int | None = None
+    ) -> orbit.runner.Output | None:
+        """Trains up to `train_steps`; see the base class."""
+        step = int(self.global_step.numpy())
+        if eval_interval and step % eval_interval and step < train_steps:
+            next_one = min(step + self._to_next(eval_interval), train_steps)
+            self.train(next_one, checkpoint_at_completion=False)
+            self.evaluate(eval_steps)
+        return super().train_and_evaluate(train_steps, eval_steps, eval_interval)
+
+    def _to_next(self, interval: int) -> int:
+        return interval - int(self.global_step.numpy()) % interval
+
+
+class ExperimentRunner(train_lib.OrbitExperimentRunner):
+    """Model Garden's runner with our controller and manager of checkpoints."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(controller_cls=Controller, **kwargs)
+        self.checkpoint_manager.count_from_zero()
+
+    def go_back(self) -> str | None:
+        """Restores the newest checkpoint; returns it, or None if there is none."""
+        manager = self.checkpoint_manager
+        manager.sync()
+        if manager.latest_checkpoint:
+            self.controller.restore_checkpoint(manager.latest_checkpoint)
+        return manager.latest_checkpoint
+
+    def _maybe_build_checkpoint_manager(self) -> CheckpointManager:
+        stock = super()._maybe_build_checkpoint_manager()
+        return CheckpointManager(
+            stock.checkpoint,
+            directory=stock.directory,
+            max_to_keep=self.params.trainer.max_to_keep,
+            step_counter=self.trainer.global_step,
+            checkpoint_interval=stock.checkpoint_interval,
+            init_fn=self.trainer.initialize,
+        )

@@ -1,0 +1,172 @@
+"""Steps that are not finite: nothing is poisoned, all is told, training can go on."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+import tiny
+
+from libra_tf.commands.main import main
+from libra_tf.errors import UserError
+from libra_tf.tasks.retinanet import LibraRetinaNetTask
+from libra_tf.training.checkpoints import CheckpointManager, fault_of
+from libra_tf.training.finite_step import GuardedOptimizer, train_while_finite
+from libra_tf.training.runner import run
+
+BAD_IMAGE = 5
+
+
+# The optimizer
+
+
+def small(optimizer):
+    """A layer, its optimizer with slots, and a step that is given a gradient."""
+    layer = tf_keras.layers.Dense(2)
+    layer.build([None, 3])
+    optimizer.build(layer.trainable_variables)
+
+    @tf.function
+    def step(kernel_gradient):
+        guarded = GuardedOptimizer(optimizer)
+        kernel, bias = layer.trainable_variables
+        pairs = [(kernel_gradient, kernel), (tf.ones_like(bias), bias)]
+        guarded.apply_gradients(pairs)
+        return guarded.finite
+
+    return layer, step
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_optimizer_does_nothing_with_a_bad_gradient(bad):
+    optimizer = tf_keras.optimizers.SGD(0.1, momentum=0.9)
+    layer, step = small(optimizer)
+    assert step(tf.ones([3, 2])).numpy().tolist() == [True, True]
+    before = [v.numpy() for v in (*layer.variables, *optimizer.variables)]
+    gradient = np.ones([3, 2], np.float32)
+    gradient[1, 1] = bad
+    assert step(tf.constant(gradient)).numpy().tolist() == [False, True]
+    after = [v.numpy() for v in (*layer.variables, *optimizer.variables)]
+    assert all(map(np.array_equal, before, after))
+    step(tf.ones([3, 2]))
+    assert not np.array_equal(layer.kernel, after[0])
+
+
+def test_a_guarded_optimizer_does_what_the_optimizer_does():
+    found = []
+    for guarded in (False, True):
+        optimizer = tf_keras.optimizers.SGD(0.1, momentum=0.9)
+        kernel = tf.Variable([[1.0, 2.0]])
+        used = GuardedOptimizer(optimizer) if guarded else optimizer
+        for gradient in (0.5, -3.0, 2.0):
+            used.apply_gradients([(tf.fill([1, 2], gradient), kernel)])
+        found.append(kernel.numpy())
+    assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize(("bad", "steps"), [(None, 5), (3, 3), (1, 1)])
+def test_a_loop_ends_at_the_first_bad_step(bad, steps):
+    count = tf.Variable(0)
+
+    @tf.function
+    def loop():
+        def step():
+            count.assign_add(1)
+            return count != (bad or -1)
+
+        train_while_finite(step, tf.constant(5), lambda: tf.constant(True))
+
+    loop()
+    assert count.numpy() == steps
+
+
+def test_a_checkpoint_with_a_bad_slot_is_not_saved(tmp_path):
+    optimizer = tf_keras.optimizers.SGD(0.1, momentum=0.9)
+    model = tf_keras.Sequential([tf_keras.layers.Dense(2)])
+    model.build([None, 3])
+    optimizer.build(model.trainable_variables)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+    manager = CheckpointManager(checkpoint, str(tmp_path), max_to_keep=1)
+    good = manager.save()
+    slot = optimizer.variables[-1]
+    slot.assign(tf.fill(slot.shape, np.nan))
+    with pytest.raises(UserError, match="is not finite; nothing was saved"):
+        manager.save()
+    assert manager.latest_checkpoint == good
+    bad = tf.train.Checkpoint(model=model, optimizer=optimizer).save(f"{tmp_path}/bad")
+    assert "is not finite" in fault_of(bad)
+    assert fault_of(good) is None
+
+
+# A run
+
+
+@pytest.fixture
+def bad_image(monkeypatch):
+    """The gradient of one image is NaN, its losses are as ever."""
+    build_losses = LibraRetinaNetTask.build_losses
+
+    def with_bad_gradient(self, outputs, labels, aux_losses=None):
+        total, *parts = build_losses(self, outputs, labels, aux_losses)
+        if "groundtruths" not in labels:
+            is_bad = tf.reduce_any(labels["source_id"] == BAD_IMAGE)
+            zero = tf.zeros_like(total) * total
+            # sqrt is 0 at 0, and its slope is infinite.
+            total += tf.where(is_bad, tf.sqrt(zero), zero)
+        return total, *parts
+
+    monkeypatch.setattr(LibraRetinaNetTask, "build_losses", with_bad_gradient)
+
+
+def experiment(records, **trainer):
+    params = tiny.experiment("libra_retinanet_resnetfpn_coco")
+    params.override({"task": {"dataset": records, "model": {"num_classes": 0}}})
+    intervals = ("steps_per_loop", "summary_interval", "checkpoint_interval")
+    params.override({"trainer": dict.fromkeys(intervals, trainer.pop("interval"))})
+    params.override({"trainer": {"train_steps": 6, **trainer}})
+    return params
+
+
+@pytest.mark.slow
+def test_a_bad_gradient_is_told_and_kept(bad_image, records, tmp_path, capsys):
+    with pytest.raises(UserError) as error:
+        run(experiment(records, interval=6), "train", str(tmp_path), stream=io.StringIO())
+    (folder,) = (tmp_path / "nonfinite").iterdir()
+    report = json.loads((folder / "step.json").read_text())
+    assert BAD_IMAGE in report["source_ids"]
+    assert len(report["source_ids"]) == 4
+    assert report["step"] in (1, 2, 3)  # of three batches in an epoch
+    assert report["gradients"]
+    text = str(error.value)
+    assert text.startswith(f"step {report['step']}: a gradient is not finite")
+    assert f"libra replay {folder}" in text
+    assert tf.train.latest_checkpoint(str(tmp_path)) is None
+    assert fault_of(str(folder / "weights")) is None
+
+    assert main(["replay", str(folder)]) == 1
+    printed = capsys.readouterr().out
+    assert report["gradients"][0] in printed
+    assert ", ".join(map(str, report["source_ids"])) in printed
+
+
+@pytest.mark.slow
+def test_training_goes_on_without_the_batch(bad_image, records, tmp_path):
+    params = experiment(records, interval=1, recovery_max_trials=9)
+    stream = io.StringIO()
+    run(params, "train", str(tmp_path), stream=stream)
+    assert "without this batch" in stream.getvalue()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 6
+    newest = tf.train.latest_checkpoint(str(tmp_path))
+    assert newest.endswith("ckpt-6")
+    assert fault_of(newest) is None
+
+
+def test_what_is_no_kept_step(tmp_path):
+    assert main(["replay", str(tmp_path)]) == 2
