@@ -134,7 +134,12 @@ def experiment(records, **trainer):
 @pytest.mark.slow
 def test_a_bad_gradient_is_told_and_kept(bad_image, records, tmp_path, capsys):
     with pytest.raises(UserError) as error:
-        run(experiment(records, interval=6), "train", str(tmp_path), stream=io.StringIO())
+        run(
+            experiment(records, interval=6),
+            "train",
+            str(tmp_path),
+            stream=io.StringIO(),
+        )
     (folder,) = (tmp_path / "nonfinite").iterdir()
     report = json.loads((folder / "step.json").read_text())
     assert BAD_IMAGE in report["source_ids"]

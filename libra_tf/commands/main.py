@@ -12,6 +12,7 @@ import sys
 from libra_tf import __version__
 from libra_tf.commands.verbs import add_verb
 from libra_tf.errors import UserError
+from libra_tf.files.disk import disk_fault
 
 # Order of a first session. Modules load only when their verb is asked for, so that
 # `libra --help` answers at once.
@@ -62,6 +63,12 @@ def main(argv: list[str] | None = None) -> int:
         return command.run(args) or 0
     except UserError as error:
         print(f"libra: error: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        print(f"libra: error: {fault}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("libra: interrupted", file=sys.stderr)

@@ -79,6 +79,13 @@ def _nested(optimizer: Any) -> Iterator[Any]:
         optimizer = inner or getattr(optimizer, "_optimizer", None)
 
 
+def raise_failed_save(checkpoint: tf.train.Checkpoint) -> None:
+    """Raises the error of a save in the background; TensorFlow waits for the next."""
+    background = getattr(checkpoint, "_async_checkpointer_impl", None)
+    if background is not None:
+        background._check_async_thread_error()
+
+
 def fault_of(prefix: str) -> str | None:
     """Returns why a checkpoint cannot be resumed; None if it can."""
     try:

@@ -10,6 +10,7 @@ from official.modeling import performance
 
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.stock import is_libra_experiment
+from libra_tf.training.data_position import begin_of_part
 from libra_tf.training.strategy import build_strategy, check_batch_size
 
 
@@ -43,7 +44,11 @@ def _seed(params: Any, step: int) -> None:
     tf_keras.utils.set_random_seed(seed)
     if params.task.seed is None:
         params.task.seed = seed
-    if params.task.train_data.seed is None:
-        params.task.train_data.seed = seed + step
+    data = params.task.train_data
+    if params.runtime.deterministic:
+        step = begin_of_part(step, params.trainer)
+        data.seed = (seed if data.seed is None else data.seed) + step
+    elif data.seed is None:
+        data.seed = seed + step
     if params.task.is_two_stage:
         params.task.model.roi_sampler.seed = seed

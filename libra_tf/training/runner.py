@@ -17,12 +17,13 @@ from libra_tf.experiments.lost_objects import lost_objects
 from libra_tf.experiments.saved import PARAMS_FILE, dump_params
 from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
+from libra_tf.files.disk import named_disk_errors, require_space
 from libra_tf.files.lock import locked_run
 from libra_tf.training.checkpoints import refuse_not_finite, size_in_bytes
 from libra_tf.training.data_errors import named_data_errors
-from libra_tf.training.disk import named_disk_errors, require_space
 from libra_tf.training.failed_step import NonFiniteStep, write_dump
 from libra_tf.training.loop import Job, Loop, build_loop, build_trainer
+from libra_tf.training.memory_errors import named_memory_errors
 from libra_tf.training.prepare import prepare
 from libra_tf.training.progress import cut_metrics, last_evaluation
 from libra_tf.training.resume import Start, check_complete, check_settings, find_start
@@ -62,7 +63,7 @@ def run(
     """
     job = Job(params, mode, model_dir, async_checkpoints, stream or sys.stdout)
     make_folder(model_dir)
-    with named_disk_errors(model_dir):
+    with named_disk_errors():
         if not job.trains:
             return _run(job, Start(model_dir))
         with locked_run(model_dir):
@@ -83,7 +84,8 @@ def _run(job: Job, start: Start) -> dict[str, float]:
     with (
         _orbit_log(job.model_dir),
         named_data_errors(job.params),
-        named_disk_errors(job.model_dir, needed),
+        named_memory_errors(job.params),
+        named_disk_errors(needed),
     ):
         loop = build_loop(job, strategy, task, trainer)
         _begin(job, loop)

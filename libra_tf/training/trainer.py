@@ -9,11 +9,15 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from official.core import base_trainer
+from official.core.config_definitions import DataConfig
 
 from libra_tf.experiments.stock import of_ours
 from libra_tf.inputs.one_order import one_by_one
+from libra_tf.training.checkpoints import raise_failed_save
+from libra_tf.training.data_position import begin_of_part, seeded
 from libra_tf.training.failed_step import FailedStep, NonFiniteStep, Recorder
 from libra_tf.training.finite_step import guard, train_while_finite
+from libra_tf.training.stop import StopTraining
 
 
 class Trainer(base_trainer.Trainer):
@@ -34,7 +38,9 @@ class Trainer(base_trainer.Trainer):
         """Takes what the base class takes; to be called in the strategy's scope."""
         super().__init__(*args, train=train, **kwargs)
         self.recorder = Recorder(self.model.trainable_variables)
+        self._train_iter: Any
         self.stops: Callable[[], bool] = lambda: False
+        self._first_begin = self._data_begin = 0
         if train:
             # Created in the first step, they would have it traced twice.
             create_slots(self.optimizer, self.model.trainable_variables)
@@ -49,10 +55,36 @@ class Trainer(base_trainer.Trainer):
         if not of_ours(self.config.runtime, "deterministic"):
             return super().distribute_dataset(dataset_or_fn, *args, **kwargs)
 
-        def build(*args, **kwargs):
-            return one_by_one(dataset_or_fn(*args, **kwargs))
+        def build(data: DataConfig, *args: object, **kwargs: object) -> tf.data.Dataset:
+            with seeded(data.seed, then=self.config.trainer.seed):
+                return one_by_one(dataset_or_fn(data, *args, **kwargs))
 
         return super().distribute_dataset(build, *args, **kwargs)
+
+    def train_loop_begin(self):
+        """Tells of a save that failed meanwhile, and opens the data that are needed.
+
+        A deterministic run needs others at times; see `data_position`.
+        """
+        raise_failed_save(self.checkpoint)
+        if not of_ours(self.config.runtime, "deterministic"):
+            return
+        step = int(self.global_step.numpy())
+        begin = begin_of_part(step, self.config.trainer)
+        if begin != (self._data_begin if self._train_iter is not None else begin):
+            data = self.config.task.train_data
+            seed = None if data.seed is None else data.seed + begin - self._first_begin
+            self.train_dataset = self.distribute_dataset(
+                self.task.build_inputs, data.replace(seed=seed)
+            )
+        elif self._train_iter is None:
+            self._first_begin = begin  # `prepare` gave the seed for it
+        self._data_begin = begin
+        if self._train_iter is None:
+            batches = iter(self.train_dataset)
+            for _ in range(step - begin):
+                next(batches)
+            self._train_iter = batches
 
     def train_step(self, iterator):
         """Runs one step; returns whether its losses and gradients were finite."""
@@ -138,7 +170,10 @@ class Trainer(base_trainer.Trainer):
 
         Raises:
             NonFiniteStep: it ended at such a step, which is in `recorder.failed`.
+            StopTraining: it ended before its first step.
         """
+        if self.stops() and not float(self.train_loss.count):
+            raise StopTraining
         logs = super().train_loop_end()
         failed = self.recorder.failed
         if failed is not None:

@@ -1,0 +1,196 @@
+"""Which checkpoint a run goes on from, what is tidied, and which one is the best."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from libra_tf.errors import UserError
+from libra_tf.training.best_checkpoint import BestCheckpoint
+from libra_tf.training.checkpoints import DAMAGED, CheckpointManager
+from libra_tf.training.resume import find_start
+
+
+def checkpoint_of(weight=1.0):
+    model = tf_keras.Sequential([tf_keras.layers.Dense(1)])
+    model.build([None, 1])
+    optimizer = tf_keras.optimizers.SGD(0.1)
+    optimizer.build(model.trainable_variables)
+    step = tf.Variable(0, dtype=tf.int64)
+    model.trainable_variables[0].assign([[weight]])
+    return tf.train.Checkpoint(model=model, optimizer=optimizer, global_step=step)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Checkpoints of steps 10, 20 and 30, and a line of metrics for each 10 to 40."""
+    checkpoint = checkpoint_of()
+    manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=3)
+    for step in (10, 20, 30):
+        checkpoint.global_step.assign(step)
+        manager.save(checkpoint_number=step)
+    lines = [json.dumps({"kind": "train", "step": step}) for step in (10, 20, 30, 40)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"kind": "tra']))
+    return tmp_path
+
+
+def poison(folder, step):
+    """The checkpoint of a step gets a NaN, as older versions would save it."""
+    bad = checkpoint_of(np.nan)
+    bad.global_step.assign(step)
+    bad.write(f"{folder}/ckpt-{step}")
+
+
+def steps_in_metrics(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+def test_a_good_run_goes_on_from_its_newest(folder):
+    start = find_start(str(folder))
+    assert (start.step, start.faults) == (30, {})
+    before = set(os.listdir(folder))
+    assert start.tidy() == []
+    assert set(os.listdir(folder)) == before
+    assert steps_in_metrics(folder) == [10, 20, 30]
+
+
+def test_a_poisoned_checkpoint_is_passed_over(folder):
+    poison(folder, 30)
+    start = find_start(str(folder))
+    assert start.step == 20
+    assert os.path.exists(folder / "ckpt-30.index"), "found, not yet changed"
+    (line,) = start.tidy()
+    assert line.startswith("ckpt-30 is damaged (model/")
+    assert "is not finite) and was moved to damaged/; going on from ckpt-20" in line
+    assert line.endswith("so 10 steps come again")
+    assert tf.train.latest_checkpoint(str(folder)).endswith("ckpt-20")
+    assert (folder / DAMAGED / "ckpt-30.index").exists()
+    assert steps_in_metrics(folder) == [10, 20]
+    assert find_start(str(folder)).tidy() == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "no data", "no index"])
+def test_a_damaged_checkpoint_is_passed_over(folder, damage):
+    data, index = folder / "ckpt-30.data-00000-of-00001", folder / "ckpt-30.index"
+    if damage == "cut":
+        os.truncate(data, data.stat().st_size // 2)
+    elif damage == "flipped":
+        content = bytearray(data.read_bytes())
+        content[0] ^= 255
+        data.write_bytes(content)
+    else:
+        (data if damage == "no data" else index).unlink()
+    start = find_start(str(folder))
+    assert start.step == 20
+    assert "ckpt-30 is damaged" in start.tidy()[0]
+    assert find_start(str(folder)).step == 20
+
+
+def test_damaged_checkpoints_only(folder):
+    for step in (10, 20, 30):
+        poison(folder, step)
+    before = sorted(os.listdir(folder))
+    with pytest.raises(UserError, match=r"damaged checkpoints only \(ckpt-30: model/"):
+        find_start(str(folder))
+    assert sorted(os.listdir(folder)) == before
+
+
+def test_leftovers_of_killed_saves_go(folder):
+    (folder / "ckpt-40_temp").mkdir()
+    (folder / "ckpt-40_temp" / "part-00000-of-00001.data-00000-of-00001").touch()
+    (folder / "ckpt-40.data-00000-of-00001").touch()
+    (folder / ".params.yaml.77.tmp").touch()
+    (folder / "notes_temp").mkdir()
+    (folder / "notes_temp" / "mine").touch()
+    best = folder / "best_ckpt"
+    tf.train.CheckpointManager(checkpoint_of(), str(best), max_to_keep=1).save()
+    (best / "best_ckpt-9_temp").mkdir()
+    lines = find_start(str(folder)).tidy()
+    assert lines == [
+        "removed what a killed save had left: ckpt-40_temp, "
+        "ckpt-40.data-00000-of-00001, .params.yaml.77.tmp",
+        "removed what a killed save had left: best_ckpt-9_temp",
+    ]
+    assert (folder / "notes_temp" / "mine").exists()
+    assert find_start(str(folder)).step == 30
+
+
+def test_checkpoints_are_due_at_multiples(tmp_path):
+    checkpoint = checkpoint_of()
+    step = checkpoint.global_step
+
+    def manager():
+        made = CheckpointManager(
+            checkpoint, str(tmp_path), 9, step_counter=step, checkpoint_interval=10
+        )
+        made.restore_or_initialize()
+        made.count_from_zero()
+        return made
+
+    def saved(made, number):
+        step.assign(number)
+        return made.save(checkpoint_number=number) is not None
+
+    first = manager()
+    assert [saved(first, n) for n in (10, 15)] == [True, False]
+    step.assign(15)
+    assert first.save(checkpoint_number=15, check_interval=False)
+    resumed = manager()
+    assert int(step) == 15
+    assert [saved(resumed, n) for n in (18, 20, 25, 30)] == [False, True, False, True]
+
+
+# The best
+
+
+def best_of(folder):
+    return BestCheckpoint(str(folder), "AP", "higher")
+
+
+def test_the_best_is_kept_with_its_note(tmp_path):
+    best, checkpoint = best_of(tmp_path), checkpoint_of()
+    values = [np.nan, -1.0, 0.2, 0.1, np.nan, 0.3]
+    logs = [{"AP": np.float32(value), "loss": np.float32(1)} for value in values]
+    found = [
+        best.maybe_export_checkpoint(checkpoint, one, step)
+        for step, one in enumerate(logs)
+    ]
+    assert found == [False, False, True, False, False, True]
+    note = json.loads((tmp_path / "info.json").read_text())
+    assert note["AP"] == pytest.approx(0.3)
+    assert note["best_ckpt_global_step"] == 5
+    assert best_of(tmp_path).best_ckpt_logs["AP"] == pytest.approx(0.3)
+
+
+def test_before_there_is_a_best(tmp_path):
+    best = best_of(tmp_path)
+    assert not best.has_best
+    assert np.isnan(best.best_ckpt_logs["AP"])
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"loss": 1}', '{"AP": "high"}'])
+def test_a_broken_note_counts_as_none(tmp_path, note):
+    (tmp_path / "info.json").write_text(note)
+    best = best_of(tmp_path)
+    assert not best.has_best
+    assert best.maybe_export_checkpoint(checkpoint_of(), {"AP": 0.1}, 3)
+    assert json.loads((tmp_path / "info.json").read_text())["AP"] == 0.1
+
+
+def test_a_note_is_not_without_its_checkpoint(tmp_path, monkeypatch):
+    best = best_of(tmp_path)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CheckpointManager, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        best.maybe_export_checkpoint(checkpoint_of(), {"AP": 0.1}, 3)
+    assert not (tmp_path / "info.json").exists()
+    assert not best_of(tmp_path).has_best
