@@ -6,15 +6,19 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
+from unittest import mock
 
 import pytest
 import tensorflow as tf
 import tiny
 
+from libra_tf.commands.main import main
+from libra_tf.experiments.saved import dump_params
 from libra_tf.training.runner import run
-from libra_tf.training.stop import Preempted
-
-pytestmark = pytest.mark.slow
+from libra_tf.training.stop import Preempted, StopOnSignal, StopTraining
 
 
 class SignalAt(io.StringIO):
@@ -29,6 +33,74 @@ class SignalAt(io.StringIO):
             number, self._number = self._number, None
             os.kill(os.getpid(), number)
         return super().write(text)
+
+
+@pytest.mark.slow
+def test_a_signal_cuts_a_loop_short(records, tmp_path):
+    """Here of a thousand steps; SIGTERM while they run in TensorFlow."""
+    params = experiment("retinanet", records, train_steps=1000, steps_per_loop=1000)
+    params.override(
+        {"trainer": {"summary_interval": 1000, "checkpoint_interval": 1000}}
+    )
+    (tmp_path / "tiny.yaml").write_text(dump_params(params))
+    out = tmp_path / "out"
+    words = ["train", "--config", str(tmp_path / "tiny.yaml"), "--out", str(out)]
+
+    def wait_and_kill():
+        while not stepping.wait(0.1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stepping = threading.Event()
+    sender = threading.Thread(target=wait_and_kill)
+    sender.start()
+    with mock.patch.object(StopOnSignal, "is_requested", after(stepping)):
+        assert main([*words, "--mode", "train"]) == 75
+    sender.join()
+    newest = tf.train.latest_checkpoint(str(out))
+    assert 1 <= int(newest.rpartition("-")[2]) < 1000
+
+
+def after(stepping):
+    """`is_requested`, which tells that steps are being taken."""
+    is_requested = StopOnSignal.is_requested
+
+    def tell(self):
+        stepping.set()
+        return is_requested(self)
+
+    return tell
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    source = """
+import os, signal, sys, time
+from libra_tf.training.stop import StopOnSignal
+with StopOnSignal(sys.stdout) as stop:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.3)
+    assert stop.is_requested() and stop.preempted
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(20)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, timeout=15
+    )
+    assert done.returncode == 128 + signal.SIGINT, done.stderr
+    assert done.stdout.startswith("stopping after this step, with a checkpoint")
+
+
+def test_handlers_are_what_they_were_afterwards():
+    before = signal.getsignal(signal.SIGINT)
+    stream = io.StringIO()
+    stop = StopOnSignal(stream)
+    with stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(StopTraining):
+            stop.check(None)
+    assert not stop.preempted
+    assert stream.getvalue().count("stopping") == 1
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def experiment(kind, records, **trainer):
@@ -50,6 +122,7 @@ def losses(folder):
     return steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["retinanet", "fasterrcnn"])
 def test_a_deterministic_run_is_the_same_when_interrupted(kind, records, tmp_path):
     """Stopped between two checkpoints, where its data were drawn in the middle."""

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import signal
 
 import numpy as np
 import pytest
@@ -256,32 +255,6 @@ def test_a_damaged_record_is_named(records, tmp_path):
     os.truncate(path, path.stat().st_size - 100)
     with pytest.raises(UserError, match=r"train-\*\.tfrecord.* is damaged"):
         train(libra("retinanet", str(folder)), tmp_path / "run", mode="train")
-
-
-class SignalAt(io.StringIO):
-    """A stream that sends this process a signal when it is told of step 2."""
-
-    def __init__(self, number):
-        super().__init__()
-        self._number = number
-
-    def write(self, text):
-        if "  2/100" in text and self._number:
-            number, self._number = self._number, None
-            os.kill(os.getpid(), number)
-        return super().write(text)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_training_with_a_checkpoint(number, records, tmp_path):
-    params = libra("retinanet", records, trainer={"train_steps": 100})
-    params.override({"trainer": {"checkpoint_interval": 50}})
-    before, stream = signal.getsignal(number), SignalAt(number)
-    with pytest.raises(KeyboardInterrupt):
-        run(params, "train", str(tmp_path), stream=stream)
-    assert "stopped at step 2, saved" in stream.getvalue()
-    assert tf.train.latest_checkpoint(str(tmp_path)).endswith("ckpt-2")
-    assert signal.getsignal(number) == before
 
 
 def test_stock_experiments_run_too(records, tmp_path):
