@@ -147,6 +147,7 @@ OTHERS = {
     "shared_pictures": "rule_book",
     "turned": "turned_pictures",
     "stored": "turned_pictures",
+    "depths": "depth",
     "names_spelling": "image_names",
     "names_ending": "image_names",
     "names_tail": "image_names",

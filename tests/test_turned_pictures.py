@@ -35,7 +35,7 @@ def shown(folder, name):
 def test_a_picture_annotated_upright_is_turned(tmp_path, name, tag):
     save_turned(tmp_path, name, tag)
     encoded = read(tmp_path, name, HEIGHT, WIDTH)
-    assert encoded.finding == "turned"
+    assert encoded.findings == ("turned",)
     assert read_orientation(encoded.data) == 1
     pixels = decoded(encoded)
     assert pixels.shape == (WIDTH, HEIGHT, 3)
@@ -54,7 +54,7 @@ def test_the_stored_size_is_refused_with_the_tag_and_both_cures(tmp_path, tag):
 def test_turn_where_the_size_stays(tmp_path, tag):
     save_turned(tmp_path, "a.png", tag)
     encoded = read(tmp_path, "a.png", exif="turn")
-    assert encoded.finding == "turned"
+    assert encoded.findings == ("turned",)
     np.testing.assert_array_equal(decoded(encoded), shown(tmp_path, "a.png"))
 
 
@@ -62,7 +62,7 @@ def test_turn_where_the_size_stays(tmp_path, tag):
 def test_ignore_keeps_the_stored_pixels_and_drops_the_tag(tmp_path, tag):
     save_turned(tmp_path, "a.png", tag)
     encoded = read(tmp_path, "a.png", exif="ignore")
-    assert encoded.finding == "stored"
+    assert encoded.findings == ("stored",)
     np.testing.assert_array_equal(decoded(encoded), np.asarray(picture()))
     assert read_orientation(encoded.data) == 1
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from libra_tf.data.images import MAX_PIXELS
 from libra_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--annotations", metavar="A.json", help="COCO file that gives the image ids")
     add("--no-pictures", action="store_true", help="write detections.json only")
-    add("--max-pixels", type=int, default=50_000_000, help="refuse larger images")
+    add("--max-pixels", type=int, default=MAX_PIXELS, help="refuse larger images")
     add("--json", action="store_true", help="print the detections on stdout")
 
 

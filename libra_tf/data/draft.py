@@ -86,11 +86,11 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """A picture as it is written, the hash of its content, and a rule that applied."""
+    """A picture as it is written, the hash of its content, and rules that applied."""
 
     record: bytes
     digest: str
-    rule: str | None
+    rules: tuple[str, ...]
 
 
 @contextlib.contextmanager
@@ -185,8 +185,8 @@ def _write(
             else:
                 writer.write(result.record)
                 found[image.id] = result.digest
-                if result.rule:
-                    findings.add(result.rule, image.file_name)
+                for rule in result.rules:
+                    findings.add(rule, image.file_name)
             if progress:
                 progress.step()
     if progress:
@@ -200,7 +200,7 @@ def _encode(job: _Job, image: ImageRecord) -> _Encoded | Fault:
         record = make_example(image, encoded, job.class_names, job.masks)
     except UserError as error:
         return Fault(str(error), image.id)
-    return _Encoded(record, picture_hash(encoded.data), encoded.finding)
+    return _Encoded(record, picture_hash(encoded.data), encoded.findings)
 
 
 def _settle(

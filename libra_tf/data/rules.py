@@ -221,6 +221,14 @@ RULES = {
         strict=False,
         done="left as stored",
     ),
+    "depths": Rule(
+        "a picture of 16 bits that needs only 8, 10, 12 or 14 of them and does not "
+        "declare its depth (sBIT of PNG, MaxSampleValue of TIFF)",
+        "[picture of 16 bits uses|pictures of 16 bits use] 8, 10, 12 or 14 of them "
+        "only and [was|were] scaled by those",
+        "images",
+        done="scaled by the fewest of these bits that hold its pixels",
+    ),
     "names_spelling": Rule(
         "a file name with backslashes, as URL (`%20`), with accents or with capitals "
         "otherwise than the file's",

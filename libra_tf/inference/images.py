@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from libra_tf.data.exif import read_orientation, turn_upright
+from libra_tf.data.exif import read_orientation
 from libra_tf.data.folder_listing import is_junk
 from libra_tf.data.image_names import has_image_suffix
-from libra_tf.data.images import FORMATS
+from libra_tf.data.images import FORMATS, MAX_PIXELS
 from libra_tf.data.transcode import passes, to_rgb
 from libra_tf.errors import UserError
 from libra_tf.ops import exif
-
-MAX_PIXELS = 50_000_000
 
 
 def list_images(paths: Iterable[str]) -> list[Path]:
@@ -68,7 +66,7 @@ def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             orientation = read_orientation(data)
             if passes(picture, data):
                 return _decode(data, orientation)
-            return np.asarray(to_rgb(turn_upright(picture, orientation), path))
+            return np.asarray(to_rgb(picture, data, path, orientation)[0])
     except UserError:
         raise
     except Exception as error:  # Pillow raises many kinds for broken files.
