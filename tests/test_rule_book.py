@@ -114,6 +114,29 @@ def stale(_, folder):
     path.write_text(path.read_text().replace("2.png", "1.png"))
 
 
+def alike_classes(content, _):
+    content["categories"][1]["name"] = "Cat"
+
+
+def class_blanks(content, _):
+    content["categories"][1]["name"] = "dog "
+
+
+def second_box(_, folder):
+    path = folder / "Annotations" / "2.xml"
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox>"
+    path.write_text(path.read_text().replace("</object>", f"{box}</object>", 1))
+
+
+def voc_class(name):
+    def spoil(_, folder):
+        path = folder / "Annotations" / "2.xml"
+        text = path.read_text().replace("<name>dog</name>", f"<name>{name}</name>")
+        path.write_text(text)
+
+    return spoil
+
+
 SPOILED = {
     "clipped": first_box(35, 2, 10, 8, area=80),
     "dropped": first_box(5, 5, 0, 8, area=0),
@@ -138,12 +161,18 @@ SPOILED = {
     "whole_pictures": all_boxes(lambda n: [0, 0, 40, 30 - n / 100]),
     "one_corner": all_boxes(lambda n: [n, n, 3 + n, 4 + n]),
     "one_example": one_example,
+    "alike_classes": alike_classes,
+    "class_blanks": class_blanks,
     "no_example": no_example,
 }
 # Those that are not made by spoiling one COCO file, and who tries them.
 OTHERS = {
     "skipped": "rule_book",
     "stale_names": "rule_book",
+    "second_box": "rule_book",
+    "difficult_dropped": "rule_book",
+    "orphans": "skip_bad",
+    "splits_left": "layout",
     "shared_pictures": "rule_book",
     "turned": "turned_pictures",
     "stored": "turned_pictures",
@@ -206,6 +235,33 @@ def test_a_stale_file_name_is_said(tmp_path, capsys, strict):
     code, err = convert_voc(capsys, tmp_path, stale, *words)
     check_rule("stale_names", code, err, strict)
     assert "(files 2.xml)" in err
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    ("rule", "spoil"),
+    [
+        ("second_box", second_box),
+        ("alike_classes", voc_class("Dog")),
+        ("class_blanks", voc_class(" dog ")),
+    ],
+)
+def test_objects_of_voc_are_said(tmp_path, capsys, rule, spoil, strict):
+    words = ["--strict"] if strict else []
+    code, err = convert_voc(capsys, tmp_path, spoil, *words)
+    check_rule(rule, code, err, strict)
+
+
+def test_difficult_objects_that_are_dropped_are_said(tmp_path, capsys):
+    def spoil(_, folder):
+        path = folder / "Annotations" / "1.xml"
+        mark = "<difficult>1</difficult></object>"
+        path.write_text(path.read_text().replace("</object>", mark))
+
+    code, err = convert_voc(capsys, tmp_path, spoil, "--difficult", "drop")
+    check_rule("difficult_dropped", code, err, strict=True)
+    assert "2 objects were marked difficult" in err
+    assert "(objects 1.xml object 1, 1.xml object 2)" in err
 
 
 @pytest.mark.parametrize("strict", [False, True])

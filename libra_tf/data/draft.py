@@ -12,7 +12,7 @@ from pathlib import Path
 
 from libra_tf.data.clean import clean_dataset
 from libra_tf.data.copies import Hashes, check_copies, picture_hash
-from libra_tf.data.faults import Fault, bad_images, refusal_lines
+from libra_tf.data.faults import Fault, bad_images, orphans, refusal_lines
 from libra_tf.data.findings import Findings
 from libra_tf.data.image_names import settle_names
 from libra_tf.data.images import MAX_PIXELS, read_image, with_upright_sizes
@@ -118,6 +118,8 @@ def draft_split(
     """
     names: dict[FileId, str] = {i.id: i.file_name for i in dataset.images}
     num_images = len(bad_images(dataset.faults) | names.keys())
+    num_objects = sum(len(image.annotations) for image in dataset.images)
+    num_objects += len(orphans(dataset.faults))
     masks = dataset.has_masks if options.masks is None else options.masks
     dataset, paths = _prepare(dataset, image_dir, masks, options.exif)
     images = _in_order(dataset, split, options)
@@ -131,7 +133,9 @@ def draft_split(
         check_copies(own, hashes, dataset.findings)
         hashes[split] = own
         check_classes(dataset, dataset.findings)
-        refused = refusal_lines(dataset.faults, num_images, options.skip_bad)
+        refused = refusal_lines(
+            dataset.faults, num_images, options.skip_bad, num_objects
+        )
         if not refused:
             _count_skipped(dataset, names)
         _tell(dataset, split, options)
@@ -219,6 +223,8 @@ def _count_skipped(dataset: Dataset, names: Mapping[FileId, str]) -> None:
     named = {f.image: f.file_name for f in dataset.faults if f.image is not None}
     for image, name in named.items():
         dataset.findings.add("skipped", names.get(image) or name or str(image))
+    for fault in orphans(dataset.faults):
+        dataset.findings.add("orphans", fault.text.partition(": image_id")[0])
 
 
 def _tell(dataset: Dataset, split: str, options: Options) -> None:

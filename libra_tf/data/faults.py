@@ -63,11 +63,13 @@ class Fault:
         image: id of the picture to leave out; a text where the records have no such
             picture. None: leaving pictures out would not help.
         file_name: of the picture's own annotations, where its id is a mere number.
+        is_orphan: it is an object of no known picture, to be left out by itself.
     """
 
     text: str
     image: int | str | None = None
     file_name: str = ""
+    is_orphan: bool = False
 
 
 def fault_lines(faults: Collection[Fault]) -> list[str]:
@@ -88,30 +90,40 @@ def bad_images(faults: Iterable[Fault]) -> set[int | str]:
     return {fault.image for fault in faults if fault.image is not None}
 
 
+def orphans(faults: Iterable[Fault]) -> list[Fault]:
+    """Returns the objects of no known picture."""
+    return [fault for fault in faults if fault.is_orphan]
+
+
 def refusal_lines(
-    faults: Collection[Fault], num_images: int, share: float | None
+    faults: Collection[Fault],
+    num_images: int,
+    share: float | None,
+    num_objects: int = 0,
 ) -> list[str]:
-    """Returns why a split is refused; nothing where its bad pictures may be skipped.
+    """Returns why a split is refused; nothing where what is bad may be skipped.
 
     Args:
         faults: of the split.
         num_images: pictures of the split, good and bad.
-        share: of the pictures that may be left out; None: no picture.
+        share: of the pictures, and of the objects, that may be left out; None: none.
+        num_objects: of the split, with those of no known picture.
     """
-    bad = len(bad_images(faults))
     lines = fault_lines(faults)
+    bad, lone = len(bad_images(faults)), len(orphans(faults))
+    counts = (
+        (bad, f"{bad} of {num_images} pictures are bad", num_images),
+        (lone, f"{lone} of {num_objects} objects are of no known image", num_objects),
+    )
     if share is None:
-        cure = f"{bad} of {num_images} pictures are bad: mend them, or leave them out"
-        return [*lines, f"{cure} with --skip-bad"] if bad > 1 else lines
-    if any(fault.image is None for fault in faults):
+        told = "; ".join(text for count, text, _ in counts if count > 1)
+        cure = f"{told}: mend them, or leave them out with --skip-bad"
+        return [*lines, cure] if told else lines
+    if any(fault.image is None and not fault.is_orphan for fault in faults):
         return lines
-    if bad > share * num_images:
-        return [
-            *lines,
-            f"{bad} of {num_images} pictures are bad, more than the share {share:g} "
-            "of --skip-bad: mend them, or give a larger share",
-        ]
-    return []
+    told = "; ".join(text for count, text, all_ in counts if count > share * all_)
+    cure = f"{told}, more than the share {share:g} of --skip-bad: mend them, or give a "
+    return [*lines, f"{cure}larger share"] if told else []
 
 
 def skipped_lines(faults: Iterable[Fault]) -> list[str]:
