@@ -14,6 +14,7 @@ from libra_tf.errors import UserError
 
 if TYPE_CHECKING:
     from libra_tf.data.records import FileId
+    from libra_tf.inference.own_ids import OwnIds
 
 EPILOG = """\
 examples:
@@ -21,8 +22,9 @@ examples:
   libra predict a.jpg b.png --model exported/saved_model --threshold 0.3 --out P
 
 --out DIR gets detections.json (COCO results in pixels of the original images, with the
-file names) and one picture per image. Image ids are those of --annotations, else the
-position in the list, from 1. Ids are those of the data set's source, as it wrote them.
+file names) and one picture per image. Ids of images and classes are those of
+--annotations, as the data set's source wrote them; else images are numbered from 1, and
+classes have the ids of the training split's source.
 A SavedModel is a program: use only those you trust.
 """
 
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.5,
         help="lowest score in pictures (default 0.5)",
     )
-    add("--annotations", metavar="A.json", help="COCO file that gives the image ids")
+    add("--annotations", metavar="A.json", help="COCO file that gives the ids")
     add("--no-pictures", action="store_true", help="write detections.json only")
     add("--max-pixels", type=int, default=MAX_PIXELS, help="refuse larger images")
     add("--json", action="store_true", help="print the detections on stdout")
@@ -54,14 +56,18 @@ def run(args: argparse.Namespace) -> int:
     from libra_tf.files.json_files import write_json
     from libra_tf.inference.detector import load_detector
     from libra_tf.inference.images import list_images
+    from libra_tf.inference.own_ids import read_own_ids
 
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is {args.threshold}; give a score from 0 to 1")
     files = list_images(args.images)
     _refuse_folder_of_inputs(args.out, files)
     make_folder(args.out)
-    ids = _image_ids(files, args.annotations)
+    own = read_own_ids(args.annotations) if args.annotations else None
+    ids = _image_ids(files, own)
     detector = load_detector(args.model, newest=args.newest)
+    if own:
+        detector.file_ids = own.of_classes(detector.class_names, detector.file_ids)
     results, failed = _detect_all(files, ids, detector, args)
     write_json(os.path.join(args.out, "detections.json"), results)
     if args.json:
@@ -106,33 +112,11 @@ def _refuse_folder_of_inputs(out: str, files: list[Path]) -> None:
             raise UserError(f"--out {out} holds the image {path}; name another folder")
 
 
-def _image_ids(files: list[Path], annotations: str | None) -> dict[Path, FileId]:
+def _image_ids(files: list[Path], own: OwnIds | None) -> dict[Path, FileId]:
     """Returns the ids that the source of the annotations has."""
-    if not annotations:
+    if own is None:
         return {path: i for i, path in enumerate(files, start=1)}
-    from libra_tf.evaluation.file_ids import FileIds
-    from libra_tf.files.json_files import read_json
-
-    content = read_json(annotations)
-    try:
-        own = FileIds.of({"categories": [], **content}).images
-        known = {
-            str(i["file_name"]): own.get(i["id"], i["id"]) for i in content["images"]
-        }
-        hash(tuple(known.values()))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{annotations}: not a COCO annotation file") from error
-    return {path: _id_of(path, known, annotations) for path in files}
-
-
-def _id_of(path: Path, known: dict[str, FileId], annotations: str) -> FileId:
-    """The id of the one image whose file_name is the end of `path`."""
-    ends = ["/".join(path.parts[-n:]) for n in range(1, len(path.parts) + 1)]
-    matches = {known[end] for end in ends if end in known}
-    if len(matches) != 1:
-        problem = "several images fit" if matches else "has no image with the file_name"
-        raise UserError(f"{annotations}: {problem} {path}")
-    return matches.pop()
+    return {path: own.of_image(path) for path in files}
 
 
 def _picture_names(files: list[Path]) -> dict[Path, str]:

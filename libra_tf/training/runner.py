@@ -56,8 +56,8 @@ def run(
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, after saving a checkpoint.
     """
     job = Job(params, mode, model_dir, async_checkpoints, stream or sys.stdout)
-    make_folder(model_dir)
     if not job.trains:
+        make_folder(model_dir)
         return _run(job, 0)
     with locked_run(model_dir):
         return _run(job, step_to_resume(model_dir))
