@@ -74,10 +74,13 @@ def test_where_there_are_no_locks_the_body_runs(tmp_path, monkeypatch):
 
 
 def refuse_in(folder, file=None):
-    with pytest.raises(UserError, match="a setting"), locked_run(str(folder)):
+    def run():
         if file:
             (folder / file).touch()
         raise UserError("a setting")
+
+    with pytest.raises(UserError, match="a setting"), locked_run(str(folder)):
+        run()
 
 
 def test_a_run_that_is_refused_leaves_no_trace(tmp_path):

@@ -12,6 +12,7 @@ from libra_tf.commands import data_convert
 from libra_tf.commands.data_convert import CONVERT, positive
 from libra_tf.commands.verbs import add_verb
 from libra_tf.data.findings import Findings
+from libra_tf.files.printable import printable
 
 SYNTHESIZE = """\
 Draws rectangles, ellipses and triangles with exact boxes and masks, in COCO's layout.
@@ -89,7 +90,7 @@ def _info(args: argparse.Namespace) -> int:
             f"boxes, at most {_count(most, 'box')} in an image"
         )
         for key in ("per_class", "per_size"):
-            counts = (f"{name} {count}" for name, count in numbers[key].items())
+            counts = (f"{printable(n)} {count}" for n, count in numbers[key].items())
             lines.append("  " + ", ".join(counts))
         found = Findings.from_dict(numbers["findings"])
         lines += (f"  found: {text}" for text in found.lines())

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from libra_tf.errors import UserError
+from libra_tf.files.printable import printable
 
 NUM_SHOWN = 10
 DEFAULT_SHARE = 0.01
@@ -74,7 +75,7 @@ class Fault:
 
 def fault_lines(faults: Collection[Fault]) -> list[str]:
     """Returns one line for each of the first, and how many more there are."""
-    lines = [fault.text for fault in faults][:NUM_SHOWN]
+    lines = [printable(fault.text) for fault in faults][:NUM_SHOWN]
     more = len(faults) - len(lines)
     return [*lines, f"and {more} more"] if more else lines
 

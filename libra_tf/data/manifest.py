@@ -25,6 +25,7 @@ from typing import Any
 
 from libra_tf.data.coco import read_categories
 from libra_tf.data.coco_writer import category_record
+from libra_tf.data.findings import Findings
 from libra_tf.data.ids import lent_categories
 from libra_tf.data.records import Category, FileId
 from libra_tf.errors import UserError
@@ -94,15 +95,15 @@ def load_manifest(folder: str | Path) -> Manifest:
         )
     content = read_content(folder)
     names = {category.id: category.name for category in _categories(content, folder)}
-    try:
-        splits = {
-            name: _split_files(folder, name, entry)
-            for name, entry in content["splits"].items()
-        }
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{folder / FILE_NAME}: broken entry ({error!r}); convert the data again"
-        ) from error
+    splits = {}
+    for name, entry in content["splits"].items():
+        try:
+            splits[name] = _split_files(folder, name, entry)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{folder / FILE_NAME}: splits.{name}: broken entry ({error!r}); "
+                "convert the data again"
+            ) from error
     for split in splits.values():
         _check_files(split)
     return Manifest(str(folder), names, max(names) + 1, splits)
@@ -237,6 +238,8 @@ def _categories(content: dict[str, Any], folder: Path) -> tuple[Category, ...]:
 
 
 def _split_files(folder: Path, name: str, entry: dict[str, Any]) -> SplitFiles:
+    findings = dict(entry.get("findings", {}))
+    Findings.from_dict(findings)  # sees that it can be read
     return SplitFiles(
         name=name,
         tfrecords=str(folder / entry["tfrecords"]),
@@ -246,7 +249,7 @@ def _split_files(folder: Path, name: str, entry: dict[str, Any]) -> SplitFiles:
         num_annotations=int(entry["num_annotations"]),
         masks=bool(entry["masks"]),
         objects_per_image=_counts(entry.get("objects_per_image")),
-        findings=dict(entry.get("findings", {})),
+        findings=findings,
     )
 
 
