@@ -130,6 +130,22 @@ def test_a_class_that_the_annotations_give_another_meaning_is_told(
     assert "no category 'cell', which the" in capsys.readouterr().err
 
 
+def test_predict_tells_how_far_it_is_and_when_the_threshold_is_too_high(
+    folder, tmp_path, capsys
+):
+    (folder / DESCRIPTION).write_text(json.dumps({"class_names": {"3": "cell"}}))
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (6, 4)).save(tmp_path / name)
+    words = ["predict", tmp_path, "--model", folder, "--out", tmp_path / "out"]
+    words = [*map(str, words), "--no-pictures"]
+    assert main([*words, "--threshold", "0.6"]) == 0
+    out, err = capsys.readouterr()
+    assert "predict: 2/2 images" in err
+    assert "none reaches --threshold 0.6; the best score is 0.5: give a lower" in out
+    assert main(words) == 0
+    assert "none reaches" not in capsys.readouterr().out
+
+
 def test_a_gap_in_the_ids_is_not_taken_for_a_class_of_the_source(folder, tmp_path):
     """The detector finds a 3, which is no class; the source calls class 4 so."""
     description = {"class_names": {"4": "cell"}, "file_ids": {"4": 3}}

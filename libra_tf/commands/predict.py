@@ -73,22 +73,37 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(results))
     else:
-        strong = sum(r["score"] >= args.threshold for r in results)
-        print(
-            f"{len(files) - failed} images, {strong} detections with score >= "
-            f"{args.threshold} ({len(results)} in all), written to {args.out}"
-        )
+        print(*_summary(results, len(files) - failed, args), sep="\n")
     if failed:
         print(f"libra: {failed} of {len(files)} images failed", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _summary(
+    results: list[dict], num_images: int, args: argparse.Namespace
+) -> list[str]:
+    scores = [result["score"] for result in results]
+    strong = sum(score >= args.threshold for score in scores)
+    lines = [
+        f"{num_images} images, {strong} detections with score >= {args.threshold} "
+        f"({len(results)} in all), written to {args.out}"
+    ]
+    if scores and not strong:
+        lines.append(
+            f"none reaches --threshold {args.threshold}; the best score is "
+            f"{max(scores):.3g}: give a lower --threshold to see it in the pictures"
+        )
+    return lines
 
 
 def _detect_all(
     files: list[Path], ids: dict[Path, FileId], detector: Any, args: argparse.Namespace
 ) -> tuple[list[dict], int]:
     """Returns the detections, and how many images could not be read; draws."""
+    from libra_tf.files.progress_line import ProgressLine
     from libra_tf.inference.images import read_rgb
 
+    progress = ProgressLine("predict", len(files)) if len(files) > 1 else None
     results: list[dict] = []
     failed, names = 0, _picture_names(files)
     for path in files:
@@ -97,11 +112,17 @@ def _detect_all(
         except UserError as error:
             failed += 1
             print(f"libra: error: {error}", file=sys.stderr)
+            if progress:
+                progress.step()
             continue
         found = detector.detect(image)
         results += _results(ids[path], path, found, detector)
         if not args.no_pictures:
             _draw(Path(args.out, names[path]), image, found, detector, args.threshold)
+        if progress:
+            progress.step()
+    if progress:
+        progress.finish()
     return results, failed
 
 
