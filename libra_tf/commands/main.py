@@ -17,7 +17,7 @@ from libra_tf.files.printable import safe_output
 # Order of a first session. Modules load only when their verb is asked for, so that
 # `libra --help` answers at once.
 VERBS = {
-    "data": "make, convert and describe data sets",
+    "data": "make, convert, describe and verify data sets",
     "config": "list, show and check experiment files",
     "train": "train a detector",
     "eval": "evaluate a checkpoint or saved detections",

@@ -17,6 +17,7 @@ from libra_tf.experiments.saved import PARAMS_FILE, dump_params
 from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.lock import locked_run
+from libra_tf.training.check_records import check_records
 from libra_tf.training.data_errors import named_data_errors
 from libra_tf.training.loop import Job, Loop, build_loop, build_trainer
 from libra_tf.training.prepare import prepare
@@ -67,10 +68,12 @@ def _run(job: Job, step: int) -> dict[str, float]:
     strategy = prepare(job.params, step)
     if job.trains:
         check_settings(job.params, job.model_dir, PARAMS_FILE)
+    for line in check_records(job.params, job.data):
+        job.tell(line)
     with strategy.scope():
         task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
         trainer = build_trainer(job, task)
-    with _orbit_log(job.model_dir), named_data_errors(job.params):
+    with _orbit_log(job.model_dir), named_data_errors(job.params, job.data):
         loop = build_loop(job, strategy, task, trainer)
         _begin(job, loop)
         if job.trains:
