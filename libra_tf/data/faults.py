@@ -5,6 +5,7 @@ The table `REFUSED` is the second half of the rule book; `docs/data.md` shows it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from libra_tf.files.printable import printable
 
 NUM_SHOWN = 10
 DEFAULT_SHARE = 0.01
+# More than a path may have.
+_LONG = re.compile(r"[^\s/]{300,}")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ REFUSED = {
     "broken_picture": Refusal("a picture that is cut short or broken", "replace or"),
     "other_size": Refusal(
         "a picture of another size than the annotations say", "the annotations say"
+    ),
+    "exif": Refusal(
+        "a picture that its EXIF tag turns, annotated at the size of the stored pixels "
+        "or at none, without `--exif`",
+        "EXIF orientation is",
     ),
     "frames": Refusal("a picture of several frames", "save the annotated one alone"),
     "many_pixels": Refusal("a picture of more than `--max-pixels`", "--max-pixels"),
@@ -75,9 +83,14 @@ class Fault:
 
 def fault_lines(faults: Collection[Fault]) -> list[str]:
     """Returns one line for each of the first, and how many more there are."""
-    lines = [printable(fault.text) for fault in faults][:NUM_SHOWN]
+    lines = [_shortened(printable(fault.text)) for fault in faults][:NUM_SHOWN]
     more = len(faults) - len(lines)
     return [*lines, f"and {more} more"] if more else lines
+
+
+def _shortened(text: str) -> str:
+    """Cuts names and numbers of thousands of letters, which would fill the screen."""
+    return _LONG.sub(lambda long: f"{long[0][:100]}...{long[0][-20:]}", text)
 
 
 def refuse_faults(faults: Collection[Fault]) -> None:
