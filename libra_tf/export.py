@@ -24,6 +24,7 @@ from libra_tf.experiments.files import find_config
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import load_experiment
 from libra_tf.experiments.stock import is_libra_experiment, of_ours
+from libra_tf.files.printable import safe_output
 from libra_tf.inference.serving import INPUT_TYPES, export_saved_model
 from libra_tf.weights.restore import checkpoint_path
 
@@ -81,11 +82,12 @@ def _input_size(params: ExperimentConfig) -> list[int] | None:
 
 def main(_: list[str]) -> None:
     """Exports; a `UserError` is one line on standard error, and exit code 2."""
-    try:
-        export()
-    except UserError as error:
-        print(f"libra_tf.export: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    with safe_output():
+        try:
+            export()
+        except UserError as error:
+            print(f"libra_tf.export: error: {error}", file=sys.stderr)
+            sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from official.vision import train as tfm_train  # defines its own flag
 from libra_tf.errors import UserError
 from libra_tf.experiments.files import find_config
 from libra_tf.experiments.saved import load_experiment
+from libra_tf.files.printable import safe_output
 from libra_tf.training.runner import run
 
 FLAGS = tfm_train.FLAGS
@@ -50,18 +51,19 @@ def main(_: list[str]) -> None:
     """Trains; a `UserError` is one line on standard error, and exit code 2."""
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
-    try:
-        run(
-            parse_flags(),
-            FLAGS.mode,
-            FLAGS.model_dir,
-            async_checkpoints=FLAGS.enable_async_checkpointing,
-        )
-    except UserError as error:
-        print(f"libra_tf.train: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt as stop:
-        sys.exit(getattr(stop, "exit_code", 130))
+    with safe_output():
+        try:
+            run(
+                parse_flags(),
+                FLAGS.mode,
+                FLAGS.model_dir,
+                async_checkpoints=FLAGS.enable_async_checkpointing,
+            )
+        except UserError as error:
+            print(f"libra_tf.train: error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt as stop:
+            sys.exit(getattr(stop, "exit_code", 130))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from PIL import Image
 
 HEIGHT, GAP = 320, 8  # pixels
 QUALITY = 85
+FORMATS = ("PNG", "JPEG")
 
 
 def montage(pictures: list[Image.Image]) -> Image.Image:
@@ -39,7 +40,8 @@ def main(words: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     out, *files = words
-    montage([Image.open(file) for file in files]).save(Path(out), quality=QUALITY)
+    pictures = [Image.open(file, formats=FORMATS) for file in files]
+    montage(pictures).save(Path(out), quality=QUALITY)
     return 0
 
 

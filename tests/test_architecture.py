@@ -43,7 +43,9 @@ BELOW = {
         "data", "evaluation", "experiments", "files", "inputs", "models", "ops",
         "weights",
     },
-    "training": {"evaluation", "experiments", "files", "inputs", "tasks", "weights"},
+    "training": {
+        "data", "evaluation", "experiments", "files", "inputs", "tasks", "weights"
+    },
     "diagnostics": {
         "criteria", "experiments", "inputs", "models", "ops", "samplers", "tasks",
         "weights",

@@ -43,9 +43,9 @@ def test_classes_are_matched_by_name_where_ids_contradict_each_other():
     assert ids(one) == ids(other) == {1: "cat", 2: "dog", 3: "fish"}
     assert (used(one), used(other)) == (["cat", "dog"], ["fish", "dog"])
     assert other.findings["classes_by_name"].first == ["dog", "fish"]
-    # Detections are written back with the file's own ids.
+    # Detections are written back with the file's own ids; it has no cat, nor a 3.
     assert [(c.name, c.file_id) for c in other.categories] == [
-        ("cat", None),
+        ("cat", 3),
         ("dog", 1),
         ("fish", 2),
     ]

@@ -66,6 +66,7 @@ STOCK_SAMPLER = (
     "model.roi_sampler.positives=random",
     "model.roi_sampler.negatives=random",
     "model.roi_sampler.ignore_padding=false",
+    "model.clip_to_image=false",
 )
 
 
@@ -286,6 +287,14 @@ def test_isr_of_retinanet_reads_records(other):
     )
     # The R-CNN's sampler tells objects apart, wherever they come from.
     accept("losses.isr.enabled=true", *other, name=FASTER)
+
+
+def test_a_sampler_of_model_garden_takes_empty_rois_for_background():
+    stock = STOCK_SAMPLER[:-1]
+    text = refusal(*stock, "model.clip_to_image=true", name=FASTER)
+    assert "task.model.clip_to_image is true with Model Garden's RoI sampler" in text
+    accept(*STOCK_SAMPLER, name=FASTER)
+    accept("model.clip_to_image=true", *stock[:2], name=FASTER)
 
 
 def test_isr_needs_a_sampler_that_tells_objects_apart():

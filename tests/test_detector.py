@@ -94,6 +94,58 @@ def test_predictions_have_the_ids_of_the_source(folder, tmp_path, converted):
     assert found["category_name"] == "cell"
 
 
+@pytest.mark.parametrize("converted", [True, False])
+def test_predictions_have_the_class_ids_of_the_annotations(folder, tmp_path, converted):
+    """By name: the annotations may be of another split, which numbers otherwise."""
+    description = {"class_names": {"3": "cell"}, "file_ids": {"3": "cells"}}
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (6, 4)).save(picture)
+    category = {"id": 90, "name": "cell"}
+    if converted:
+        category = {"id": 3, "name": "cell", "file_id": 90}
+    content = {"info": {"has_file_ids": converted}, "categories": [category]}
+    content["images"] = [{"id": 7, "file_name": "a.png"}]
+    annotations = tmp_path / "a.json"
+    annotations.write_text(json.dumps(content))
+    words = ["predict", picture, "--model", folder, "--out", tmp_path / "out"]
+    words = [*map(str, [*words, "--annotations", annotations, "--no-pictures"])]
+    assert main(words) == 0
+    (found,) = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert (found["image_id"], found["category_id"]) == (7, 90)
+
+
+def test_a_class_that_the_annotations_give_another_meaning_is_told(
+    folder, tmp_path, capsys
+):
+    (folder / DESCRIPTION).write_text(json.dumps({"class_names": {"3": "cell"}}))
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (6, 4)).save(picture)
+    content = {"categories": [{"id": 3, "name": "dust"}]}
+    content["images"] = [{"id": 7, "file_name": "a.png"}]
+    annotations = tmp_path / "a.json"
+    annotations.write_text(json.dumps(content))
+    words = ["predict", picture, "--model", folder, "--out", tmp_path / "out"]
+    assert main([*map(str, [*words, "--annotations", annotations])]) == 2
+    assert "no category 'cell', which the" in capsys.readouterr().err
+
+
+def test_predict_tells_how_far_it_is_and_when_the_threshold_is_too_high(
+    folder, tmp_path, capsys
+):
+    (folder / DESCRIPTION).write_text(json.dumps({"class_names": {"3": "cell"}}))
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (6, 4)).save(tmp_path / name)
+    words = ["predict", tmp_path, "--model", folder, "--out", tmp_path / "out"]
+    words = [*map(str, words), "--no-pictures"]
+    assert main([*words, "--threshold", "0.6"]) == 0
+    out, err = capsys.readouterr()
+    assert "predict: 2/2 images" in err
+    assert "none reaches --threshold 0.6; the best score is 0.5: give a lower" in out
+    assert main(words) == 0
+    assert "none reaches" not in capsys.readouterr().out
+
+
 def test_a_gap_in_the_ids_is_not_taken_for_a_class_of_the_source(folder, tmp_path):
     """The detector finds a 3, which is no class; the source calls class 4 so."""
     description = {"class_names": {"4": "cell"}, "file_ids": {"4": 3}}

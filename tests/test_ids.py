@@ -7,6 +7,7 @@ import pytest
 import small_sets
 
 from libra_tf.commands.main import main
+from libra_tf.data.class_list import one_class_list
 from libra_tf.data.coco import read_categories, read_coco
 from libra_tf.data.convert import convert, convert_all
 from libra_tf.data.faults import refuse_faults
@@ -15,6 +16,7 @@ from libra_tf.data.manifest import file_ids_of, load_manifest
 from libra_tf.errors import UserError
 from libra_tf.evaluation.coco import evaluate_detections
 from libra_tf.evaluation.evaluator import CocoEvaluator
+from libra_tf.evaluation.file_ids import FileIds
 
 
 def renamed(content, categories=None, images=None):
@@ -227,3 +229,46 @@ def test_file_ids_of_strangers_mean_nothing(tmp_path):
     path = small_sets.write(tmp_path, content)
     assert read_coco(path).images[0].file_id is None
     assert evaluate_detections(path, perfect(content)).summary["AP"] == 1.0
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_each_split_is_written_with_its_own_ids(tmp_path, together):
+    """Of `val` cat is 2 and dog is 7, of `train` cat is 1 and dog is 2."""
+    train = read(tmp_path, small_sets.coco(tmp_path))
+    other = tmp_path / "val"
+    val = read(other, renamed(small_sets.coco(other, seed=1), categories={1: 2, 2: 7}))
+    out = tmp_path / "both"
+    classes = ["cat", "dog"]
+    train, val = one_class_list([train, val], classes)
+    sources = [("train", train, tmp_path), ("val", val, other)]
+    if together:
+        convert_all(sources, out, quiet=True)
+    else:
+        for split, dataset, images in reversed(sources):
+            convert(dataset, images, out, split, quiet=True)
+    assert file_ids_of(out) == file_ids_of(out, "train") == {}
+    assert file_ids_of(out, "val") == {1: 2, 2: 7}
+    results = [{"image_id": 1, "category_id": key} for key in (1, 2)]
+    for split, own in (("train", [1, 2]), ("val", [2, 7])):
+        ids = FileIds.of(json.loads((out / f"{split}.json").read_text()))
+        written = ids.write(results)
+        assert [r["category_id"] for r in written] == own
+        assert ids.read(written) == results
+
+
+def test_a_class_that_a_split_lacks_takes_no_id_of_its_file(tmp_path):
+    """In `val` dog is 1, as cat is in `train`: they are not read as each other."""
+    train = read(tmp_path, small_sets.coco(tmp_path))
+    other = tmp_path / "val"
+    content = renamed(small_sets.coco(other, seed=1), categories={1: 3, 2: 1})
+    content["categories"] = [c for c in content["categories"] if c["id"] == 1]
+    content["annotations"] = [
+        a for a in content["annotations"] if a["category_id"] == 1
+    ]
+    train, val = one_class_list([train, read(other, content)])
+    out = tmp_path / "both"
+    convert_all([("train", train, tmp_path), ("val", val, other)], out, quiet=True)
+    ids = FileIds.of(json.loads((out / "val.json").read_text()))
+    results = [{"image_id": 1, "category_id": key} for key in (1, 2)]
+    assert [r["category_id"] for r in ids.write(results)] == [2, 1]
+    assert ids.read(ids.write(results)) == results

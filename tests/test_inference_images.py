@@ -1,5 +1,6 @@
 """inference.images: files that users hand over."""
 
+import os
 import struct
 import zlib
 
@@ -39,6 +40,31 @@ def test_every_image_once(tmp_path):
 def test_a_folder_that_is_named_like_an_image(tmp_path):
     picture(tmp_path / "album.jpg" / "a.png")
     assert list_images([str(tmp_path)]) == [tmp_path / "album.jpg" / "a.png"]
+
+
+def test_hidden_files_and_unknown_kinds_are_passed_over(tmp_path):
+    for name in ("a.png", ".b.png", "._c.png", ".git/d.png", "__MACOSX/e.png"):
+        picture(tmp_path / name)
+    for name in ("f.txt", "g.heic", "h.jpg.part", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"?")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert list_images([str(tmp_path)]) == [tmp_path / "a.png"]
+
+
+def test_a_hidden_file_that_is_named_is_taken(tmp_path):
+    picture(tmp_path / ".b.png")
+    assert list_images([str(tmp_path / ".b.png")]) == [tmp_path / ".b.png"]
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    picture(tmp_path / "elsewhere" / "a.png")
+    folder = tmp_path / "in"
+    picture(folder / "b.png")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "other").symlink_to(tmp_path / "elsewhere")
+    (folder / "loop").symlink_to(folder)
+    found = list_images([str(folder)])
+    assert found == [folder / "b.png", folder / "link" / "a.png"]
 
 
 def test_a_folder_without_images(tmp_path):

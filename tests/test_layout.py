@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import small_sets
 
 from libra_tf.data.layout import find_layout, layout_sources
 from libra_tf.data.manifest import add_split, load_manifest
@@ -200,3 +201,26 @@ def test_other_classes_extend_the_list_where_ids_stay(converted, new, merged):
 def test_a_class_that_contradicts_the_others_is_refused(converted, new):
     with pytest.raises(UserError, match=rf"than val: {new.id} is {new.name}.*7 dog"):
         add_split(converted, "train", (new,), ENTRY)
+
+
+def test_files_of_other_names_are_told_beside_usual_ones(tmp_path):
+    annotations(tmp_path, "train")
+    image(tmp_path, "images/train/a.jpg")
+    source = tmp_path / "annotations" / "instances_train.json"
+    for name in ("extra", "person_keypoints_train", "notes"):
+        text = "{}" if name == "notes" else source.read_text()
+        source.with_name(f"{name}.json").write_text(text)
+    ((_, dataset, _),) = layout_sources(tmp_path)
+    assert dataset.findings["splits_left"].first == ["annotations/extra.json"]
+
+
+def test_lists_of_other_names_are_told_beside_usual_ones(tmp_path):
+    small_sets.voc(tmp_path)
+    sets = tmp_path / "ImageSets" / "Main"
+    sets.mkdir(parents=True)
+    for name in ("train", "extra", "cat_train"):
+        (sets / f"{name}.txt").write_text("1\n2\n")
+    ((_, dataset, _),) = layout_sources(tmp_path)
+    assert dataset.findings["splits_left"].first == ["ImageSets/Main/extra.txt"]
+    ((name, dataset, _),) = layout_sources(tmp_path, "extra")
+    assert name == "extra"

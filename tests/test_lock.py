@@ -9,6 +9,8 @@ import pytest
 from libra_tf.errors import UserError
 from libra_tf.files.lock import locked, locked_run
 
+fcntl = pytest.importorskip("fcntl")
+
 
 def hold(path, held, done):
     with locked(path):
@@ -69,3 +71,44 @@ def test_where_there_are_no_locks_the_body_runs(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with locked(tmp_path, busy="busy"), locked(tmp_path, busy="busy"):
         assert os.listdir(tmp_path) == []
+
+
+def refuse_in(folder, file=None):
+    def run():
+        if file:
+            (folder / file).touch()
+        raise UserError("a setting")
+
+    with pytest.raises(UserError, match="a setting"), locked_run(str(folder)):
+        run()
+
+
+def test_a_run_that_is_refused_leaves_no_trace(tmp_path):
+    folder = tmp_path / "runs" / "first"
+    refuse_in(folder)
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "runs").mkdir()
+    refuse_in(folder)
+    assert os.listdir(tmp_path) == ["runs"]
+
+
+def test_a_run_that_has_written_keeps_its_lock(tmp_path):
+    refuse_in(tmp_path, "params.yaml")
+    assert sorted(os.listdir(tmp_path)) == [".lock", "params.yaml"]
+
+
+def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+    """Else two processes could hold locks of one name."""
+    path, flock = tmp_path / ".lock", fcntl.flock
+    removals = iter([True, False])
+
+    def lock(handle, how):
+        flock(handle, how)
+        if next(removals, False):
+            path.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with locked(path, busy="busy"):
+        monkeypatch.undo()
+        with pytest.raises(UserError, match="busy"), locked(path, busy="busy"):
+            pass

@@ -1,6 +1,7 @@
 """experiments.lost_objects: what limits cost, in counts of splits made by hand."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,12 @@ from libra_tf.data import manifest
 from libra_tf.data.objects import SplitObjects, most_per_image, read_objects
 from libra_tf.errors import UserError
 from libra_tf.experiments import lost_objects as rules
+from libra_tf.experiments.anchor_advice import (
+    anchor_advice,
+    anchors_of,
+    best_anchor_iou,
+    levels_of,
+)
 from libra_tf.experiments.lost_objects import lost_objects
 from libra_tf.experiments.resolve import resolve
 
@@ -176,7 +183,7 @@ def test_sizes_at_the_input(tmp_path):
 def test_the_best_iou_by_hand():
     sides = np.array([[10.0, 10.0], [10.0, 40.0], [1.0, 1.0]])
     shapes = np.array([[10.0, 20.0], [20.0, 20.0]])
-    found = rules.best_anchor_iou(sides, shapes)
+    found = best_anchor_iou(sides, shapes)
     np.testing.assert_allclose(found, [0.5, 0.5, 1 / 200])
 
 
@@ -188,7 +195,9 @@ def test_the_anchors_are_the_detectors(folder):
     levels = multilevel_anchors((64, 64), **anchor_settings(model)).values()
     boxes = np.concatenate([np.reshape(x[0, 0], [-1, 4]) for x in levels])
     expected = boxes[:, 2:] - boxes[:, :2]
-    np.testing.assert_allclose(rules.anchor_sides(model), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        anchors_of(model).sides(levels_of(model)), expected, rtol=1e-5
+    )
 
 
 def test_an_image_of_which_nothing_is_left_is_refused(tmp_path):
@@ -234,3 +243,47 @@ def test_config_check_tells_them(folder, capsys, tmp_path):
     assert any("max_num_instances cuts 95 of 118 objects" in line for line in rest)
     assert main(["config", "check", str(path)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def sides_of(*boxes):
+    return np.array(boxes, np.float64)
+
+
+def advised(model, sides, threshold=0.5):
+    """Returns the advice, the settings that it names, and what they leave."""
+    text = anchor_advice(model, sides, threshold)
+    pairs = re.findall(r"task\.model\.anchor\.(\w+)=(\[[^]]*\]|[\d.]+)", text)
+    own = {name: json.loads(value) for name, value in pairs}
+    own = {k: tuple(v) if isinstance(v, list) else v for k, v in own.items()}
+    changed = anchors_of(model)._replace(**own)
+    shapes = changed.sides(levels_of(model))
+    return text, own, int((best_anchor_iou(sides, shapes) < threshold).sum())
+
+
+@pytest.mark.parametrize(
+    ("sides", "names"),
+    [
+        (sides_of(*[(5, 5)] * 3, (20, 20)), {"anchor_size"}),
+        (sides_of((8, 64), (80, 10), (32, 32)), {"aspect_ratios"}),
+        (sides_of((3, 20), (4, 4), (40, 5)), {"anchor_size", "aspect_ratios"}),
+    ],
+)
+def test_the_anchors_that_are_advised_reach_the_objects(folder, sides, names):
+    model = task_for(folder, "retinanet").model
+    text, own, left = advised(model, sides)
+    assert set(own) == names
+    assert left == 0
+    assert f"which leaves 0 of all {len(sides)} objects so" in text
+
+
+def test_what_the_advice_leaves_is_told(folder):
+    model = task_for(folder, "retinanet").model
+    text, _, left = advised(model, sides_of((5, 5), (5, 5), (1, 600)))
+    assert left == 1
+    assert text.endswith("which leaves 1 of all 3 objects so")
+
+
+def test_where_no_anchors_help_the_input_size_does(folder):
+    model = task_for(folder, "retinanet").model
+    text = anchor_advice(model, sides_of((0.1, 0.1)), 0.5)
+    assert text.endswith("raise task.model.input_size")

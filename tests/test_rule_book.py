@@ -114,6 +114,29 @@ def stale(_, folder):
     path.write_text(path.read_text().replace("2.png", "1.png"))
 
 
+def alike_classes(content, _):
+    content["categories"][1]["name"] = "Cat"
+
+
+def class_blanks(content, _):
+    content["categories"][1]["name"] = "dog "
+
+
+def second_box(_, folder):
+    path = folder / "Annotations" / "2.xml"
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox>"
+    path.write_text(path.read_text().replace("</object>", f"{box}</object>", 1))
+
+
+def voc_class(name):
+    def spoil(_, folder):
+        path = folder / "Annotations" / "2.xml"
+        text = path.read_text().replace("<name>dog</name>", f"<name>{name}</name>")
+        path.write_text(text)
+
+    return spoil
+
+
 SPOILED = {
     "clipped": first_box(35, 2, 10, 8, area=80),
     "dropped": first_box(5, 5, 0, 8, area=0),
@@ -138,15 +161,22 @@ SPOILED = {
     "whole_pictures": all_boxes(lambda n: [0, 0, 40, 30 - n / 100]),
     "one_corner": all_boxes(lambda n: [n, n, 3 + n, 4 + n]),
     "one_example": one_example,
+    "alike_classes": alike_classes,
+    "class_blanks": class_blanks,
     "no_example": no_example,
 }
 # Those that are not made by spoiling one COCO file, and who tries them.
 OTHERS = {
     "skipped": "rule_book",
     "stale_names": "rule_book",
+    "second_box": "rule_book",
+    "difficult_dropped": "rule_book",
+    "orphans": "skip_bad",
+    "splits_left": "layout",
     "shared_pictures": "rule_book",
     "turned": "turned_pictures",
     "stored": "turned_pictures",
+    "depths": "depth",
     "names_spelling": "image_names",
     "names_ending": "image_names",
     "names_tail": "image_names",
@@ -208,6 +238,33 @@ def test_a_stale_file_name_is_said(tmp_path, capsys, strict):
 
 
 @pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    ("rule", "spoil"),
+    [
+        ("second_box", second_box),
+        ("alike_classes", voc_class("Dog")),
+        ("class_blanks", voc_class(" dog ")),
+    ],
+)
+def test_objects_of_voc_are_said(tmp_path, capsys, rule, spoil, strict):
+    words = ["--strict"] if strict else []
+    code, err = convert_voc(capsys, tmp_path, spoil, *words)
+    check_rule(rule, code, err, strict)
+
+
+def test_difficult_objects_that_are_dropped_are_said(tmp_path, capsys):
+    def spoil(_, folder):
+        path = folder / "Annotations" / "1.xml"
+        mark = "<difficult>1</difficult></object>"
+        path.write_text(path.read_text().replace("</object>", mark))
+
+    code, err = convert_voc(capsys, tmp_path, spoil, "--difficult", "drop")
+    check_rule("difficult_dropped", code, err, strict=True)
+    assert "2 objects were marked difficult" in err
+    assert "(objects 1.xml object 1, 1.xml object 2)" in err
+
+
+@pytest.mark.parametrize("strict", [False, True])
 def test_pictures_of_two_splits_are_said(tmp_path, capsys, strict):
     """Whether the other split was converted with this one or before."""
     words = ["--strict"] if strict else []
@@ -266,10 +323,18 @@ def outside(content, folder):
     content["images"][0]["file_name"] = "../outside.png"
 
 
+def turned(content, folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.open(folder / "1.png")
+    picture.save(folder / "1.png", exif=exif)
+
+
 BAD = {
     "missing_picture": remove,
     "broken_picture": cut,
     "other_size": first("images", width=41),
+    "exif": turned,
     "frames": frames,
     "outside": outside,
     "image_twice": first("images", id=2),
@@ -293,6 +358,72 @@ def test_what_cannot_be_used_is_refused(tmp_path, capsys, kind):
 def test_what_cannot_be_used_of_voc_is_refused(tmp_path, capsys, kind):
     code, err = convert_voc(capsys, tmp_path, BAD_VOC[kind])
     check_refusal(kind, code, err, tmp_path)
+
+
+def text_of(path, old, new):
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+HOSTILE = {
+    "half a surrogate pair": (first("images", file_name="a\ud800.png"), "no file can"),
+    "a byte that is no text": (first("images", file_name="a\udce9.png"), "be read"),
+    "a name of 6,000 letters": (first("images", file_name="a" * 6000), "be read"),
+    "a side of 5,000 digits": (first("images", width="9" * 5000), "whole number"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_values_are_one_short_line(tmp_path, capsys, kind):
+    spoil, text = HOSTILE[kind]
+    code, err = convert_coco(capsys, tmp_path, spoil)
+    line = err.splitlines()[-1]
+    assert code == 2
+    assert "image 1" in line
+    assert text in line
+    assert len(line) < 1000
+
+
+def test_a_number_of_5000_digits_is_no_json(tmp_path, capsys):
+    content = small_sets.coco(tmp_path)
+    content["images"][0]["width"] = 123456
+    path = small_sets.write(tmp_path, content)
+    text_of(path, "123456", "9" * 5000)
+    words = ["--images", tmp_path, "--annotations", path, "--split", "train"]
+    code, err = convert(capsys, *words, "--out", tmp_path / "out")
+    assert code == 2
+    assert f"{path}: is not valid JSON: " in err
+
+
+def test_hostile_values_of_voc_are_one_line(tmp_path, capsys):
+    def spoil(_, folder):
+        text_of(folder / "Annotations" / "1.xml", ">1.png<", f">{'a' * 6000}.png<")
+        text_of(folder / "Annotations" / "2.xml", "<xmin>6", f"<xmin>{'9' * 5000}")
+
+    code, err = convert_voc(capsys, tmp_path, spoil)
+    assert code == 2
+    assert "1.xml: " in err
+    assert "File name too long" in err
+    assert "must be a finite number" in err
+    assert all(len(line) < 1000 for line in err.splitlines())
+
+
+def test_a_width_of_5000_digits_is_read_from_the_picture(tmp_path, capsys):
+    def spoil(_, folder):
+        path = folder / "Annotations" / "1.xml"
+        text_of(path, f"<width>{small_sets.WIDTH}<", f"<width>{'9' * 5000}<")
+
+    code, err = convert_voc(capsys, tmp_path, spoil)
+    check_rule("sizes_read", code, err, strict=False)
+
+
+def test_a_list_that_is_no_text_is_refused(tmp_path, capsys):
+    def spoil(_, folder):
+        (folder / "ImageSets" / "Main").mkdir(parents=True)
+        (folder / "ImageSets" / "Main" / "train.txt").write_bytes(b"\xff\xe9\n")
+
+    code, err = convert_voc(capsys, tmp_path, spoil)
+    assert code == 2
+    assert "train.txt: is not UTF-8" in err
 
 
 def test_large_pictures_are_refused(tmp_path, capsys):

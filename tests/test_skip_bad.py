@@ -205,3 +205,24 @@ def test_info_tells_what_was_found(tmp_path, capsys):
     convert(spoiled(tmp_path), tmp_path, out, "val", quiet=True, skip_bad=0.7)
     assert main(["data", "info", str(out)]) == 0
     assert "found: 2 bad pictures were skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("image_id", [9, None])
+def test_an_object_of_no_known_image_is_no_picture(tmp_path, capsys, image_id):
+    """One of seven objects is lost, none of three pictures."""
+    content = small_sets.coco(tmp_path)
+    lone = {**content["annotations"][0], "id": 77, "image_id": image_id}
+    content["annotations"].append(lone)
+    source = read_coco(small_sets.write(tmp_path, content))
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="1 of 7 objects are of no known image, more"):
+        convert(source, tmp_path, out, "val", skip_bad=0.1)
+    entry = convert(source, tmp_path, out, "val", skip_bad=0.2)
+    assert (entry["num_images"], entry["num_annotations"]) == (3, 6)
+    assert "skipped" not in entry["findings"]
+    assert entry["findings"]["orphans"]["count"] == 1
+    assert small_sets.is_said("orphans", capsys.readouterr().err)
+    assert "annotation 77: image_id" in (out / "val.skipped.txt").read_text()
+    with pytest.raises(UserError) as error:
+        convert(source, tmp_path, tmp_path / "strict", "val", skip_bad=1, strict=True)
+    assert small_sets.is_said("orphans", str(error.value))

@@ -35,7 +35,7 @@ def shown(folder, name):
 def test_a_picture_annotated_upright_is_turned(tmp_path, name, tag):
     save_turned(tmp_path, name, tag)
     encoded = read(tmp_path, name, HEIGHT, WIDTH)
-    assert encoded.finding == "turned"
+    assert encoded.findings == ("turned",)
     assert read_orientation(encoded.data) == 1
     pixels = decoded(encoded)
     assert pixels.shape == (WIDTH, HEIGHT, 3)
@@ -54,7 +54,7 @@ def test_the_stored_size_is_refused_with_the_tag_and_both_cures(tmp_path, tag):
 def test_turn_where_the_size_stays(tmp_path, tag):
     save_turned(tmp_path, "a.png", tag)
     encoded = read(tmp_path, "a.png", exif="turn")
-    assert encoded.finding == "turned"
+    assert encoded.findings == ("turned",)
     np.testing.assert_array_equal(decoded(encoded), shown(tmp_path, "a.png"))
 
 
@@ -62,7 +62,7 @@ def test_turn_where_the_size_stays(tmp_path, tag):
 def test_ignore_keeps_the_stored_pixels_and_drops_the_tag(tmp_path, tag):
     save_turned(tmp_path, "a.png", tag)
     encoded = read(tmp_path, "a.png", exif="ignore")
-    assert encoded.finding == "stored"
+    assert encoded.findings == ("stored",)
     np.testing.assert_array_equal(decoded(encoded), np.asarray(picture()))
     assert read_orientation(encoded.data) == 1
 
@@ -156,3 +156,25 @@ def test_stored_boxes_are_kept_with_the_stored_pixels(tmp_path, capsys):
     assert "1 picture was left as stored" in capsys.readouterr().err
     out = json.loads((tmp_path / "out" / "val.json").read_text())
     assert (out["images"][0]["width"], out["images"][0]["height"]) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("flags", [[], ["--exif", "turn"]])
+def test_run_lengths_fit_the_picture_as_it_is_turned(tmp_path, capsys, flags):
+    """Those of the stored pixels would be drawn askew over the upright picture."""
+    save_turned(tmp_path, "a.jpg", 6)
+    size = (WIDTH, HEIGHT) if flags else (HEIGHT, WIDTH)
+    annotations(tmp_path / "a.json", *size, BOX)
+    content = json.loads((tmp_path / "a.json").read_text())
+    counts = {"size": [size[1], size[0]], "counts": [60, 100, WIDTH * HEIGHT - 160]}
+    for record in content["annotations"]:
+        record["segmentation"] = counts
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    code = convert(tmp_path, "--masks", *flags)
+    if flags:  # annotated as it is stored, of which the run lengths are
+        assert code == 2
+        err = capsys.readouterr().err
+        assert f"segmentation is of [{HEIGHT}, {WIDTH}], the picture upright" in err
+        return
+    assert code == 0
+    out = json.loads((tmp_path / "out" / "val.json").read_text())
+    assert out["annotations"][0]["segmentation"]["size"] == [WIDTH, HEIGHT]

@@ -1,4 +1,4 @@
-"""`libra data`: make, convert and describe data sets."""
+"""`libra data`: make, convert, describe and verify data sets."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import os
 import sys
 from typing import Any
 
-from libra_tf.commands import data_convert
+from libra_tf.commands import data_convert, data_verify
 from libra_tf.commands.data_convert import CONVERT, positive
+from libra_tf.commands.data_verify import VERIFY
 from libra_tf.commands.verbs import add_verb
 from libra_tf.data.findings import Findings
+from libra_tf.files.printable import printable
 
 SYNTHESIZE = """\
 Draws rectangles, ellipses and triangles with exact boxes and masks, in COCO's layout.
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_synthesize(add_verb(verbs, "synthesize", "draw a small data set", SYNTHESIZE))
     info = add_verb(verbs, "info", "describe a converted folder", INFO)
     info.add_argument("folder", metavar="OUT", help="folder with dataset.json")
+    data_verify.add_arguments(add_verb(verbs, "verify", "read every record", VERIFY))
     for sub in verbs.choices.values():
         sub.add_argument("--json", action="store_true", help="print JSON on stdout")
 
@@ -49,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
         summary = {"folder": os.path.abspath(args.out), "splits": entries}
         _print(summary, args.json, _split_lines(entries))
         return 0
-    return {"synthesize": _synthesize, "info": _info}[args.action](args)
+    actions = {"synthesize": _synthesize, "info": _info, "verify": data_verify.run}
+    return actions[args.action](args)
 
 
 def _add_synthesize(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +93,7 @@ def _info(args: argparse.Namespace) -> int:
             f"boxes, at most {_count(most, 'box')} in an image"
         )
         for key in ("per_class", "per_size"):
-            counts = (f"{name} {count}" for name, count in numbers[key].items())
+            counts = (f"{printable(n)} {count}" for n, count in numbers[key].items())
             lines.append("  " + ", ".join(counts))
         found = Findings.from_dict(numbers["findings"])
         lines += (f"  found: {text}" for text in found.lines())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from libra_tf.data.faults import DEFAULT_SHARE
+from libra_tf.data.images import MAX_PIXELS
 from libra_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,7 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="write masks (default: where there are segmentations)",
     )
-    add("--max-pixels", type=positive, help="refuse larger images (default 50000000)")
+    add(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        help="refuse larger images (default %(default)s)",
+    )
     add(
         "--exif",
         choices=("refuse", "turn", "ignore"),
@@ -103,7 +109,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Converts; returns the entries of `dataset.json` by split."""
     from libra_tf.data.convert import convert_all
-    from libra_tf.data.images import MAX_PIXELS
 
     _check_ways(args)
     return convert_all(
@@ -114,7 +119,7 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         strict=args.strict,
         skip_bad=args.skip_bad,
         masks=args.masks,
-        max_pixels=args.max_pixels or MAX_PIXELS,
+        max_pixels=args.max_pixels,
         exif=args.exif,
     )
 

@@ -13,11 +13,12 @@ from libra_tf import __version__
 from libra_tf.commands.verbs import add_verb
 from libra_tf.errors import UserError
 from libra_tf.files.disk import disk_fault
+from libra_tf.files.printable import safe_output
 
 # Order of a first session. Modules load only when their verb is asked for, so that
 # `libra --help` answers at once.
 VERBS = {
-    "data": "make, convert and describe data sets",
+    "data": "make, convert, describe and verify data sets",
     "config": "list, show and check experiment files",
     "train": "train a detector",
     "replay": "run a training step again that was not finite",
@@ -56,9 +57,14 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     verb = next((word for word in argv if not word.startswith("-")), None)
     args = build_parser(verb).parse_args(argv)
-    command = importlib.import_module(f"libra_tf.commands.{args.verb}")
     # As Ctrl-C, so that half-written files are cleaned up.
     signal.signal(signal.SIGTERM, _terminate)
+    with safe_output():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    command = importlib.import_module(f"libra_tf.commands.{args.verb}")
     try:
         return command.run(args) or 0
     except UserError as error:

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from libra_tf.data.images import MAX_PIXELS
 from libra_tf.errors import UserError
 
 if TYPE_CHECKING:
     from libra_tf.data.records import FileId
+    from libra_tf.inference.own_ids import OwnIds
 
 EPILOG = """\
 examples:
@@ -20,8 +22,9 @@ examples:
   libra predict a.jpg b.png --model exported/saved_model --threshold 0.3 --out P
 
 --out DIR gets detections.json (COCO results in pixels of the original images, with the
-file names) and one picture per image. Image ids are those of --annotations, else the
-position in the list, from 1. Ids are those of the data set's source, as it wrote them.
+file names) and one picture per image. Ids of images and classes are those of
+--annotations, as the data set's source wrote them; else images are numbered from 1, and
+classes have the ids of the training split's source.
 A SavedModel is a program: use only those you trust.
 """
 
@@ -41,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.5,
         help="lowest score in pictures (default 0.5)",
     )
-    add("--annotations", metavar="A.json", help="COCO file that gives the image ids")
+    add("--annotations", metavar="A.json", help="COCO file that gives the ids")
     add("--no-pictures", action="store_true", help="write detections.json only")
-    add("--max-pixels", type=int, default=50_000_000, help="refuse larger images")
+    add("--max-pixels", type=int, default=MAX_PIXELS, help="refuse larger images")
     add("--json", action="store_true", help="print the detections on stdout")
 
 
@@ -53,35 +56,54 @@ def run(args: argparse.Namespace) -> int:
     from libra_tf.files.json_files import write_json
     from libra_tf.inference.detector import load_detector
     from libra_tf.inference.images import list_images
+    from libra_tf.inference.own_ids import read_own_ids
 
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is {args.threshold}; give a score from 0 to 1")
     files = list_images(args.images)
     _refuse_folder_of_inputs(args.out, files)
     make_folder(args.out)
-    ids = _image_ids(files, args.annotations)
+    own = read_own_ids(args.annotations) if args.annotations else None
+    ids = _image_ids(files, own)
     detector = load_detector(args.model, newest=args.newest)
+    if own:
+        detector.file_ids = own.of_classes(detector.class_names, detector.file_ids)
     results, failed = _detect_all(files, ids, detector, args)
     write_json(os.path.join(args.out, "detections.json"), results)
     if args.json:
         print(json.dumps(results))
     else:
-        strong = sum(r["score"] >= args.threshold for r in results)
-        print(
-            f"{len(files) - failed} images, {strong} detections with score >= "
-            f"{args.threshold} ({len(results)} in all), written to {args.out}"
-        )
+        print(*_summary(results, len(files) - failed, args), sep="\n")
     if failed:
         print(f"libra: {failed} of {len(files)} images failed", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _summary(
+    results: list[dict], num_images: int, args: argparse.Namespace
+) -> list[str]:
+    scores = [result["score"] for result in results]
+    strong = sum(score >= args.threshold for score in scores)
+    lines = [
+        f"{num_images} images, {strong} detections with score >= {args.threshold} "
+        f"({len(results)} in all), written to {args.out}"
+    ]
+    if scores and not strong:
+        lines.append(
+            f"none reaches --threshold {args.threshold}; the best score is "
+            f"{max(scores):.3g}: give a lower --threshold to see it in the pictures"
+        )
+    return lines
 
 
 def _detect_all(
     files: list[Path], ids: dict[Path, FileId], detector: Any, args: argparse.Namespace
 ) -> tuple[list[dict], int]:
     """Returns the detections, and how many images could not be read; draws."""
+    from libra_tf.files.progress_line import ProgressLine
     from libra_tf.inference.images import read_rgb
 
+    progress = ProgressLine("predict", len(files)) if len(files) > 1 else None
     results: list[dict] = []
     failed, names = 0, _picture_names(files)
     for path in files:
@@ -90,11 +112,17 @@ def _detect_all(
         except UserError as error:
             failed += 1
             print(f"libra: error: {error}", file=sys.stderr)
+            if progress:
+                progress.step()
             continue
         found = detector.detect(image)
         results += _results(ids[path], path, found, detector)
         if not args.no_pictures:
             _draw(Path(args.out, names[path]), image, found, detector, args.threshold)
+        if progress:
+            progress.step()
+    if progress:
+        progress.finish()
     return results, failed
 
 
@@ -105,33 +133,11 @@ def _refuse_folder_of_inputs(out: str, files: list[Path]) -> None:
             raise UserError(f"--out {out} holds the image {path}; name another folder")
 
 
-def _image_ids(files: list[Path], annotations: str | None) -> dict[Path, FileId]:
+def _image_ids(files: list[Path], own: OwnIds | None) -> dict[Path, FileId]:
     """Returns the ids that the source of the annotations has."""
-    if not annotations:
+    if own is None:
         return {path: i for i, path in enumerate(files, start=1)}
-    from libra_tf.evaluation.file_ids import FileIds
-    from libra_tf.files.json_files import read_json
-
-    content = read_json(annotations)
-    try:
-        own = FileIds.of({"categories": [], **content}).images
-        known = {
-            str(i["file_name"]): own.get(i["id"], i["id"]) for i in content["images"]
-        }
-        hash(tuple(known.values()))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{annotations}: not a COCO annotation file") from error
-    return {path: _id_of(path, known, annotations) for path in files}
-
-
-def _id_of(path: Path, known: dict[str, FileId], annotations: str) -> FileId:
-    """The id of the one image whose file_name is the end of `path`."""
-    ends = ["/".join(path.parts[-n:]) for n in range(1, len(path.parts) + 1)]
-    matches = {known[end] for end in ends if end in known}
-    if len(matches) != 1:
-        problem = "several images fit" if matches else "has no image with the file_name"
-        raise UserError(f"{annotations}: {problem} {path}")
-    return matches.pop()
+    return {path: own.of_image(path) for path in files}
 
 
 def _picture_names(files: list[Path]) -> dict[Path, str]:

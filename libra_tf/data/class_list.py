@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from libra_tf.data.faults import refuse_faults
-from libra_tf.data.ids import renumbered, settle_zero, with_class_ids
+from libra_tf.data.ids import (
+    lent_categories,
+    renumbered,
+    settle_zero,
+    with_class_ids,
+)
 from libra_tf.data.records import Category, Dataset
 from libra_tf.errors import UserError
 
@@ -24,7 +29,7 @@ def one_class_list(
     Args:
         datasets: the splits.
         classes: the names in order of their ids, from 1; default as above.
-        by_name: the ids mean nothing: they count the sorted names of all splits.
+        by_name: the source has no ids: they count the sorted names of all splits.
 
     Raises:
         UserError: no classes; an object of a class that is not among `classes`; two
@@ -36,7 +41,8 @@ def one_class_list(
         classes = sorted({c.name for data in datasets for c in data.categories})
     if classes is not None:
         ids = {name: key for key, name in enumerate(classes, start=1)}
-        return [_with_ids(data, ids, datasets, told=False) for data in datasets]
+        settled = [_with_ids(data, ids, datasets, told=False) for data in datasets]
+        return [_without_file_ids(d) for d in settled] if by_name else settled
     if not _contradictions(datasets):
         ids = {c.name: c.id for data in datasets for c in data.categories}
         return [_with_ids(data, ids, datasets) for data in datasets]
@@ -117,23 +123,31 @@ def _ids_by_name(datasets: Sequence[Dataset]) -> dict[str, int]:
     return ids
 
 
+def _without_file_ids(data: Dataset) -> Dataset:
+    categories = (replace(category, file_id=None) for category in data.categories)
+    return replace(data, categories=tuple(categories))
+
+
 def _with_ids(
     data: Dataset, ids: dict[str, int], datasets: Sequence[Dataset], told: bool = True
 ) -> Dataset:
     """Returns a split with these ids for these names, and all of them in its list."""
     findings = data.findings.copy()
     own = {category.name: category for category in data.categories}
-    others = {c.name: c for each in datasets for c in each.categories}
-    categories = []
+    others = {c.name for each in datasets for c in each.categories}
+    categories, lent = [], []
     for name, key in sorted(ids.items(), key=lambda item: item[1]):
         category = own.get(name)
         if category is None:
             if told or name in others:
                 findings.add("classes_added", name)
-            category = others.get(name, Category(key, name))
-        elif told and category.id != key:
+            lent.append(Category(key, name))
+            continue
+        if told and category.id != key:
             findings.add("classes_by_name", name)
         categories.append(renumbered(category, key))
+    categories += lent_categories(lent, categories)
+    categories.sort(key=lambda category: category.id)
     moved = {
         c.id: ids[c.name] for c in data.categories if ids.get(c.name, c.id) != c.id
     }

@@ -95,7 +95,10 @@ def _categories(content: dict, reading: Reading) -> dict[FileId, Category]:
     names: dict[str, FileId] = {}
     for raw in _records(content, "categories", reading.path):
         where = f"{reading.path}: category {raw.get('id')!r}"
-        key, name = key_of(raw, "id", where), text_of(raw, "name", where).strip()
+        key, written = key_of(raw, "id", where), text_of(raw, "name", where)
+        name = written.strip()
+        if name != written:
+            reading.findings.add("class_blanks", name)
         if key in raws:
             raise UserError(f"{where} occurs twice; give every category its own id")
         # Roboflow's root, of id 0, may be named as its only class; `settle_zero` looks.
@@ -158,10 +161,9 @@ def _annotations(
     """Yields image number and annotation, of the images that can be used."""
     for raw, number in _numbered(raws, reading):
         where = f"{reading.path}: annotation {raw.get('id')!r}"
-        blamed: int | str = where
+        blamed: int | None = None
         try:
             key = key_of(raw, "image_id", where)
-            blamed = f"image_id {key!r}"
             if key not in numbers:
                 raise UserError(
                     f"{where}: image_id {raw['image_id']!r} is not among the images; "

@@ -34,9 +34,9 @@ class Reading:
             return raw.get("file_id")
         return file_id(raw["id"], number, self.findings)
 
-    def refuse(self, error: UserError, image: int | str) -> None:
-        """Notes why a picture cannot be used."""
-        self.faults.append(Fault(str(error), image))
+    def refuse(self, error: UserError, image: int | str | None) -> None:
+        """Notes why a picture cannot be used; None: an object of no known picture."""
+        self.faults.append(Fault(str(error), image, is_orphan=image is None))
 
     def number(self, value: Any, name: object) -> float | None:
         """Returns a number, also of a text, which is counted."""

@@ -153,5 +153,6 @@ def _entry(draft: Draft) -> dict[str, Any]:
         "objects_per_image": count_per_image(
             len(image.annotations) for image in dataset.images
         ),
+        "file_ids": manifest.own_ids(dataset.categories),
         "findings": dataset.findings.as_dict(),
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from libra_tf.data.findings import Findings
 from libra_tf.data.manifest import read_content
+from libra_tf.errors import UserError
 from libra_tf.files.json_files import read_json
 
 HASH_BYTES = 8
@@ -31,8 +32,20 @@ def hashes_of_others(out: Path, splits: Collection[str]) -> dict[str, Hashes]:
     for split in read_content(out)["splits"]:
         path = out / hash_file(split)
         if split not in splits and path.is_file():
-            others[split] = read_json(path)
+            others[split] = _read_hashes(path)
     return others
+
+
+def _read_hashes(path: Path) -> Hashes:
+    content = read_json(path)
+    pairs = content.items() if isinstance(content, dict) else [(None, None)]
+    for name, value in pairs:
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise UserError(
+                f"{path}: {name!r} is not a file name with its hash; remove the file: "
+                "copies of that split's pictures are not found then"
+            )
+    return dict(pairs)
 
 
 def check_copies(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from libra_tf.data.clean import clean_dataset
 from libra_tf.data.copies import Hashes, check_copies, picture_hash
-from libra_tf.data.faults import Fault, bad_images, refusal_lines
+from libra_tf.data.faults import Fault, bad_images, orphans, refusal_lines
 from libra_tf.data.findings import Findings
 from libra_tf.data.image_names import settle_names
 from libra_tf.data.images import MAX_PIXELS, read_image, with_upright_sizes
@@ -86,11 +86,11 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """A picture as it is written, the hash of its content, and a rule that applied."""
+    """A picture as it is written, the hash of its content, and rules that applied."""
 
     record: bytes
     digest: str
-    rule: str | None
+    rules: tuple[str, ...]
 
 
 @contextlib.contextmanager
@@ -118,6 +118,8 @@ def draft_split(
     """
     names: dict[FileId, str] = {i.id: i.file_name for i in dataset.images}
     num_images = len(bad_images(dataset.faults) | names.keys())
+    num_objects = sum(len(image.annotations) for image in dataset.images)
+    num_objects += len(orphans(dataset.faults))
     masks = dataset.has_masks if options.masks is None else options.masks
     dataset, paths = _prepare(dataset, image_dir, masks, options.exif)
     images = _in_order(dataset, split, options)
@@ -131,7 +133,9 @@ def draft_split(
         check_copies(own, hashes, dataset.findings)
         hashes[split] = own
         check_classes(dataset, dataset.findings)
-        refused = refusal_lines(dataset.faults, num_images, options.skip_bad)
+        refused = refusal_lines(
+            dataset.faults, num_images, options.skip_bad, num_objects
+        )
         if not refused:
             _count_skipped(dataset, names)
         _tell(dataset, split, options)
@@ -185,8 +189,8 @@ def _write(
             else:
                 writer.write(result.record)
                 found[image.id] = result.digest
-                if result.rule:
-                    findings.add(result.rule, image.file_name)
+                for rule in result.rules:
+                    findings.add(rule, image.file_name)
             if progress:
                 progress.step()
     if progress:
@@ -200,7 +204,7 @@ def _encode(job: _Job, image: ImageRecord) -> _Encoded | Fault:
         record = make_example(image, encoded, job.class_names, job.masks)
     except UserError as error:
         return Fault(str(error), image.id)
-    return _Encoded(record, picture_hash(encoded.data), encoded.finding)
+    return _Encoded(record, picture_hash(encoded.data), encoded.findings)
 
 
 def _settle(
@@ -219,6 +223,8 @@ def _count_skipped(dataset: Dataset, names: Mapping[FileId, str]) -> None:
     named = {f.image: f.file_name for f in dataset.faults if f.image is not None}
     for image, name in named.items():
         dataset.findings.add("skipped", names.get(image) or name or str(image))
+    for fault in orphans(dataset.faults):
+        dataset.findings.add("orphans", fault.text.partition(": image_id")[0])
 
 
 def _tell(dataset: Dataset, split: str, options: Options) -> None:

@@ -25,7 +25,7 @@ EXIF_START = b"Exif\0\0"
 # Bytes of the types of TIFF that a number may have: byte, short, long.
 SIZES = {1: 1, 3: 2, 4: 4}
 
-_Order = Literal["little", "big"]
+Order = Literal["little", "big"]
 
 
 def read_orientation(data: bytes) -> int:
@@ -80,9 +80,9 @@ def _find_block(data: bytes) -> int | None:
     if data[:4] in TIFF_STARTS:
         return 0
     if data[:8] == PNG_START:
-        return _find_in_chunks(data, 8, b"eXIf", "big")
+        return find_chunk(data, 8, b"eXIf", "big")
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _find_in_chunks(data, 12, b"EXIF", "little")
+        return find_chunk(data, 12, b"EXIF", "little")
     return None
 
 
@@ -103,8 +103,16 @@ def _find_in_jpeg(data: bytes) -> int | None:
     return None
 
 
-def _find_in_chunks(data: bytes, at: int, name: bytes, order: _Order) -> int | None:
-    """Of PNG (length, name, data, checksum) or WebP (name, length, data)."""
+def find_chunk(data: bytes, at: int, name: bytes, order: Order) -> int | None:
+    """Returns where the content of a chunk of PNG or WebP begins; None without it.
+
+    Args:
+        data: of the file.
+        at: where its first chunk begins.
+        name: of the chunk.
+        order: "big" for PNG (length, name, content, checksum), "little" for WebP (name,
+            length, content).
+    """
     is_png = order == "big"
     for _ in range(MAX_PARTS):
         if at >= len(data):
@@ -119,7 +127,7 @@ def _find_in_chunks(data: bytes, at: int, name: bytes, order: _Order) -> int | N
 
 def _read_tag(data: bytes, start: int) -> int:
     """The orientation in the first directory of a TIFF that begins at `start`."""
-    orders: dict[bytes, _Order] = {b"II": "little", b"MM": "big"}
+    orders: dict[bytes, Order] = {b"II": "little", b"MM": "big"}
     order = orders.get(data[start : start + 2])
     if order is None or _number(data, start + 2, 2, order) != 42:
         return UPRIGHT
@@ -136,6 +144,6 @@ def _read_tag(data: bytes, start: int) -> int:
     return value
 
 
-def _number(data: bytes, at: int, size: int, order: _Order = "big") -> int:
+def _number(data: bytes, at: int, size: int, order: Order = "big") -> int:
     """Whole number in the file; bytes after its end are 0."""
     return int.from_bytes(data[at : at + size].ljust(size, b"\0"), order)

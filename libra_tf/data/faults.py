@@ -5,13 +5,17 @@ The table `REFUSED` is the second half of the rule book; `docs/data.md` shows it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from libra_tf.errors import UserError
+from libra_tf.files.printable import printable
 
 NUM_SHOWN = 10
 DEFAULT_SHARE = 0.01
+# More than a path may have.
+_LONG = re.compile(r"[^\s/]{300,}")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ REFUSED = {
     "broken_picture": Refusal("a picture that is cut short or broken", "replace or"),
     "other_size": Refusal(
         "a picture of another size than the annotations say", "the annotations say"
+    ),
+    "exif": Refusal(
+        "a picture that its EXIF tag turns, annotated at the size of the stored pixels "
+        "or at none, without `--exif`",
+        "EXIF orientation is",
     ),
     "frames": Refusal("a picture of several frames", "save the annotated one alone"),
     "many_pixels": Refusal("a picture of more than `--max-pixels`", "--max-pixels"),
@@ -63,18 +72,25 @@ class Fault:
         image: id of the picture to leave out; a text where the records have no such
             picture. None: leaving pictures out would not help.
         file_name: of the picture's own annotations, where its id is a mere number.
+        is_orphan: it is an object of no known picture, to be left out by itself.
     """
 
     text: str
     image: int | str | None = None
     file_name: str = ""
+    is_orphan: bool = False
 
 
 def fault_lines(faults: Collection[Fault]) -> list[str]:
     """Returns one line for each of the first, and how many more there are."""
-    lines = [fault.text for fault in faults][:NUM_SHOWN]
+    lines = [_shortened(printable(fault.text)) for fault in faults][:NUM_SHOWN]
     more = len(faults) - len(lines)
     return [*lines, f"and {more} more"] if more else lines
+
+
+def _shortened(text: str) -> str:
+    """Cuts names and numbers of thousands of letters, which would fill the screen."""
+    return _LONG.sub(lambda long: f"{long[0][:100]}...{long[0][-20:]}", text)
 
 
 def refuse_faults(faults: Collection[Fault]) -> None:
@@ -88,30 +104,40 @@ def bad_images(faults: Iterable[Fault]) -> set[int | str]:
     return {fault.image for fault in faults if fault.image is not None}
 
 
+def orphans(faults: Iterable[Fault]) -> list[Fault]:
+    """Returns the objects of no known picture."""
+    return [fault for fault in faults if fault.is_orphan]
+
+
 def refusal_lines(
-    faults: Collection[Fault], num_images: int, share: float | None
+    faults: Collection[Fault],
+    num_images: int,
+    share: float | None,
+    num_objects: int = 0,
 ) -> list[str]:
-    """Returns why a split is refused; nothing where its bad pictures may be skipped.
+    """Returns why a split is refused; nothing where what is bad may be skipped.
 
     Args:
         faults: of the split.
         num_images: pictures of the split, good and bad.
-        share: of the pictures that may be left out; None: no picture.
+        share: of the pictures, and of the objects, that may be left out; None: none.
+        num_objects: of the split, with those of no known picture.
     """
-    bad = len(bad_images(faults))
     lines = fault_lines(faults)
+    bad, lone = len(bad_images(faults)), len(orphans(faults))
+    counts = (
+        (bad, f"{bad} of {num_images} pictures are bad", num_images),
+        (lone, f"{lone} of {num_objects} objects are of no known image", num_objects),
+    )
     if share is None:
-        cure = f"{bad} of {num_images} pictures are bad: mend them, or leave them out"
-        return [*lines, f"{cure} with --skip-bad"] if bad > 1 else lines
-    if any(fault.image is None for fault in faults):
+        told = "; ".join(text for count, text, _ in counts if count > 1)
+        cure = f"{told}: mend them, or leave them out with --skip-bad"
+        return [*lines, cure] if told else lines
+    if any(fault.image is None and not fault.is_orphan for fault in faults):
         return lines
-    if bad > share * num_images:
-        return [
-            *lines,
-            f"{bad} of {num_images} pictures are bad, more than the share {share:g} "
-            "of --skip-bad: mend them, or give a larger share",
-        ]
-    return []
+    told = "; ".join(text for count, text, all_ in counts if count > share * all_)
+    cure = f"{told}, more than the share {share:g} of --skip-bad: mend them, or give a "
+    return [*lines, f"{cure}larger share"] if told else []
 
 
 def skipped_lines(faults: Iterable[Fault]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from libra_tf.data.rules import RULES
+from libra_tf.files.printable import printable
 
 NUM_NAMED = 10
 
@@ -62,7 +63,7 @@ class Findings:
         for name, rule in RULES.items():
             finding = self[name]
             if finding.count and strict in (None, rule.strict):
-                names = ", ".join(map(str, finding.first))
+                names = ", ".join(printable(str(name)) for name in finding.first)
                 more = ", ..." if finding.count > len(finding.first) else ""
                 said = rule.said(finding.count)
                 yield f"{finding.count} {said} ({rule.things} {names}{more})"
@@ -83,9 +84,18 @@ class Findings:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Findings:
-        """Returns what `as_dict` gave; rules that are not known are left out."""
+        """Returns what `as_dict` gave; rules that are not known are left out.
+
+        Raises:
+            ValueError: names the rule whose entry is another.
+        """
         findings = cls()
         for rule, entry in content.items():
-            if rule in RULES:
-                findings._found[rule] = Finding(entry["count"], list(entry["first"]))
+            if rule not in RULES:
+                continue
+            known = entry if isinstance(entry, dict) else {}
+            count, first = known.get("count"), known.get("first")
+            if type(count) is not int or not isinstance(first, list):
+                raise ValueError(f"findings.{rule} is not a count with the first names")
+            findings._found[rule] = Finding(count, list(first))
         return findings

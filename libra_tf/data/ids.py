@@ -109,6 +109,27 @@ def renumbered(category: Category, key: int) -> Category:
     return replace(category, id=key, file_id=file_id)
 
 
+def lent_categories(
+    lent: Iterable[Category], own: Iterable[Category]
+) -> list[Category]:
+    """Returns classes that a split's file lacks, under ids that the file leaves free.
+
+    Args:
+        lent: classes of other splits; `id` is that of the set.
+        own: those that the file has.
+    """
+    taken: set[FileId] = {c.id if c.file_id is None else c.file_id for c in own}
+    categories = []
+    for category in lent:
+        key: FileId = category.id
+        if key in taken:
+            key = max((k for k in taken if isinstance(k, int)), default=0) + 1
+        taken.add(key)
+        file_id = None if key == category.id else key
+        categories.append(replace(category, file_id=file_id))
+    return categories
+
+
 def with_class_ids(dataset: Dataset, ids: Mapping[int, int]) -> Dataset:
     """Returns the data set with other ids for the classes of its objects.
 

@@ -25,6 +25,7 @@ from libra_tf.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# Of a picture, wherever one is read: in conversion, prediction and SavedModels.
 MAX_PIXELS = 50_000_000
 MAX_FILE_BYTES = 512 << 20
 # Named one by one: Pillow would also start programs (EPS) or open fonts and films.
@@ -143,7 +144,7 @@ def _read_checked(
     if orientation == UPRIGHT and passes(picture, data):
         return EncodedImage(data, "png" if picture.format == "PNG" else "jpeg")
     turn = orientation if finding == "turned" else UPRIGHT
-    return transcode(picture, path, turn, finding)
+    return transcode(picture, data, path, turn, finding)
 
 
 def _read(path: Path) -> bytes:

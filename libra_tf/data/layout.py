@@ -12,8 +12,13 @@ from pathlib import Path
 
 from libra_tf.data.class_list import one_class_list
 from libra_tf.data.folder_listing import Listing, list_folder, summary
-from libra_tf.data.layout_coco import CocoSource, find_coco, has_usual_names
-from libra_tf.data.layout_voc import VocSource, find_voc, left_pictures
+from libra_tf.data.layout_coco import (
+    CocoSource,
+    find_coco,
+    has_usual_names,
+    left_files,
+)
+from libra_tf.data.layout_voc import VocSource, find_voc, left_lists, left_pictures
 from libra_tf.data.parts import part
 from libra_tf.data.records import Dataset
 from libra_tf.data.split_names import (
@@ -37,11 +42,13 @@ class Layout:
         listing: its files.
         sources: the splits, train first; a set that is not parted has one, `UNSPLIT`.
         left: lists that repeat other splits.
+        others: COCO files or lists that are called as no split.
     """
 
     listing: Listing
     sources: tuple[SplitSource, ...]
     left: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
 
 
 def layout_sources(
@@ -116,7 +123,8 @@ def find_layout(
     _refuse_two(sources)
     order = {name: rank for rank, name in enumerate(USUAL_SPLITS)}
     sources.sort(key=lambda source: (order.get(source.name, len(order)), source.name))
-    return Layout(listing, tuple(sources), tuple(left))
+    others = left_files(listing, coco) if coco else left_lists(listing, voc)
+    return Layout(listing, tuple(sources), tuple(left), tuple(others))
 
 
 def _settle_trainval(
@@ -198,6 +206,8 @@ def _with_findings(
             findings.add("files_hidden", file.relative_to(root).as_posix())
     for file in layout.left:
         findings.add("lists_left", file.relative_to(root).as_posix())
+    for file in layout.others:
+        findings.add("splits_left", file.relative_to(root).as_posix())
     return replace(dataset, findings=findings)
 
 

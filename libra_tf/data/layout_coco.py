@@ -7,6 +7,7 @@ Label Studio's `result.json`: the split is a word of its name, or the folder it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +21,8 @@ from libra_tf.errors import UserError
 
 PREFIX, SUFFIX = "instances_", ".json"
 ROBOFLOW = "_annotations.coco.json"
+# COCO's files of other tasks, which lie beside those of detection.
+OTHER_TASKS = ("person_keypoints_", "captions_", "stuff_", "panoptic_", "image_info_")
 KEYS = (b'"images"', b'"annotations"', b'"categories"')
 MANIFEST = "dataset.json"
 
@@ -60,6 +63,18 @@ def find_coco(listing: Listing) -> list[CocoSource]:
     named = [file for file in files if _has_usual_name(file)]
     chosen = named or [file for file in files if _is_coco(file)]
     return [_source(file, listing) for file in chosen]
+
+
+def left_files(listing: Listing, sources: Sequence[CocoSource]) -> list[Path]:
+    """Returns the COCO files of detection that `find_coco` did not look at."""
+    taken = {source.origin for source in sources}
+    files = [f for f in listing.with_suffix(SUFFIX) if f not in taken]
+    return [
+        file
+        for file in files
+        if not (_is_converted(file) or file.name.lower().startswith(OTHER_TASKS))
+        and _is_coco(file)
+    ]
 
 
 def has_usual_names(source: CocoSource) -> bool:

@@ -16,7 +16,13 @@ from libra_tf.data.folder_listing import Listing
 from libra_tf.data.image_folders import image_folders, pick_folder
 from libra_tf.data.image_names import SUFFIXES
 from libra_tf.data.records import Dataset
-from libra_tf.data.split_names import UNSPLIT, exact_split, plain_name, split_name
+from libra_tf.data.split_names import (
+    UNSPLIT,
+    exact_split,
+    known_split,
+    plain_name,
+    split_name,
+)
 from libra_tf.data.voc import read_files
 from libra_tf.data.voc_lists import listed_files
 from libra_tf.data.voc_xml import is_voc_xml
@@ -92,6 +98,14 @@ def split_lists(listing: Listing) -> list[Path]:
     texts = listing.with_suffix(".txt")
     main = [file for file in texts if _above(file, 2) == ("imagesets", "main")]
     return main or [file for file in texts if _above(file, 1) == ("imagesets",)]
+
+
+def left_lists(listing: Listing, sources: Sequence[VocSource]) -> list[Path]:
+    """Returns the lists that are called as no split, nor as one class's list of one."""
+    taken = {source.origin for source in sources}
+    if taken.isdisjoint(lists := split_lists(listing)):
+        return []
+    return [file for file in lists if file not in taken and not known_split(file.stem)]
 
 
 def _above(file: Path, count: int) -> tuple[str, ...]:

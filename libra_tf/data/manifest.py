@@ -9,20 +9,24 @@
 
 `num_classes` counts the background, so it is the highest id plus one, which is what
 Model Garden's configs want. `file_id` is there where the source numbers a category
-otherwise. Paths are relative, so that a folder can be moved.
+otherwise: the source of `train`, or of the split that was there first. A split whose
+source has other ids than the list has them as `"file_ids": {"1": 0}`. Paths are
+relative, so that a folder can be moved.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from libra_tf.data.coco import read_categories
 from libra_tf.data.coco_writer import category_record
+from libra_tf.data.findings import Findings
+from libra_tf.data.ids import lent_categories
 from libra_tf.data.records import Category, FileId
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
@@ -30,6 +34,8 @@ from libra_tf.files.json_files import read_json
 
 FILE_NAME = "dataset.json"
 FORMAT = 1
+# Whose source's ids the list of classes tells.
+MAIN_SPLIT = "train"
 
 
 @dataclass(frozen=True)
@@ -89,30 +95,55 @@ def load_manifest(folder: str | Path) -> Manifest:
         )
     content = read_content(folder)
     names = {category.id: category.name for category in _categories(content, folder)}
-    try:
-        splits = {
-            name: _split_files(folder, name, entry)
-            for name, entry in content["splits"].items()
-        }
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{folder / FILE_NAME}: broken entry ({error!r}); convert the data again"
-        ) from error
+    splits = {}
+    for name, entry in content["splits"].items():
+        try:
+            splits[name] = _split_files(folder, name, entry)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{folder / FILE_NAME}: splits.{name}: broken entry ({error!r}); "
+                "convert the data again"
+            ) from error
     for split in splits.values():
         _check_files(split)
     return Manifest(str(folder), names, max(names) + 1, splits)
 
 
-def file_ids_of(folder: str | Path) -> dict[int, FileId]:
+def file_ids_of(folder: str | Path, split: str = MAIN_SPLIT) -> dict[int, FileId]:
     """Returns the source's id of each category that it numbers otherwise.
 
     None where there is no converted folder.
+
+    Args:
+        folder: converted.
+        split: whose source is meant; where the folder does not tell of it, the one that
+            the list of classes is of.
     """
     content = read_content(Path(folder)) if folder else {"categories": []}
     if not content["categories"]:
         return {}
-    categories = _categories(content, Path(folder))
+    entry = content["splits"].get(split, {})
+    if isinstance(entry, dict) and "file_ids" in entry:
+        try:
+            return _file_ids(entry["file_ids"])
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{Path(folder) / FILE_NAME}: splits.{split}.file_ids is no mapping "
+                f"from ids to ids ({error}); convert the data again"
+            ) from error
+    return own_ids(_categories(content, Path(folder)))
+
+
+def own_ids(categories: Iterable[Category]) -> dict[int, FileId]:
+    """Returns the source's id of each category that has another."""
     return {c.id: c.file_id for c in categories if c.file_id is not None}
+
+
+def _file_ids(entry: Any) -> dict[int, FileId]:
+    ids = {int(key): value for key, value in entry.items()}
+    if not all(isinstance(value, int | str) for value in ids.values()):
+        raise TypeError(f"{entry} holds more than numbers and texts")
+    return ids
 
 
 def read_content(folder: Path) -> dict[str, Any]:
@@ -163,7 +194,8 @@ def merged_categories(
                 f"{had}; convert all splits at once (libra data convert DIR), or give "
                 "the same --classes for each, or convert into another folder"
             )
-    kept = [category for category in there if category.name not in _names(categories)]
+    lacks = [category for category in there if category.name not in _names(categories)]
+    kept = lent_categories(lacks, categories)
     return tuple(sorted((*categories, *kept), key=lambda category: category.id))
 
 
@@ -185,10 +217,13 @@ def add_split(
 
     New classes are added to those of the other splits; see `merged_categories`.
     """
-    categories = merged_categories(folder, split, categories)
+    listed = merged_categories(folder, split, categories)
     content = read_content(folder)
-    content["categories"] = [category_record(c) for c in categories]
-    content["num_classes"] = max(c.id for c in categories) + 1
+    if split != MAIN_SPLIT:
+        there = {c.id: c for c in categories_of_others(folder, [split])}
+        listed = tuple(there.get(category.id, category) for category in listed)
+    content["categories"] = [category_record(c) for c in listed]
+    content["num_classes"] = max(c.id for c in listed) + 1
     content["splits"][split] = entry
     content["splits"] = dict(sorted(content["splits"].items()))
     _write(folder, content)
@@ -203,6 +238,8 @@ def _categories(content: dict[str, Any], folder: Path) -> tuple[Category, ...]:
 
 
 def _split_files(folder: Path, name: str, entry: dict[str, Any]) -> SplitFiles:
+    findings = dict(entry.get("findings", {}))
+    Findings.from_dict(findings)  # sees that it can be read
     return SplitFiles(
         name=name,
         tfrecords=str(folder / entry["tfrecords"]),
@@ -212,7 +249,7 @@ def _split_files(folder: Path, name: str, entry: dict[str, Any]) -> SplitFiles:
         num_annotations=int(entry["num_annotations"]),
         masks=bool(entry["masks"]),
         objects_per_image=_counts(entry.get("objects_per_image")),
-        findings=dict(entry.get("findings", {})),
+        findings=findings,
     )
 
 

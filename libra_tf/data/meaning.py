@@ -46,8 +46,20 @@ def check_boxes(dataset: Dataset, findings: Findings) -> list[Fault]:
     return []
 
 
+def _bare(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
 def check_classes(dataset: Dataset, findings: Findings) -> None:
-    """Counts the classes with one object or none; crowds are no objects."""
+    """Counts classes that are called alike, have one object or none.
+
+    Crowds are no objects.
+    """
+    names: dict[str, str] = {}
+    for category in dataset.categories:
+        first = names.setdefault(_bare(category.name), category.name)
+        if first != category.name:
+            findings.add("alike_classes", f"{category.name} ({first})")
     if not any(image.annotations for image in dataset.images):
         for image in dataset.images:
             findings.add("no_objects", image.file_name)

@@ -123,6 +123,32 @@ RULES = {
         "images",
         done="left out and listed",
     ),
+    "orphans": Rule(
+        "an object of no known image, with `--skip-bad`",
+        "[annotation was|annotations were] of no known image and [was|were] left out",
+        done="left out and listed",
+    ),
+    "class_blanks": Rule(
+        "a name of a class with blanks around it",
+        "[name of a class had|names of classes had] blanks around [it|them], which "
+        "were cut",
+        "names",
+        done="cut",
+    ),
+    "difficult_dropped": Rule(
+        "an object marked difficult, with `--difficult drop`",
+        "[object was|objects were] marked difficult and [was|were] dropped",
+        "objects",
+        strict=False,
+        done="dropped",
+    ),
+    "second_box": Rule(
+        "a VOC object with a second `<bndbox>`",
+        "[object has|objects have] more than one <bndbox>, of which the first was "
+        "taken",
+        "objects",
+        done="the first is taken",
+    ),
     # Meaning.
     "stale_names": Rule(
         "a VOC `<filename>` that names another picture than the XML's name",
@@ -190,6 +216,12 @@ RULES = {
         "classes",
         done="only told",
     ),
+    "alike_classes": Rule(
+        "classes whose names differ in capitals or blanks only",
+        "[class is called|classes are called] as another but for capitals or blanks",
+        "classes",
+        done="only told",
+    ),
     "no_objects": Rule(
         "a split in which no picture has an object",
         "[picture is the whole split and has no|pictures are the whole split and "
@@ -220,6 +252,14 @@ RULES = {
         "images",
         strict=False,
         done="left as stored",
+    ),
+    "depths": Rule(
+        "a picture of 16 bits that needs only 8, 10, 12 or 14 of them and does not "
+        "declare its depth (sBIT of PNG, MaxSampleValue of TIFF)",
+        "[picture of 16 bits uses|pictures of 16 bits use] 8, 10, 12 or 14 of them "
+        "only and [was|were] scaled by those",
+        "images",
+        done="scaled by the fewest of these bits that hold its pixels",
     ),
     "names_spelling": Rule(
         "a file name with backslashes, as URL (`%20`), with accents or with capitals "
@@ -269,6 +309,14 @@ RULES = {
         "pictures without XML file, where no list says which are meant",
         "[picture has|pictures have] no XML file and [was|were] left out",
         "images",
+        strict=False,
+        done="left out",
+    ),
+    "splits_left": Rule(
+        "a COCO file, or a VOC list, that is called as no split beside those that are",
+        "[file is|files are] called as no split and [was|were] left out; name "
+        "[it|them] with --annotations, or with --split",
+        "files",
         strict=False,
         done="left out",
     ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from libra_tf.data.depth import PNG_DEPTH_BYTE, is_deep, to_eight_bits
 from libra_tf.data.exif import UPRIGHT, turn_upright
 from libra_tf.errors import UserError
 
@@ -19,7 +20,7 @@ JPEG_QUALITY = 95
 # A JPEG marker; FF 00 is a byte of pixels and FF D0 to D7 restart inside a scan.
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")
 JPEG_END = 0xD9
-PNG_DEPTH_BYTE, PNG_COLOUR_BYTE = 24, 25
+PNG_COLOUR_BYTE = 25
 PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -30,13 +31,12 @@ class EncodedImage:
     Attributes:
         data: the bytes.
         format: "jpeg" or "png".
-        finding: the rule of `rules.RULES` by which they differ from the file; or
-            None.
+        findings: the rules of `rules.RULES` by which they differ from the file.
     """
 
     data: bytes
     format: str
-    finding: str | None = None
+    findings: tuple[str, ...] = ()
 
 
 def is_complete(data: bytes, format: str | None) -> bool:
@@ -65,38 +65,53 @@ def passes(picture: Image, data: bytes) -> bool:
 
 
 def transcode(
-    picture: Image, path: Path, orientation: int = UPRIGHT, finding: str | None = None
+    picture: Image,
+    data: bytes,
+    path: Path,
+    orientation: int = UPRIGHT,
+    finding: str | None = None,
 ) -> EncodedImage:
     """Returns a decoded picture as RGB without EXIF; JPEG where it was lossy, else PNG.
 
     Args:
         picture: decoded.
+        data: of its file.
         path: of the file, for messages.
         orientation: EXIF's, by which the picture is turned.
-        finding: see `EncodedImage`.
+        finding: a rule that it has met already, see `EncodedImage`.
     """
-    rgb = to_rgb(turn_upright(picture, orientation), path)
+    rgb, depth = to_rgb(picture, data, path, orientation)
+    findings = tuple(rule for rule in (finding, depth) if rule)
     buffer = io.BytesIO()
     if picture.format in LOSSY:
         rgb.save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
-        return EncodedImage(buffer.getvalue(), "jpeg", finding)
+        return EncodedImage(buffer.getvalue(), "jpeg", findings)
     rgb.save(buffer, format="PNG")
-    return EncodedImage(buffer.getvalue(), "png", finding)
+    return EncodedImage(buffer.getvalue(), "png", findings)
 
 
-def to_rgb(picture: Image, path: Path) -> Image:
-    """Returns 8 bits a channel; raises `UserError` where that cannot be told."""
+def to_rgb(
+    picture: Image, data: bytes, path: Path, orientation: int = UPRIGHT
+) -> tuple[Image, str | None]:
+    """Returns a decoded picture in 8 bits a channel, turned as `orientation` says.
+
+    Also returns the rule of `rules.RULES` by which its depth was found; None where the
+    file tells it.
+
+    Raises:
+        UserError: it cannot be told what white is.
+    """
     from PIL import Image
 
-    if picture.mode.startswith("I;16"):
-        import numpy as np
-
-        # Pillow would clip 16 bits at 255 instead of scaling them.
-        scaled = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
-        return Image.fromarray(scaled).convert("RGB")
     if picture.mode in ("I", "F"):
         raise UserError(
             f"{path}: pixels of kind {picture.mode} (32 bits) have no fixed range; "
             "save the image with 8 bits a channel"
         )
-    return picture.convert("RGB")
+    if not is_deep(picture, data):
+        return turn_upright(picture, orientation).convert("RGB"), None
+    pixels, guessed = to_eight_bits(picture, data, path)
+    shallow = Image.fromarray(pixels)
+    shallow.format = picture.format  # tells who turns it
+    upright = turn_upright(shallow, orientation).convert("RGB")
+    return upright, "depths" if guessed else None

@@ -96,6 +96,10 @@ def read_files(
         except UserError as error:
             faults.append(Fault(str(error), key, file.name))
     if difficult == "drop":
+        for picture in pictures.values():
+            for found in picture.difficult:
+                name = f"{picture.file.name} object {found.number}"
+                findings.add("difficult_dropped", name)
         pictures = {key: p.without_difficult() for key, p in pictures.items()}
     ids = _class_ids(pictures.values(), classes)
     images, next_id = [], 1

@@ -34,6 +34,11 @@ class VocPicture:
     height: int
     objects: tuple[VocObject, ...]
 
+    @property
+    def difficult(self) -> tuple[VocObject, ...]:
+        """The objects marked difficult."""
+        return tuple(found for found in self.objects if found.difficult)
+
     def without_difficult(self) -> VocPicture:
         """Returns the picture without the objects marked difficult."""
         kept = tuple(found for found in self.objects if not found.difficult)
@@ -55,7 +60,7 @@ def read_picture(
         UserError: names the file and the field.
     """
     tree = parse_xml(file)
-    objects = tuple(_objects(tree, file))
+    objects = tuple(_objects(tree, file, findings))
     sides = (tree.findtext(f"size/{side}", "") for side in ("width", "height"))
     size = [as_number(side) or 0.0 for side in sides]
     width, height = map(int, size) if min(size) >= 1 else (0, 0)
@@ -71,13 +76,20 @@ def read_picture(
     return VocPicture(file, match.name, width, height, objects)
 
 
-def _objects(tree: ElementTree.Element, file: Path) -> list[VocObject]:
+def _objects(
+    tree: ElementTree.Element, file: Path, findings: Findings
+) -> list[VocObject]:
     found = []
     for number, node in enumerate(tree.findall("object"), start=1):
         where = f"{file}: object {number}"
-        name = (node.findtext("name") or "").strip()
+        written = node.findtext("name") or ""
+        name = written.strip()
         if not name:
             raise UserError(f"{where}: name is missing; add it")
+        if name != written:
+            findings.add("class_blanks", f"{name} of {file.name} object {number}")
+        if len(node.findall("bndbox")) > 1:
+            findings.add("second_box", f"{file.name} object {number}")
         xmin, ymin, xmax, ymax = (
             _number(node, f"bndbox/{side}", where)
             for side in ("xmin", "ymin", "xmax", "ymax")

@@ -128,7 +128,9 @@ def _masks(
         return paste_masks(masks, boxes, size)
     from PIL import Image
 
-    pictures = [np.asarray(Image.open(io.BytesIO(png))) > 0 for png in masks]
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(png), formats=["PNG"])) > 0 for png in masks
+    ]
     return encode_masks(pictures)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from libra_tf.evaluation.coco import DetectionMetrics
+from libra_tf.files.printable import printable
 
 CLASS_COLUMNS = ("AP", "AP50", "AP75", "AR")
 
@@ -37,10 +38,11 @@ def to_json_dict(metrics: DetectionMetrics) -> dict[str, Any]:
 
 
 def _class_lines(metrics: DetectionMetrics) -> list[str]:
-    width = max([len(name) for name in metrics.per_class] + [len("class")])
+    rows = {printable(name): row for name, row in metrics.per_class.items()}
+    width = max([len(name) for name in rows] + [len("class")])
     columns = "".join(column.rjust(8) for column in CLASS_COLUMNS)
     lines = [f"{'class'.ljust(width)}{columns} objects".rstrip()]
-    for name, row in metrics.per_class.items():
+    for name, row in rows.items():
         figures = "".join(_number(row[column]).rjust(8) for column in CLASS_COLUMNS)
         lines.append(f"{name.ljust(width)}{figures}{row['num_ground_truth']:>8}")
     return lines

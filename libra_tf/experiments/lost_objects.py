@@ -3,13 +3,13 @@
 A parser cuts objects, a detector has room for so many detections, and anchors reach so
 far, all without a word. The lines name counts and the setting that helps.
 
-Shape shorthand in this module: N images, M objects, K shapes of anchors.
+Shape shorthand in this module: N images, M objects.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,12 @@ import numpy as np
 from libra_tf.data.manifest import Manifest, load_manifest
 from libra_tf.data.objects import SplitObjects, most_per_image, read_objects
 from libra_tf.errors import UserError
-from libra_tf.experiments.detector_config import MaskRCNNParts, RetinaNetParts
+from libra_tf.experiments.anchor_advice import (
+    anchor_advice,
+    anchors_of,
+    best_anchor_iou,
+    levels_of,
+)
 from libra_tf.experiments.task_config import MaskRCNNTask, RetinaNetTask
 
 Task = MaskRCNNTask | RetinaNetTask
@@ -222,9 +227,11 @@ def _object_lines(
         )
     parser = task.train_data.parser
     name = "rpn_match_threshold" if task.is_two_stage else "match_threshold"
-    threshold, shapes = getattr(parser, name), anchor_sides(task.model)
+    threshold = getattr(parser, name)
+    shapes = anchors_of(task.model).sides(levels_of(task.model))
     missed = best_anchor_iou(sides, shapes) < threshold
     is_small = sides.prod(axis=1) < shapes.prod(axis=1).min()
+    advice = anchor_advice(task.model, sides, threshold) if missed.any() else ""
     for word, lost in (
         ("small", missed & is_small),
         ("large or long", missed & ~is_small),
@@ -233,41 +240,5 @@ def _object_lines(
             yield (
                 f"{found.name}: {lost.sum():,} of {total:,} objects are too {word} for "
                 f"an IoU of {threshold:g} ({name}) with any anchor, so each trains its "
-                "nearest only: set task.model.anchor"
+                f"nearest only: {advice}"
             )
-
-
-def anchor_sides(model: MaskRCNNParts | RetinaNetParts) -> np.ndarray:
-    """Height and width [K, 2] of the anchors of all levels, in pixels of the input.
-
-    Args:
-        model: settings of the detector.
-    """
-    anchor = model.anchor
-    levels: Iterable[int] = range(model.min_level, model.max_level + 1)
-    return np.array(
-        [
-            (base / np.sqrt(ratio), base * np.sqrt(ratio))
-            for level in levels
-            for octave in range(anchor.num_scales)
-            for base in [
-                anchor.anchor_size * 2.0 ** (level + octave / anchor.num_scales)
-            ]
-            for ratio in anchor.aspect_ratios
-        ]
-    )
-
-
-def best_anchor_iou(sides: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """Highest IoU of each object with an anchor that lies as well as it can, [M].
-
-    Args:
-        sides: [M, 2], height and width of objects in pixels of the input.
-        shapes: [K, 2], of anchors.
-    """
-    best = np.zeros(len(sides))
-    areas = sides.prod(axis=1)
-    for shape in shapes:
-        shared = np.minimum(sides, shape).prod(axis=1)
-        best = np.maximum(best, shared / (areas + shape.prod() - shared))
-    return best

@@ -17,6 +17,7 @@ _WITHOUT = {
     "deterministic": False,
     "experiment": "",
     "fits_each_image": False,
+    "train_split": "train",
 }
 
 

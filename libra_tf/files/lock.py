@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from libra_tf.errors import UserError
+from libra_tf.files.atomic import kept_if_filled
 
 
 @contextlib.contextmanager
@@ -38,15 +39,36 @@ def locked(path: str | os.PathLike, *, busy: str | None = None) -> Iterator[None
             raise UserError(busy or str(error)) from error
         except OSError:  # a file system without locks
             pass
+        if not _is_there(path, handle):  # removed by its last holder in between
+            with locked(path, busy=busy):
+                yield
+            return
         yield
     finally:
         os.close(handle)
 
 
-def locked_run(folder: str) -> contextlib.AbstractContextManager[None]:
-    """Keeps a second training out of a run's folder; see `locked`."""
-    return locked(
-        os.path.join(folder, ".lock"),
-        busy=f"{folder} is being trained by another process; wait, or give another "
-        "folder",
-    )
+def _is_there(path: str | os.PathLike, handle: int) -> bool:
+    """Whether a path still leads to what was opened."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def locked_run(folder: str) -> Iterator[None]:
+    """Keeps a second training out of a run's folder; see `locked`.
+
+    The folder is made. Where the body is refused before it has written anything, no
+    trace is left of the lock, nor of folders that were made for it.
+    """
+    lock = Path(folder, ".lock")
+    busy = f"{folder} is being trained by another process; wait, or give another folder"
+    with kept_if_filled(folder), locked(lock, busy=busy):
+        try:
+            yield
+        except UserError:
+            if {*os.listdir(folder)} <= {lock.name}:
+                lock.unlink(missing_ok=True)
+            raise

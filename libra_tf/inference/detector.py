@@ -14,6 +14,7 @@ from libra_tf.data.manifest import file_ids_of
 from libra_tf.data.records import FileId
 from libra_tf.errors import UserError
 from libra_tf.evaluation.batches import ImageDetections, rows
+from libra_tf.experiments.stock import of_ours
 from libra_tf.experiments.task_config import names_by_id
 from libra_tf.files.json_files import read_json
 from libra_tf.inference.serving import DESCRIPTION, build_module
@@ -145,5 +146,8 @@ def _from_checkpoint(path: str, newest: bool) -> Detector:
         names_by_id(found.params.task),
         found.path,
         owner=module,
-        file_ids=file_ids_of(found.params.task.dataset),
+        file_ids=file_ids_of(
+            of_ours(found.params.task, "dataset"),
+            of_ours(found.params.task, "train_split"),
+        ),
     )

@@ -12,7 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from libra_tf.data.images import MAX_PIXELS
+from libra_tf.ops.depth import decode_deep_png, is_deep_png
 from libra_tf.ops.exif import exif_orientation, turn_upright
+from libra_tf.ops.picture_size import num_pixels
 
 _FEATURES = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
 
@@ -25,14 +28,29 @@ def decode_upright(encoded: tf.Tensor) -> tf.Tensor:
 
     Returns:
         uint8 [H, W, 3], turned as its EXIF tag says; grey is repeated, transparency
-        dropped, and of 16 bits the upper 8 are taken.
+        dropped, and of 16 bits those that are used are scaled to 8.
 
     Raises:
-        tf.errors.InvalidArgumentError: it is damaged, or of another kind.
+        tf.errors.InvalidArgumentError: it is damaged, of another kind, or has more than
+            `MAX_PIXELS` pixels, of which none is decoded.
     """
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    fits = tf.debugging.assert_less_equal(
+        num_pixels(encoded), tf.constant(MAX_PIXELS, tf.int64)
+    )
+    with tf.control_dependencies([fits] if fits is not None else []):
+        encoded = tf.identity(encoded)
+    image = tf.cond(
+        is_deep_png(encoded),
+        lambda: decode_deep_png(encoded),
+        lambda: _decode_shallow(encoded),
+    )
     image.set_shape([None, None, 3])
     return turn_upright(image, exif_orientation(encoded))
+
+
+def _decode_shallow(encoded: tf.Tensor) -> tf.Tensor:
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])
 
 
 def read_image(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

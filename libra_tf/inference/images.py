@@ -8,30 +8,30 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from libra_tf.data.exif import read_orientation, turn_upright
-from libra_tf.data.folder_listing import is_junk
+from libra_tf.data.exif import read_orientation
+from libra_tf.data.folder_listing import list_folder
 from libra_tf.data.image_names import has_image_suffix
-from libra_tf.data.images import FORMATS
+from libra_tf.data.images import FORMATS, MAX_PIXELS
 from libra_tf.data.transcode import passes, to_rgb
 from libra_tf.errors import UserError
 from libra_tf.ops import exif
-
-MAX_PIXELS = 50_000_000
 
 
 def list_images(paths: Iterable[str]) -> list[Path]:
     """Returns the files, and the images in the folders, in order, each once.
 
-    Hidden files and folders in a folder are passed over, as in conversion.
+    Hidden files and folders in a folder are passed over, as in conversion, and links to
+    folders are followed once.
 
     Raises:
-        UserError: a path does not exist, or a folder holds no image.
+        UserError: a path does not exist or may not be read, or a folder holds no image.
     """
     found: dict[Path, None] = {}
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if _is_image(p, path))
+            listing = list_folder(path)
+            inside = [p for p in listing.files if has_image_suffix(p.name)]
             if not inside:
                 raise UserError(f"{path}: no image in this folder")
             found.update(dict.fromkeys(inside))
@@ -40,11 +40,6 @@ def list_images(paths: Iterable[str]) -> list[Path]:
         else:
             raise UserError(f"{path}: no such file or folder")
     return list(found)
-
-
-def _is_image(path: Path, folder: Path) -> bool:
-    hidden = any(map(is_junk, path.relative_to(folder).parts))
-    return has_image_suffix(path.name) and not hidden and path.is_file()
 
 
 def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -68,7 +63,7 @@ def read_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             orientation = read_orientation(data)
             if passes(picture, data):
                 return _decode(data, orientation)
-            return np.asarray(to_rgb(turn_upright(picture, orientation), path))
+            return np.asarray(to_rgb(picture, data, path, orientation)[0])
     except UserError:
         raise
     except Exception as error:  # Pillow raises many kinds for broken files.

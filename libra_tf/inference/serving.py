@@ -241,7 +241,9 @@ def describe_model(params: Any, checkpoint: str) -> dict[str, Any]:
     """Returns what a user of the SavedModel cannot see in its signatures."""
     model = params.task.model
     fits_each_image = of_ours(model, "fits_each_image")
-    file_ids = file_ids_of(of_ours(params.task, "dataset"))
+    file_ids = file_ids_of(
+        of_ours(params.task, "dataset"), of_ours(params.task, "train_split")
+    )
     return {
         "experiment": of_ours(params, "experiment"),
         "class_names": names_by_id(params.task),

@@ -14,6 +14,8 @@ import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.evaluation.evaluator import CocoEvaluator
 from libra_tf.experiments.lost_objects import lost_objects
 from libra_tf.experiments.stock import is_libra_experiment, of_ours
+from libra_tf.training.check_records import check_records
+from libra_tf.training.data_errors import named_data_errors
 from libra_tf.training.prepare import prepare
 from libra_tf.weights.restore import restore_all
 
@@ -33,6 +35,8 @@ def evaluate_checkpoint(
     """
     stream = stream or sys.stderr
     strategy = prepare(params)
+    for line in check_records(params, ["validation_data"]):
+        print(line, file=stream)
     if is_libra_experiment(params):
         for line in lost_objects(params.task, trains=False):
             print(line, file=stream)
@@ -51,7 +55,8 @@ def evaluate_checkpoint(
         return task.validation_step(inputs, model=model, metrics=metrics)
 
     state, images, start = None, 0, time.monotonic()
-    with tf.device("CPU:0") if not params.runtime.num_gpus else tf.device("GPU:0"):
+    device = "GPU:0" if params.runtime.num_gpus else "CPU:0"
+    with named_data_errors(params, ["validation_data"]), tf.device(device):
         for batch in dataset:
             # Metrics are logged as their current value; only detections are needed.
             state = task.aggregate_logs(state, step(batch))

@@ -34,6 +34,12 @@ class Job:
         return "train" in self.mode
 
     @property
+    def data(self) -> list[str]:
+        """Settings of the data that are read."""
+        used = {"train_data": self.trains, "validation_data": "eval" in self.mode}
+        return [name for name, is_used in used.items() if is_used]
+
+    @property
     def best_folder(self) -> str:
         """Where the best checkpoint goes."""
         folder = self.params.trainer.best_checkpoint_export_subdir

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from libra_tf.experiments.stock import is_libra_experiment, of_ours
 from libra_tf.experiments.task_config import names_by_id
+from libra_tf.files.printable import printable
 from libra_tf.weights.restore import inspect_checkpoint
 
 
@@ -43,7 +44,7 @@ def describe_run(
 
 
 def _classes(task: Any) -> str:
-    names = list(names_by_id(task).values())
+    names = [printable(name) for name in names_by_id(task).values()]
     shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
     count = task.model.num_classes
     return f"{len(names) or count - 1} ({shown})" if names else f"{count - 1}"

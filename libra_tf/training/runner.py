@@ -19,6 +19,7 @@ from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.disk import named_disk_errors, require_space
 from libra_tf.files.lock import locked_run
+from libra_tf.training.check_records import check_records
 from libra_tf.training.checkpoints import refuse_not_finite, size_in_bytes
 from libra_tf.training.data_errors import named_data_errors
 from libra_tf.training.failed_step import NonFiniteStep, write_dump
@@ -62,9 +63,9 @@ def run(
             after saving a checkpoint.
     """
     job = Job(params, mode, model_dir, async_checkpoints, stream or sys.stdout)
-    make_folder(model_dir)
     with named_disk_errors():
         if not job.trains:
+            make_folder(model_dir)
             return _run(job, Start(model_dir))
         with locked_run(model_dir):
             return _run(job, find_start(model_dir))
@@ -76,6 +77,8 @@ def _run(job: Job, start: Start) -> dict[str, float]:
         check_settings(job.params, job.model_dir, PARAMS_FILE)
         for line in start.tidy():
             job.tell(line)
+    for line in check_records(job.params, job.data):
+        job.tell(line)
     with strategy.scope():
         task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
         trainer = build_trainer(job, task)
@@ -83,7 +86,7 @@ def _run(job: Job, start: Start) -> dict[str, float]:
     require_space(job.model_dir, needed if job.trains else 0)
     with (
         _orbit_log(job.model_dir),
-        named_data_errors(job.params),
+        named_data_errors(job.params, job.data),
         named_memory_errors(job.params),
         named_disk_errors(needed),
     ):

@@ -11,6 +11,14 @@ TWO_STAGE = (
         "task.model.roi_sampler: {task.model.roi_sampler.contradiction}",
     ),
     Contradiction(
+        "empty RoIs",
+        lambda model, losses: model.clip_to_image and model.roi_sampler.is_stock,
+        "task.model.clip_to_image is true with Model Garden's RoI sampler, which takes "
+        "RoIs that the border of the picture leaves no area for background: set "
+        "task.model.roi_sampler.ignore_padding to true, choose other positives or "
+        "negatives, or set task.model.clip_to_image to false",
+    ),
+    Contradiction(
         "masks of sampled RoIs",
         lambda model, losses: (
             model.include_mask
