@@ -55,12 +55,12 @@ def test_generated_files(tmp_path):
 
 @pytest.mark.slow
 def test_more_generated_files(tmp_path):
-    run(tmp_path, 1000, 5000)
+    run(tmp_path, 1000, 3000)
 
 
 @pytest.mark.nightly
 def test_many_generated_files(tmp_path):
-    run(tmp_path, 5000, 25_000)
+    run(tmp_path, 3000, 23_000)
 
 
 def meta(code):

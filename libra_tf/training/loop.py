@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from typing import Any, TextIO
 
@@ -72,14 +73,20 @@ def build_trainer(job: Job, task: base_task.Task) -> Trainer:
     """Returns the trainer of a job; to be called in the strategy's scope.
 
     Raises:
-        UserError: the note on the best checkpoint so far is damaged.
+        UserError: the note on the best checkpoint so far is damaged, or what is best
+            is not known.
     """
     try:
         exporter = train_lib.maybe_create_best_ckpt_exporter(job.params, job.model_dir)
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(
             f"{job.best_folder}/info.json is damaged ({error}); remove it, and the "
             "next evaluation writes it again"
+        ) from error
+    except ValueError as error:
+        raise UserError(
+            "trainer.best_checkpoint_metric_comp is "
+            f"{job.params.trainer.best_checkpoint_metric_comp!r}; choose higher, lower"
         ) from error
     model = task.build_model()
     return Trainer(
