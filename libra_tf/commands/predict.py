@@ -22,7 +22,8 @@ examples:
 --out DIR gets detections.json (COCO results in pixels of the original images, with the
 file names) and one picture per image. Image ids are those of --annotations, else the
 position in the list, from 1. Ids are those of the data set's source, as it wrote them.
-A SavedModel is a program: use only those you trust.
+A SavedModel is a program. One that can reach files or processes is listed and refused;
+--trust runs it.
 """
 
 
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--annotations", metavar="A.json", help="COCO file that gives the image ids")
     add("--no-pictures", action="store_true", help="write detections.json only")
     add("--max-pixels", type=int, default=50_000_000, help="refuse larger images")
+    add("--trust", action="store_true",
+        help="run a SavedModel that can reach files or processes")  # fmt: skip
     add("--json", action="store_true", help="print the detections on stdout")
 
 
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     _refuse_folder_of_inputs(args.out, files)
     make_folder(args.out)
     ids = _image_ids(files, args.annotations)
-    detector = load_detector(args.model, newest=args.newest)
+    detector = load_detector(args.model, newest=args.newest, trust=args.trust)
     results, failed = _detect_all(files, ids, detector, args)
     write_json(os.path.join(args.out, "detections.json"), results)
     if args.json:

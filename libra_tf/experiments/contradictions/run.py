@@ -1,8 +1,8 @@
 """Contradictions between detector, data, schedule and devices.
 
 Four rows are about one setting: "size of images", "metrics of COCO", "batches to
-evaluate" and "a scale of the loss". They are here because `Limits` cannot tell the parts
-of a list, a reason, "-1 or at least 1", or "a word or a number".
+evaluate" and "a scale of the loss". They are here because `Limits` cannot tell the
+parts of a list, a reason, "-1 or at least 1", or "a word or a number".
 """
 
 from __future__ import annotations
