@@ -26,6 +26,7 @@ class Limits:
         below: value that must not be reached.
         finite: no NaN, no infinity; so is every bound.
         choices: all values there are.
+        fewest: of a list, whose entries have the limits above; a list may be empty.
         unit: of the value and its limits.
         source: of the default value.
     """
@@ -38,6 +39,7 @@ class Limits:
     choices: tuple[object, ...] = ()
     unit: str = ""
     source: str = ""
+    fewest: int = 0
 
     @property
     def is_bounded(self) -> bool:
@@ -52,15 +54,18 @@ class Limits:
     def allow(self, value: object) -> bool:
         """Whether a setting may have this value.
 
-        Unset (None) is in every range: whether it may be is a matter of its type.
+        Unset (None) is in every range: whether it may be is a matter of its type. A
+        list may be what each of its entries may be.
         """
+        if isinstance(value, list | tuple):
+            return len(value) >= self.fewest and all(map(self.allow, value))
         if self.choices:
             return value in self.choices
         if not self.is_range or value is None:
             return True
         return (
             isinstance(value, int | float)
-            and math.isfinite(value)
+            and _is_finite(value)
             and (self.low is None or value >= self.low)
             and (self.above is None or value > self.above)
             and (self.high is None or value <= self.high)
@@ -69,6 +74,9 @@ class Limits:
 
     def __str__(self) -> str:
         """In words: "one of a, b", "> 0", "in [0, 1)" or "finite"; "" for none."""
+        if self.fewest:
+            entries = dataclasses.replace(self, fewest=0)
+            return f"at least {self.fewest}, each {entries}"
         if self.choices:
             return f"one of {', '.join(map(str, self.choices))}"
         if not self.is_range:
@@ -86,9 +94,18 @@ class Limits:
 
     def advice(self) -> str:
         """What to do about a value that is not allowed."""
+        if self.fewest:
+            return f"give {self}"
         if self.choices:
             return f"choose {', '.join(map(str, self.choices))}"
         return f"it must be {self}"
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can be
+        return False
 
 
 def setting(
@@ -102,9 +119,10 @@ def setting(
     choices: tuple[object, ...] = (),
     unit: str = "",
     source: str = "",
+    fewest: int = 0,
 ) -> T:
     """Declares a field of a dataclass with its `Limits`."""
-    limits = Limits(low, above, high, below, finite, choices, unit, source)
+    limits = Limits(low, above, high, below, finite, choices, unit, source, fewest)
     field: T = dataclasses.field(default=default, metadata={_KEY: limits})
     return field
 

@@ -13,7 +13,6 @@ from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import dump_params, get_experiment, override
 
 FASTER, MASK, RETINA = NAMES
-STEPWISE = "trainer.optimizer_config.learning_rate.stepwise"
 
 
 def make(tmp_path_factory, *words):
@@ -245,21 +244,22 @@ def test_without_reference_batch_size_rates_stay():
 def test_every_schedule_of_model_garden_is_scaled(kind, before, after):
     params = without_dataset(model={"num_classes": 2})
     override(params, {"task": {"train_data": {"global_batch_size": 4}}}, "test")
-    schedule = {"learning_rate": {"type": kind, kind: before}}
+    steps = {} if kind == "constant" else {"decay_steps": 9}
+    schedule = {"learning_rate": {"type": kind, kind: before | steps}}
     override(params, {"trainer": {"optimizer_config": schedule}}, "test")
     resolve(params)
     found = params.trainer.optimizer_config.learning_rate.get().as_dict()
     assert {k: found[k] for k in after} == pytest.approx(after)
 
 
-def test_rates_that_yaml_reads_as_text_are_refused():
+def test_rates_that_yaml_reads_as_text_are_numbers():
     """1e-3 is text in YAML 1.1; 1.0e-3 is a number."""
     params = without_dataset(model={"num_classes": 2})
-    rates = {"learning_rate": {"stepwise": yaml.safe_load("values: [1e-2, 1.0e-3]")}}
+    stepwise = yaml.safe_load("{values: [1e-2, 1.0e-3], boundaries: [5]}")
+    assert stepwise["values"][0] == "1e-2"
+    rates = {"learning_rate": {"stepwise": stepwise}}
     override(params, {"trainer": {"optimizer_config": rates}}, "test")
     params.task.train_data.global_batch_size = 4
-    with pytest.raises(
-        UserError,
-        match=rf"{STEPWISE}.values is \['1e-2', 0.001\]; .* list of float",
-    ):
-        resolve(params)
+    resolve(params)
+    found = params.trainer.optimizer_config.learning_rate.get().values
+    assert found == pytest.approx([0.0025, 0.00025])

@@ -43,8 +43,8 @@ def test_all_goes_with_all_and_the_rest_with_each_other(positives, negatives):
     [
         ({"positives": "ohem"}, "positives .* random, .* hardest, all, got 'ohem'"),
         ({"negatives": "ohem"}, "negatives .* score_ranked, all, got 'ohem'"),
-        ({"num_sampled_rois": 0}, "num_sampled_rois must be >= 1, got 0"),
-        ({"num_bins": 0}, "num_bins must be >= 1, got 0"),
+        ({"num_sampled_rois": 0}, r"num_sampled_rois must be in \[1, 1000000\], got 0"),
+        ({"num_bins": 0}, r"num_bins must be in \[1, 10000\], got 0"),
         ({"foreground_fraction": 1.5}, r"foreground_fraction .* \[0, 1\], got 1.5"),
         ({"foreground_fraction": math.nan}, r"foreground_fraction .* got nan"),
         ({"background_iou_low_threshold": 0.5}, "thresholds .* got 0.5, 0.5 and 0.5"),

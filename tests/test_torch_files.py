@@ -20,6 +20,7 @@ from torch_files import (
 )
 
 from libra_tf.errors import UserError
+from libra_tf.torch_files import archive
 from libra_tf.torch_files.file import open_torch_file
 from libra_tf.torch_files.inert_values import Inert
 from libra_tf.torch_files.state_dict import read_state_dict
@@ -338,6 +339,54 @@ def test_shapes_that_cannot_be_shown(tmp_path, write, shape):
     assert "not a readable" in refused(write(tmp_path / "x.pth", {"a": call}))
 
 
+EMPTY = Tensor(ARRAY, shape=(2**20, 3, 0), stride=(0, 0, 1))
+
+
+@pytest.mark.parametrize("part", ["state_dict", "ema_state_dict"])
+def test_a_weight_without_numbers(tmp_path, write, part):
+    """It could have any shape, of which a detector would be built."""
+    content = {"state_dict": {"a": ARRAY}}
+    content.setdefault(part, {})["b"] = EMPTY
+    text = refused(write(tmp_path / "x.pth", content))
+    assert text.startswith("b has the shape (1048576, 3, 0), which holds no numbers")
+
+
+def test_weights_that_are_all_the_same_numbers(tmp_path, write):
+    views = {f"w{i}": Tensor(ARRAY, key="0", shape=(24,)) for i in range(5)}
+    text = refused(write(tmp_path / "x.pth", views))
+    assert text.startswith("its 5 tensors tell of 120 numbers, but only 24 are stored")
+    del views["w4"]
+    assert len(read_state_dict(write(tmp_path / "y.pth", views)).tensors) == 4
+
+
+def test_more_records_than_a_checkpoint_has(tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "x.pth", {f"w{i}": ARRAY for i in range(20)})
+    records = len(zipfile.ZipFile(path).namelist())
+    monkeypatch.setattr(archive, "MAX_RECORDS", records)
+    assert len(read_state_dict(path).tensors) == 20
+    monkeypatch.setattr(archive, "MAX_RECORDS", records - 1)
+    assert f"more than {records - 1} records" in refused(path)
+
+
+def test_a_record_that_is_unpacked_again_and_again(tmp_path):
+    """Tensors may share a storage, so each may ask for all of it."""
+    weights = {
+        "a": np.zeros(100_000, np.int8),
+        "b": np.random.default_rng(0).bytes(9999),
+    }
+    weights["b"] = np.frombuffer(weights["b"], np.int8)
+    path = write_zip(tmp_path / "x.pth", weights, compression=zipfile.ZIP_DEFLATED)
+    state = read_state_dict(path)
+    assert not state.array("a").any()
+
+    def read_often():
+        for _ in range(100):
+            state.array("a")
+
+    with pytest.raises(UserError, match="data/0 is unpacked again and again"):
+        read_often()
+
+
 def test_a_storage_of_another_size(tmp_path, write):
     path = write(tmp_path / "x.pth", {"a": Tensor(ARRAY, size=1000)})
     if write is write_zip:
@@ -455,7 +504,7 @@ def test_a_key_that_is_no_text(tmp_path, write):
     assert text == "the state_dict has a key that is not plain text"
 
 
-@pytest.mark.parametrize("name", ["a\nlibra: fine", "a\x1b[2J"])
+@pytest.mark.parametrize("name", ["a\nlibra: fine", "a\x1b[2J", "a" * 10_000])
 def test_a_key_that_would_show_as_something_else(tmp_path, write, name):
     text = refused(write(tmp_path / "x.pth", {name: ARRAY}))
     assert text == "the state_dict has a key that is not plain text"

@@ -22,6 +22,7 @@ from libra_tf.experiments.saved import load_run
 from libra_tf.inference.detector import load_detector
 from libra_tf.inference.serving import build_module
 from libra_tf.ops.keep_ratio import normalize_bytes, pad_to_multiple, resize_bytes
+from libra_tf.weights import importer
 from libra_tf.weights.averages import Averages
 from libra_tf.weights.class_names import COCO_CLASSES
 from libra_tf.weights.find_checkpoint import find_checkpoint
@@ -271,6 +272,33 @@ def test_all_that_does_not_fit_is_listed(tmp_path, capsys):
     assert f"{path}: does not fit Libra Faster R-CNN" in last
     assert last.endswith("and 3 more")
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+
+
+@pytest.mark.parametrize(
+    ("detector", "layer", "shape"),
+    [
+        ("retinanet", "neck.0.lateral_convs.0.conv.weight", (40_000, 1, 1, 1)),
+        ("retinanet", "bbox_head.cls_convs.0.conv.weight", (40_000, 1, 1, 1)),
+        ("faster_rcnn", "backbone.conv1.weight", (100_000, 1)),
+        ("faster_rcnn", "roi_head.bbox_head.shared_fcs.0.weight", (10**5, 16)),
+    ],
+)
+def test_a_layer_of_gigabytes_is_not_built(
+    tmp_path, capsys, monkeypatch, detector, layer, shape
+):
+    """It has a few bytes in the file, and the weights around it do not fit it."""
+    weights = random_weights(detector_shapes(detector, classes=3, **SMALL))
+    weights[layer] = np.ones(shape, np.float32)
+    path = write_zip(tmp_path / "x.pth", {"state_dict": ordered(weights)})
+
+    def forbidden(published):
+        raise AssertionError("is built")
+
+    monkeypatch.setattr(importer, "build_detector", forbidden)
+    for words in (("--out", tmp_path / "run"), ("--dry-run",)):
+        *lines, last = refused(capsys, "import", path, *words)
+        assert f"{path}: does not fit Libra " in last
+        assert any(line.startswith("wrong shape: ") for line in lines)
 
 
 def test_shapes_of_coco_heads_are_listed(tmp_path, capsys):

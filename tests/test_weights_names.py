@@ -18,6 +18,7 @@ from libra_tf.weights.class_names import (
 )
 from libra_tf.weights.experiment import experiment_for
 from libra_tf.weights.names import backbone_names, detector_names, image_statistics
+from libra_tf.weights.published_shapes import published_shapes
 
 DETECTORS = ("faster_rcnn", "retinanet")
 TINY = {"base": 8, "fpn": 24, "classes": 7, "fc": 40}
@@ -202,6 +203,33 @@ def test_missing_layers_are_no_smaller_detector(detector, layers, message):
     rest = {n: s for n, s in shapes.items() if not n.startswith(tuple(layers))}
     assert len(rest) < len(shapes)
     assert message in refused(rest)
+
+
+@pytest.mark.parametrize(
+    ("detector", "backbone"),
+    [
+        ("faster_rcnn", {}),
+        ("faster_rcnn", {"depth": 101, "groups": 16, "per_group": 2}),
+        ("retinanet", {"groups": 4, "per_group": 3}),
+    ],
+)
+def test_the_architecture_tells_all_shapes(detector, backbone):
+    shapes = detector_shapes(detector, **TINY, **backbone)
+    weights = {n: s for n, s in shapes.items() if not n.endswith(COUNTER)}
+    assert published_shapes(told(shapes)) == weights
+
+
+def test_shapes_of_other_refinements_and_levels():
+    shapes = detector_shapes("retinanet", **TINY)
+    shapes = {n: s for n, s in shapes.items() if not n.startswith("neck.1.")}
+    shapes |= {
+        "neck.1.refine.conv.weight": (24, 24, 3, 3),
+        "neck.1.refine.conv.bias": (24,),
+        "neck.0.fpn_convs.3.conv.weight": (24, 24, 3, 3),
+    }
+    weights = {n: s for n, s in shapes.items() if not n.endswith(COUNTER)}
+    names = {name: ours for ours, name in detector_names(shapes, "x.pth").items()}
+    assert published_shapes(told(shapes)) == {names[n]: s for n, s in weights.items()}
 
 
 def test_a_number_of_a_layer_that_is_none():

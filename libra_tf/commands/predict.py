@@ -25,7 +25,8 @@ examples:
 file names) and one picture per image. Ids of images and classes are those of
 --annotations, as the data set's source wrote them; else images are numbered from 1, and
 classes have the ids of the training split's source.
-A SavedModel is a program: use only those you trust.
+A SavedModel is a program. One that can reach files or processes is listed and refused;
+--trust runs it.
 """
 
 
@@ -47,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--annotations", metavar="A.json", help="COCO file that gives the ids")
     add("--no-pictures", action="store_true", help="write detections.json only")
     add("--max-pixels", type=int, default=MAX_PIXELS, help="refuse larger images")
+    add("--trust", action="store_true",
+        help="run a SavedModel that can reach files or processes")  # fmt: skip
     add("--json", action="store_true", help="print the detections on stdout")
 
 
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     make_folder(args.out)
     own = read_own_ids(args.annotations) if args.annotations else None
     ids = _image_ids(files, own)
-    detector = load_detector(args.model, newest=args.newest)
+    detector = load_detector(args.model, newest=args.newest, trust=args.trust)
     if own:
         detector.file_ids = own.of_classes(detector.class_names, detector.file_ids)
     results, failed = _detect_all(files, ids, detector, args)

@@ -68,8 +68,8 @@ def _import(args: argparse.Namespace) -> int:
     from libra_tf.weights.published_detector import read_published
     from libra_tf.weights.weight_matching import MismatchError
 
-    published = read_published(args.file, args.class_names, args.set, ema=args.ema)
     try:
+        published = read_published(args.file, args.class_names, args.set, ema=args.ema)
         return (_table if args.dry_run else _write)(args, published)
     except MismatchError as error:
         for line in error.lines:

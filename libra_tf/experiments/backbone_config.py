@@ -34,9 +34,9 @@ class TorchResNet(hyperparams.Config):
     """
 
     model_id: int = setting(50, choices=tuple(STAGE_BLOCKS), unit="layers")
-    base_channels: int = setting(64, low=1, unit="channels")
-    groups: int = setting(1, low=1)
-    width_per_group: int = setting(4, low=1, unit="channels")
+    base_channels: int = setting(64, low=1, high=2**16, unit="channels")
+    groups: int = setting(1, low=1, high=2**16)
+    width_per_group: int = setting(4, low=1, high=2**16, unit="channels")
     norm: str = setting("fixed_statistics", choices=NORMS)
 
 
@@ -79,7 +79,7 @@ class TorchFPN(hyperparams.Config):
         relu_before_extra_convs: ReLU between the extra convolutions.
     """
 
-    num_filters: int = setting(256, low=1, unit="channels")
+    num_filters: int = setting(256, low=1, high=2**16, unit="channels")
     extra_levels: str = setting("max_pool", choices=EXTRA_LEVELS)
     relu_before_extra_convs: bool = False
 

@@ -45,7 +45,7 @@ class GradientHarmonizing(hyperparams.Config):
         mu: of the smooth box loss sqrt(d**2 + mu**2) - mu; classification has none.
     """
 
-    num_bins: int = setting(30, low=1, source=_GHM)
+    num_bins: int = setting(30, low=1, high=10_000, source=_GHM)
     momentum: float = setting(0.75, low=0, below=1, source=_GHM)
     divisor: str = setting("non_empty", choices=DIVISORS, source=_GHM)
     per_level: bool = False
@@ -102,7 +102,7 @@ class ObjectnessNormalizer(hyperparams.Config):
     """
 
     moving: bool = setting(True, source=_OBJECTNESS)
-    updates: int = setting(3, low=1, source=_OBJECTNESS)
+    updates: int = setting(3, low=1, high=1000, source=_OBJECTNESS)
     objectness: float = setting(20.0, above=0, source=_OBJECTNESS)
     classification: float = setting(10.0, above=0, source=_OBJECTNESS)
 

@@ -37,8 +37,9 @@ value in an experiment. The default holds where neither the experiment nor a fil
 otherwise; the named experiments set the papers' values. Where the two detectors differ,
 the first column says which one is meant. Settings of Model Garden's own keep its
 meaning and its defaults; of those, the last section lists the ones that are checked
-here for more than their type. Contradictions between settings are refused when an
-experiment is read.
+here for more than their type. A number without an upper bound is finite: at most 1e12,
+a whole one 2**31 - 1. Where a number is wanted, `1e-4` is one. Contradictions between
+settings are refused when an experiment is read.
 """
 
 

@@ -5,6 +5,7 @@ Model Garden takes any value from YAML, where 1e-3 (without a point) is text.
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -13,12 +14,15 @@ from typing import Any, NamedTuple
 from official.modeling import hyperparams
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.inherited import INHERITED
+from libra_tf.experiments.inherited import inherited_limits
 from libra_tf.setting import Limits, limits_of
 
 _PLAIN: dict[type, Any] = {bool: bool, int: int, float: (int, float), str: str}
 _UNIONS = (typing.Union, types.UnionType)
 _LISTS = (list, tuple, Sequence)
+_SHOWN = 80  # characters of a value
+# Of a number without an upper bound of its own: int32, and what float32 can square.
+_MOST = {int: 2**31 - 1, float: 1e12}
 
 
 class Field(NamedTuple):
@@ -69,8 +73,8 @@ def walk(
             continue
         value, place = getattr(config, name, None), f"{path}{name}"
         limits = limits_of(owner, name)
-        if limits == Limits():
-            limits = INHERITED.get(place, limits)
+        if limits == Limits() and not isinstance(value, hyperparams.Config | dict):
+            limits = inherited_limits(place, name)
         if name == "type" and one_of:
             reserved = (*config.RESERVED_ATTR, "type")
             parts = sorted(k for k in vars(config) if k not in reserved)
@@ -83,6 +87,7 @@ def walk(
 def check_fields(config: hyperparams.Config) -> None:
     """Raises `UserError` for the first setting of a wrong type, range or choice.
 
+    A number that has no upper bound of its own is finite and not beyond `_MOST`.
     Alternatives that are not chosen are left out, since an experiment is saved without
     them. Sections that another setting switches off (`task.model.canvas` in the form
     "model_garden", settings of a loss that `type` does not name) are checked: their
@@ -90,12 +95,40 @@ def check_fields(config: hyperparams.Config) -> None:
     switched on.
     """
     for field in walk(config, chosen_only=True):
-        if not _has_type(field):
-            raise UserError(
-                f"{field.path} is {field.value!r}; it must be of type {field.kind}"
-            )
-        if not field.limits.allow(field.value):
-            raise UserError(f"{field.path} is {field.value!r}; {field.limits.advice()}")
+        check_field(field)
+
+
+def check_field(field: Field) -> None:
+    """Raises `UserError` for a setting of a wrong type, range or choice."""
+    if not _has_type(field):
+        what = f"it must be of type {field.kind}"
+    elif not field.limits.allow(field.value):
+        what = field.limits.advice()
+    elif (most := _exceeded(field)) is not None:
+        what = f"it must be in [-{most}, {most}]"
+    else:
+        return
+    raise UserError(f"{field.path} is {_shown(field.value)}; {what}")
+
+
+def _exceeded(field: Field) -> float | None:
+    """The bound that a number without upper bound of its own is beyond, or None."""
+    types = plain_types(field.annotation)
+    most = _MOST.get(float if float in types else int)
+    if field.limits.high is not None or field.limits.choices or most is None:
+        return None
+    entries = field.value if isinstance(field.value, list | tuple) else [field.value]
+    numbers = [x for x in entries if isinstance(x, int | float)]
+    return None if all(abs(x) <= most for x in numbers) else most  # NaN is beyond
+
+
+def _shown(value: Any) -> str:
+    """A value in one line of a screen."""
+    try:
+        text = repr(value)
+    except ValueError:  # too many digits
+        return "a huge number"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _has_type(field: Field) -> bool:
@@ -123,6 +156,14 @@ def _fits(value: Any, annotation: Any) -> bool:
             return isinstance(value, hyperparams.Config)
         return isinstance(value, annotation)
     return True
+
+
+@functools.cache
+def plain_types(annotation: Any) -> frozenset[type]:
+    """Returns the plain types that a value, or an entry of a list, may have."""
+    if annotation in _PLAIN:
+        return frozenset([annotation])
+    return frozenset().union(*map(plain_types, typing.get_args(annotation)))
 
 
 def _describe(annotation: Any) -> str:

@@ -47,9 +47,9 @@ class Canvas(Formed, hyperparams.Config):
     """
 
     form: str = setting("model_garden", choices=FORMS)
-    short_side: int = setting(800, low=1, unit="pixels", source=_MMDET)
-    long_side: int = setting(1333, low=1, unit="pixels", source=_MMDET)
-    divisor: int = setting(32, low=1, unit="pixels", source=_MMDET)
+    short_side: int = setting(800, low=1, high=2**16, unit="pixels", source=_MMDET)
+    long_side: int = setting(1333, low=1, high=2**16, unit="pixels", source=_MMDET)
+    divisor: int = setting(32, low=1, high=1024, unit="pixels", source=_MMDET)
 
 
 @dataclasses.dataclass
@@ -139,9 +139,9 @@ class ROIAligner(Formed, tfm_maskrcnn.ROIAligner):
     """
 
     form: str = setting("model_garden", choices=FORMS)
-    sampling_ratio: int = setting(0, low=0, source=_MMDET)
-    finest_scale: int = setting(56, low=1, unit="pixels", source=_MMDET)
-    max_level: int = setting(5, source=_MMDET)
+    sampling_ratio: int = setting(0, low=0, high=64, source=_MMDET)
+    finest_scale: int = setting(56, low=1, high=2**16, unit="pixels", source=_MMDET)
+    max_level: int = setting(5, low=1, high=12, source=_MMDET)
 
 
 @dataclasses.dataclass

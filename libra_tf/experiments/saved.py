@@ -12,9 +12,21 @@ from official.core import exp_factory
 
 import libra_tf.experiments
 from libra_tf.errors import UserError
+from libra_tf.experiments.numbers import with_numbers
 
 # The settings of a run, in its folder.
 PARAMS_FILE = "params.yaml"
+# What PyYAML raises: "!!int x" is a ValueError, "!!timestamp x" an AttributeError.
+_NO_YAML = (
+    yaml.YAMLError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+_SHOWN = 300  # characters of what cannot be read
 
 
 def get_experiment(name: str) -> Any:
@@ -78,8 +90,8 @@ def read_yaml(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             content = yaml.safe_load(file)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        text = " ".join(str(error).split())
+    except (OSError, *_NO_YAML) as error:
+        text = " ".join(str(error).split())[:_SHOWN]
         raise UserError(f"{path}: cannot be read as YAML ({text})") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: is not a YAML mapping of settings")
@@ -93,8 +105,9 @@ def parse_override(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: write it as key.of.setting=value")
     try:
         result: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {text}: the value is not YAML") from error
+    except _NO_YAML as error:
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        raise UserError(f"--set {shown}: the value is not YAML") from error
     for part in reversed(key.strip().split(".")):
         result = {part: result}
     return result
@@ -106,7 +119,7 @@ def override(params: Any, values: dict[str, Any], source: str) -> None:
     if path:
         raise UserError(f"{source}: {path}")
     try:
-        params.override(values, is_strict=True)
+        params.override(with_numbers(params, values), is_strict=True)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{source}: {error}") from error
 

@@ -50,7 +50,9 @@ class TaskFields:
     train_split: str = "train"
     validation_split: str = "val"
     class_names: list[str] = dataclasses.field(default_factory=list)
-    max_num_eval_detections: int = setting(100, low=1, unit="detections", source="COCO")
+    max_num_eval_detections: int = setting(
+        100, low=1, high=10**6, unit="detections", source="COCO"
+    )
     seed: int | None = None
 
     @property
@@ -133,7 +135,7 @@ class RuntimeConfig(tfm.RuntimeConfig):
             images and labels.
     """
 
-    cpu_replicas: int = setting(0, low=0, unit="devices")
+    cpu_replicas: int = setting(0, low=0, high=256, unit="devices")
     deterministic: bool = False
 
 

@@ -17,6 +17,7 @@ from libra_tf.evaluation.batches import ImageDetections, rows
 from libra_tf.experiments.stock import of_ours
 from libra_tf.experiments.task_config import names_by_id
 from libra_tf.files.json_files import read_json
+from libra_tf.inference.saved_model_scan import check_ops
 from libra_tf.inference.serving import DESCRIPTION, build_module
 from libra_tf.weights.find_checkpoint import find_checkpoint
 from libra_tf.weights.restore import restore_all
@@ -66,19 +67,22 @@ class Detector:
         return detections
 
 
-def load_detector(path: str, *, newest: bool = False) -> Detector:
+def load_detector(path: str, *, newest: bool = False, trust: bool = False) -> Detector:
     """Loads a SavedModel folder, the folder of a run, or a checkpoint prefix.
 
-    A SavedModel is a program: load only those you trust.
+    A SavedModel is a program: one that can reach files or processes is loaded only with
+    `trust`.
 
     Raises:
-        UserError: there is nothing of the kind at `path`.
+        UserError: there is nothing of the kind at `path`, or it is not trusted.
     """
     is_run = tf.train.latest_checkpoint(path) is not None
     for folder in () if is_run else (path, os.path.join(path, "saved_model")):
         if os.path.isfile(os.path.join(folder, "saved_model.pb")):
             if newest:
                 raise UserError(f"{folder}: a SavedModel has no newest checkpoint")
+            if not trust:
+                check_ops(folder, "if you trust whoever made it, give --trust")
             return _from_saved_model(folder)
     if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
         raise UserError(f"{path}: no such run, checkpoint or SavedModel")

@@ -47,14 +47,16 @@ class SamplingRule:
         group_iou_threshold: the same.
     """
 
-    num_sampled_rois: int = setting(512, low=1)
+    num_sampled_rois: int = setting(512, low=1, high=10**6)
     foreground_fraction: float = setting(0.25, low=0, high=1, source=_FAST_RCNN)
     foreground_iou_threshold: float = setting(0.5, low=0, high=1, unit="IoU")
     background_iou_high_threshold: float = setting(0.5, above=0, high=1, unit="IoU")
     background_iou_low_threshold: float = setting(0.0, low=0, below=1, unit="IoU")
     positives: str = setting("random", choices=POSITIVES)
     negatives: str = setting("random", choices=NEGATIVES)
-    num_bins: int = setting(3, low=1, source="K of Libra R-CNN, section 3.1")
+    num_bins: int = setting(
+        3, low=1, high=10_000, source="K of Libra R-CNN, section 3.1"
+    )
     without_quota: bool = False
     k: float = setting(K, low=MIN_K, source=_PISA)
     bias: float = setting(BIAS, low=0, high=1, source=_PISA)

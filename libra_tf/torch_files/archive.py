@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
+import re
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
 
-# Weights hardly compress: an archive that says it grows more than this is a bomb.
-MAX_GROWTH = 100
+# Weights hardly compress, zeros of an optimizer do: an archive that says it grows more
+# than this is a bomb.
+MAX_GROWTH = 20
+# Each storage is unpacked when its weight is read; a file may ask for one again.
+_TIMES_UNPACKED = 4
 # A state_dict's pickle has a hundred bytes for each tensor; histories add megabytes.
-MAX_OTHER = 256 * 2**20
+# Unless compressed it is shorter than the file.
+_FREE_BYTES = 16 * 2**20
+# One for each storage and a few more; a large detector has two thousand.
+MAX_RECORDS = 200_000
+_DIRECTORY_ENTRY = b"PK\1\2"
 _LOCAL = struct.Struct("<4s5H3I2H")
 _ENCRYPTED = 1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -46,6 +55,9 @@ class Archive:
 
     def __init__(self, path: str, data: mmap.mmap):
         self._data = data
+        self._whole: set[str] = set()  # records whose checksums were right
+        self._left = _TIMES_UNPACKED * MAX_GROWTH * len(data)  # bytes to unpack
+        _check_count(data)
         try:
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
@@ -83,8 +95,10 @@ class Archive:
         if name not in self._records:
             raise ArchiveError(f"there is no record {name}")
         found = self._records[name].file_size
-        if size is None and found > MAX_OTHER:
-            raise ArchiveError(f"record {name} has {found} bytes")
+        if size is None and found > len(self._data) + _FREE_BYTES:
+            raise ArchiveError(
+                f"record {name} has {found} bytes, the file {len(self._data)}"
+            )
         if size not in (None, found):
             raise ArchiveError(
                 f"record {name} has {found} bytes, its description {size}"
@@ -99,12 +113,16 @@ class Archive:
             raise ArchiveError(f"record {name} is cut short")
         content: memoryview | bytes = stored
         if entry.compress_type == zipfile.ZIP_DEFLATED:
+            self._left -= entry.file_size
+            if self._left < 0:
+                raise ArchiveError(f"record {name} is unpacked again and again")
             content = _inflate(name, stored, entry.file_size)
         if len(content) != entry.file_size:
             raise ArchiveError(f"record {name} does not have the size that it tells")
         # PyTorch can be told to write no checksums; they are 0 then.
-        if entry.CRC and zlib.crc32(content) != entry.CRC:
+        if entry.CRC and name not in self._whole and zlib.crc32(content) != entry.CRC:
             raise ArchiveError(f"record {name} is damaged: its checksum is wrong")
+        self._whole.add(name)
         return content
 
     def _start(self, name: str, entry: zipfile.ZipInfo) -> int:
@@ -128,6 +146,13 @@ def _inflate(name: str, content: memoryview, size: int) -> bytes:
         return unpack.decompress(content, size + 1)
     except zlib.error as error:
         raise ArchiveError(f"record {name} is damaged ({error})") from error
+
+
+def _check_count(data: mmap.mmap) -> None:
+    """Refuses a directory that would take more memory than the file, unread."""
+    entries = re.finditer(_DIRECTORY_ENTRY, data)
+    if sum(1 for _ in itertools.islice(entries, MAX_RECORDS + 1)) > MAX_RECORDS:
+        raise ArchiveError(f"it has more than {MAX_RECORDS} records")
 
 
 def _check_names(entries: Iterable[zipfile.ZipInfo]) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from libra_tf.errors import UserError
 from libra_tf.torch_files.archive import Archive, ArchiveError
+from libra_tf.torch_files.budget import Budget
 from libra_tf.torch_files.inert_pickle import read_pickle
 from libra_tf.torch_files.inert_values import PickleError
 from libra_tf.torch_files.tensor import (
@@ -109,7 +110,9 @@ class _Zip:
         if order != b"little":
             raise ArchiveError(f"its byte order is {order[:20]!r}, not 'little'")
         pickle = self._archive.read("data.pkl")
-        self.content = read_pickle(bytes(pickle), CONSTRUCTORS, rebuild_storage)
+        self.content = read_pickle(
+            bytes(pickle), CONSTRUCTORS, rebuild_storage, Budget(len(data))
+        )
 
     def check(self, storage: Storage) -> None:
         self._archive.check(f"data/{storage.key}", storage.num_bytes)
@@ -127,7 +130,7 @@ class _Stream:
     """
 
     def __init__(self, data: mmap.mmap):
-        self._data = data
+        self._data, self._budget = data, Budget(len(data))
         if self._pickle("its start") != _MAGIC:
             raise PickleError("it starts as a pickle of something else")
         if self._pickle("its version") != _VERSION:
@@ -142,7 +145,7 @@ class _Stream:
 
     def _pickle(self, part: str) -> Any:
         try:
-            return read_pickle(self._data, CONSTRUCTORS, self._storage)
+            return read_pickle(self._data, CONSTRUCTORS, self._storage, self._budget)
         except PickleError as error:
             raise PickleError(f"{part} is damaged, or no pickle ({error})") from error
 

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from libra_tf.torch_files.budget import Budget
 from libra_tf.torch_files.inert_values import PickleError
 from libra_tf.torch_files.pickle_machine import Machine
 
@@ -34,19 +35,22 @@ def read_pickle(
     source: Any,
     constructors: Mapping[str, Callable[..., Any]],
     persistent: Callable[[Any], Any],
+    budget: Budget,
 ) -> Any:
     """Returns the value of the pickle that starts at the position of `source`.
 
     Args:
         source: bytes, or a binary file such as an `mmap`, which stands behind the
             pickle afterwards.
-        constructors: what stands for a call, by "module name" of the callee.
+        constructors: what stands for a call, by "module name" of the callee; each
+            takes the budget before its arguments.
         persistent: what stands for a persistent id.
+        budget: of this pickle, and of others in the same file.
 
     Raises:
-        PickleError: it is damaged, or not a pickle.
+        PickleError: it is damaged, not a pickle, or beyond the budget.
     """
-    machine = Machine(constructors, persistent)
+    machine = Machine(constructors, persistent, budget)
     try:
         for opcode, argument, _ in pickletools.genops(source):
             if opcode.name == "STOP":

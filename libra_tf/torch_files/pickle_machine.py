@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from libra_tf.torch_files.inert_values import Global, Inert, PickleError
-
-_SCALARS = (str, bytes, int, float, complex, bool, type(None))
+from libra_tf.torch_files.budget import Budget
+from libra_tf.torch_files.inert_values import (
+    Global,
+    Inert,
+    PickleError,
+    as_key,
+    key_cost,
+)
 
 
 class _Mark:
@@ -24,13 +29,20 @@ class Machine:
         self,
         constructors: Mapping[str, Callable[..., Any]],
         persistent: Callable[[Any], Any],
+        budget: Budget,
     ):
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.constructors, self.persistent = constructors, persistent
+        self.budget = budget
 
     def step(self, name: str, argument: Any) -> None:
-        """Does one instruction; `argument` is the one in the pickle."""
+        """Does one instruction; `argument` is the one in the pickle.
+
+        Raises:
+            PickleError: no checkpoint has this instruction here.
+        """
+        self.budget.spend()
         if name in _PUSHES:
             self.stack.append(argument)
         elif name in _VALUES:
@@ -68,6 +80,9 @@ class Machine:
         self.memo[len(self.memo)] = self.stack[-1]
 
     def _do_put(self, place):
+        # Pickles number what they keep; numbers of one's choice can make a dict slow.
+        if int(place) > self.budget.spent:
+            raise PickleError(f"place {place} of its memo is out of reach")
         self.memo[int(place)] = self.stack[-1]
 
     _do_binput = _do_long_binput = _do_put
@@ -102,7 +117,7 @@ class Machine:
     def _do_dict(self, _):
         values = self._marked()
         content: dict[Any, Any] = {}
-        _set(content, values)
+        self._set(content, values)
         self.stack.append(content)
 
     def _do_append(self, _):
@@ -117,11 +132,11 @@ class Machine:
     def _do_setitem(self, _):
         values = self._last(2)
         del self.stack[-2:]
-        _set(self.stack[-1], values)
+        self._set(self.stack[-1], values)
 
     def _do_setitems(self, _):
         values = self._marked()
-        _set(self.stack[-1], values)
+        self._set(self.stack[-1], values)
 
     def _do_global(self, name):
         self.stack.append(Global(name))
@@ -167,7 +182,20 @@ class Machine:
             return Inert(callee.name.replace(" ", "."))
         if not isinstance(arguments, tuple):
             raise PickleError(f"{callee.name} without arguments")
-        return constructor(*arguments)
+        # They may be kept in the memo, and copied over and over.
+        self.budget.spend(len(arguments))
+        return constructor(self.budget, *arguments)
+
+    def _set(self, target: Any, values: list[Any]) -> None:
+        if len(values) % 2:
+            raise PickleError("a key without value")
+        if isinstance(target, Inert):
+            return
+        if not isinstance(target, dict):
+            raise PickleError(f"entries are set in a {type(target).__name__}")
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            self.budget.spend(key_cost(key))
+            target[as_key(key)] = value
 
 
 def _extend(stack: list[Any], values: list[Any]) -> None:
@@ -176,18 +204,6 @@ def _extend(stack: list[Any], values: list[Any]) -> None:
         target.extend(values)
     elif not isinstance(target, Inert):
         raise PickleError(f"values are added to a {type(target).__name__}")
-
-
-def _set(target: Any, values: list[Any]) -> None:
-    if len(values) % 2:
-        raise PickleError("a key without value")
-    if isinstance(target, Inert):
-        return
-    if not isinstance(target, dict):
-        raise PickleError(f"entries are set in a {type(target).__name__}")
-    for key, value in zip(values[::2], values[1::2], strict=True):
-        # Hashing nested tuples could take for ever.
-        target[key if isinstance(key, _SCALARS) else Inert("a key")] = value
 
 
 # Instructions whose argument is the value.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from libra_tf.torch_files.tensor import StoredTensor
 WRAPPERS = ("state_dict", "model", "module")
 AVERAGES = "ema_state_dict"
 _SHOWN = 5  # keys in a message
+_NAME_SIZE = 500  # characters of a weight's name
+# Weights that are tied share their numbers, and a flat buffer may stand beside them.
+_MOST_SHARED = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +66,7 @@ def read_state_dict(path: str | os.PathLike) -> StateDict:
         raise UserError(f"{file.path}: holds a {type(content).__name__}, no state_dict")
     meta = content.get("meta")
     return StateDict(
-        file, _tensors(file), meta if isinstance(meta, dict) else {}, _averages(content)
+        file, _tensors(file), meta if isinstance(meta, dict) else {}, _averages(file)
     )
 
 
@@ -77,16 +80,32 @@ def _tensors(file: TorchFile) -> dict[str, StoredTensor]:
         raise UserError(f"{file.path}: no state_dict in it; it holds {held}")
     for name, value in found.items():
         _check(file, name, value)
+    _check_shared(file, found.values())
     return found
 
 
-def _averages(content: dict) -> dict[str, StoredTensor]:
-    found = content.get(AVERAGES)
-    return {
+def _check_shared(file: TorchFile, tensors: Iterable[StoredTensor]) -> None:
+    """Refuses a file whose tensors all show the same few numbers."""
+    tensors = list(tensors)
+    told = sum(tensor.size for tensor in tensors)
+    stored = sum({t.storage.key: t.storage.size for t in tensors}.values())
+    if told > _MOST_SHARED * stored:
+        raise UserError(
+            f"{file.path}: its {len(tensors)} tensors tell of {told} numbers, but only "
+            f"{stored} are stored; save model.state_dict() in PyTorch again"
+        )
+
+
+def _averages(file: TorchFile) -> dict[str, StoredTensor]:
+    found = file.content.get(AVERAGES)
+    averages = {
         name: value
         for name, value in (found.items() if isinstance(found, dict) else ())
-        if isinstance(name, str) and isinstance(value, StoredTensor)
+        if isinstance(value, StoredTensor)
     }
+    for name, value in averages.items():
+        _check(file, name, value)
+    return averages
 
 
 def _has_tensors(value: Any) -> bool:
@@ -96,9 +115,15 @@ def _has_tensors(value: Any) -> bool:
 
 
 def _check(file: TorchFile, name: Any, value: Any) -> None:
-    if not isinstance(name, str) or not name.isprintable():
+    is_text = isinstance(name, str) and name.isprintable()
+    if not is_text or len(name) > _NAME_SIZE:
         raise UserError(f"{file.path}: the state_dict has a key that is not plain text")
     if not isinstance(value, StoredTensor):
         kind = value.name if isinstance(value, Inert) else type(value).__name__
         raise UserError(f"{file.path}: {name} is a {kind}, not a plain tensor")
+    if value.size == 0:
+        raise UserError(
+            f"{file.path}: {name} has the shape {value.shape}, which holds no numbers; "
+            "no detector has such a weight"
+        )
     file.check(value, name)

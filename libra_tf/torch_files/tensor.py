@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from libra_tf.torch_files.inert_values import Global, Inert, PickleError
+from libra_tf.torch_files.budget import Budget
+from libra_tf.torch_files.inert_values import (
+    Global,
+    Inert,
+    PickleError,
+    as_key,
+    key_cost,
+)
 
 # Storage class of PyTorch: the type's name, and that of the bytes in the file. numpy
 # knows no bfloat16: its bits are the upper half of a float32.
@@ -29,6 +36,7 @@ STORAGES = {
 # More than a file holds, and few enough that numpy can count the bytes.
 MAX_SIZE = 2**48
 MAX_AXES = 32
+_KEY_SIZE = 100  # characters; PyTorch's are numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +130,7 @@ class StoredTensor:
 
 
 def rebuild_tensor(
-    storage: Any, offset: Any, shape: Any, stride: Any, *_: Any
+    budget: Budget, storage: Any, offset: Any, shape: Any, stride: Any, *_: Any
 ) -> StoredTensor:
     """What stands for `torch._utils._rebuild_tensor_v2`."""
     if not isinstance(storage, Storage):
@@ -134,6 +142,7 @@ def rebuild_tensor(
     numbers = (offset, *shape, *stride)
     if len(shape) != len(stride) or not all(_is_size(n) for n in numbers):
         raise PickleError("a tensor whose shape, stride and offset do not fit")
+    budget.spend(len(numbers))
     if math.prod(max(n, 1) for n in shape) >= MAX_SIZE:
         raise PickleError("a tensor of more numbers than a file can have")
     return StoredTensor(storage, offset, tuple(shape), tuple(stride))
@@ -157,19 +166,31 @@ def rebuild_storage(identity: Any) -> Storage:
     _, kind, key, _, size, *view = fields
     if not isinstance(kind, Global) or not isinstance(key, str) or not _is_size(size):
         raise PickleError("a storage without class, key or size")
+    if len(key) > _KEY_SIZE or not key.isprintable():
+        raise PickleError("a storage whose key is not plain text")
     if any(part is not None for part in view):
         raise PickleError(f"storage {key} is a view of another")
     return Storage(kind.name, key, size)
 
 
-def _first(value: Any, *_: Any) -> Any:
+def _first(_budget: Budget, value: Any, *_: Any) -> Any:
     return value
 
 
-def _ordered_dict(items: Any = ()) -> Any:
+def _ordered_dict(budget: Budget, items: Any = ()) -> Any:
+    """What stands for `collections.OrderedDict`: of a dict or of pairs."""
     if isinstance(items, Inert):
         return items
-    return {k: v for k, v in items if isinstance(k, str | int)}
+    if not isinstance(items, dict | list | tuple):
+        raise PickleError("an ordered dict of no pairs")
+    content = {}
+    for pair in items.items() if isinstance(items, dict) else items:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise PickleError("an ordered dict of no pairs")
+        key, value = pair
+        budget.spend(1 + key_cost(key))
+        content[as_key(key)] = value
+    return content
 
 
 CONSTRUCTORS: dict[str, Callable[..., Any]] = {

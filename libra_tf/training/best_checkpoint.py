@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from official.core import train_utils
 
+from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
 from libra_tf.training.checkpoints import CheckpointManager
 
@@ -99,14 +100,22 @@ def best_checkpoint(params: Any, model_dir: str) -> BestCheckpoint | None:
     Args:
         params: experiment.
         model_dir: folder of the run.
+
+    Raises:
+        UserError: `trainer.best_checkpoint_metric_comp` is neither higher nor lower.
     """
     trainer = params.trainer
     if not trainer.best_checkpoint_export_subdir:
         return None
     if not trainer.best_checkpoint_eval_metric:
         return None
+    compare = trainer.best_checkpoint_metric_comp
+    if compare not in ("higher", "lower"):
+        raise UserError(
+            f"trainer.best_checkpoint_metric_comp is {compare!r}; choose higher, lower"
+        )
     return BestCheckpoint(
         os.path.join(model_dir, trainer.best_checkpoint_export_subdir),
         trainer.best_checkpoint_eval_metric,
-        trainer.best_checkpoint_metric_comp,
+        compare,
     )

@@ -77,7 +77,11 @@ class Loop:
 
 
 def build_trainer(job: Job, task: base_task.Task) -> Trainer:
-    """Returns the trainer of a job; to be called in the strategy's scope."""
+    """Returns the trainer of a job; to be called in the strategy's scope.
+
+    Raises:
+        UserError: what is best is not known.
+    """
     model = task.build_model()
     return Trainer(
         job.params,

@@ -22,6 +22,8 @@ from libra_tf.weights.averages import Averages, choose_averages
 from libra_tf.weights.class_names import choose_class_names
 from libra_tf.weights.experiment import experiment_for
 from libra_tf.weights.names import IMAGE_STATISTICS, detector_names, image_statistics
+from libra_tf.weights.published_shapes import published_shapes
+from libra_tf.weights.weight_matching import check_shapes
 
 # OpenMMLab ends the names of its files with a date and the start of their SHA-256.
 _PUBLISHED = re.compile(r".*_\d{8}-([0-9a-f]{8})\.pth")
@@ -83,12 +85,15 @@ def read_published(
         ema: take the moving averages of the weights, see `choose_averages`.
 
     Raises:
+        MismatchError: weights are missing, left over, or do not fit each other.
         UserError: it is damaged, of another detector, or a setting is unknown.
     """
     state, averages = choose_averages(read_state_dict(path), ema)
     digest = _digest(state.path)
     _check_download(state.path, digest)
     architecture, names = read_architecture(state)
+    # Before anything is built: a small file may tell of a layer of gigabytes.
+    check_shapes(state, names, published_shapes(architecture), str(architecture))
     _check_statistics(state)
     classes = choose_class_names(architecture.num_classes, state.meta, class_names)
     params = experiment_for(architecture, classes)

@@ -63,24 +63,45 @@ def match_weights(
         MismatchError: weights are missing, left over, or of another shape or type; all
             are listed.
     """
-    lines = [f"missing: {ours}" for ours in slots if ours not in names]
-    lines += [f"left over: {name}" for ours, name in names.items() if ours not in slots]
-    matches = []
-    for ours, slot in slots.items():
+    wanted = {
+        ours: shape_in_file(ours, tuple(slot.shape), class_ids)
+        for ours, slot in slots.items()
+    }
+    check_shapes(state, names, wanted, what)
+    return [
+        Match(names[ours], wanted[ours], ours, slot) for ours, slot in slots.items()
+    ]
+
+
+def check_shapes(
+    state: StateDict,
+    names: Mapping[str, str],
+    wanted: Mapping[str, tuple[int, ...]],
+    what: str,
+) -> None:
+    """Raises `MismatchError` unless a file has weights of just these shapes.
+
+    Args:
+        state: the weights.
+        names: name in the file by mmdetection's.
+        wanted: shapes by mmdetection's name.
+        what: the model, for messages.
+    """
+    lines = [f"missing: {ours}" for ours in wanted if ours not in names]
+    lines += [
+        f"left over: {name}" for ours, name in names.items() if ours not in wanted
+    ]
+    for ours, shape in wanted.items():
         if ours not in names:
             continue
         name = names[ours]
         tensor = state.tensors[name]
-        wanted = shape_in_file(ours, tuple(slot.shape), class_ids)
         if tensor.type_name not in _FLOATS:
             lines.append(f"wrong type: {name} is {tensor.type_name}")
-        elif tensor.shape != wanted:
-            lines.append(f"wrong shape: {name} {tensor.shape}, expected {wanted}")
-        else:
-            matches.append(Match(name, tensor.shape, ours, slot))
+        elif tensor.shape != shape:
+            lines.append(f"wrong shape: {name} {tensor.shape}, expected {shape}")
     if lines:
         raise MismatchError(f"{state.path}: does not fit {what}", lines)
-    return matches
 
 
 def assign_weights(

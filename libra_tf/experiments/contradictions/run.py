@@ -1,15 +1,37 @@
 """Contradictions between detector, data, schedule and devices.
 
-Three rows are about one setting: "size of images", "metrics of COCO" and "batches to
-evaluate". They are here because `Limits` cannot tell the parts of a list, a reason, or
-"-1 or at least 1".
+Four rows are about one setting: "size of images", "metrics of COCO", "batches to
+evaluate" and "a scale of the loss". They are here because `Limits` cannot tell the
+parts of a list, a reason, "-1 or at least 1", or "a word or a number".
 """
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 from libra_tf.experiments.contradictions.contradiction import Contradiction
 
+_MOST_SCALE = 2.0**120  # float32 ends at 2**128
 _DECODER = "simple_decoder"  # Model Garden's, the one that parsers of ours know
+
+
+def _has_steps(schedule: Any) -> bool:
+    boundaries, values = schedule.boundaries or [], schedule.values or []
+    return len(values) == len(boundaries) + 1 and all(
+        first < second for first, second in itertools.pairwise(boundaries)
+    )
+
+
+def _unset(rate: Any) -> list[str]:
+    """Settings of the chosen schedule that have no value but need one."""
+    schedule = rate.get() if rate.type else None
+    names = (
+        "initial_learning_rate", "decay_steps", "total_decay_steps", "decay_rate",
+        "warmup_steps",
+    )  # fmt: skip
+    return [n for n in names if getattr(schedule, n, 0) is None]
+
 
 RUN = (
     Contradiction(
@@ -134,6 +156,83 @@ RUN = (
         lambda p: p.trainer.validation_steps == 0 or p.trainer.validation_steps < -1,
         "trainer.validation_steps is {trainer.validation_steps}; give the number of "
         "batches, or -1 for all",
+    ),
+    Contradiction(
+        "a rate before, between and after the boundaries",
+        lambda p: (
+            p.trainer.optimizer_config.learning_rate.type
+            in ("stepwise", "step_cosine_with_offset")
+            and not _has_steps(p.trainer.optimizer_config.learning_rate.get())
+        ),
+        "trainer.optimizer_config.learning_rate.{trainer.optimizer_config.learning_rate"
+        ".type}: boundaries must rise, and values have one entry more than they",
+    ),
+    Contradiction(
+        "a schedule that knows its length",
+        lambda p: bool(_unset(p.trainer.optimizer_config.learning_rate)),
+        "trainer.optimizer_config.learning_rate.{trainer.optimizer_config.learning_rate"
+        ".type}: a rate, or its number of steps, is not set; see `libra config show "
+        "trainer.optimizer_config.learning_rate`",
+    ),
+    Contradiction(
+        "a warm-up that knows its length",
+        lambda p: bool(_unset(p.trainer.optimizer_config.warmup)),
+        "trainer.optimizer_config.warmup.{trainer.optimizer_config.warmup.type}"
+        ".warmup_steps is not set; set trainer.optimizer_config.warmup.type to null "
+        "for no warm-up",
+    ),
+    Contradiction(
+        "an optimizer and its rate",
+        lambda p: (
+            not (
+                p.trainer.optimizer_config.optimizer.type
+                and p.trainer.optimizer_config.learning_rate.type
+            )
+        ),
+        "trainer.optimizer_config.optimizer.type is "
+        "{trainer.optimizer_config.optimizer.type!r} and "
+        "trainer.optimizer_config.learning_rate.type is "
+        "{trainer.optimizer_config.learning_rate.type!r}; both must be set",
+    ),
+    Contradiction(
+        "a scale of the loss",
+        lambda p: (
+            not (
+                p.runtime.loss_scale in (None, "", "dynamic")
+                or (
+                    isinstance(p.runtime.loss_scale, int | float)
+                    and 0 < p.runtime.loss_scale < _MOST_SCALE
+                )
+            )
+        ),
+        "runtime.loss_scale is {runtime.loss_scale!r}; give 'dynamic' or a number > 0",
+    ),
+    *(
+        Contradiction(
+            f"a range of scales of {data}",
+            lambda p, data=data: (
+                getattr(p.task, data).parser.aug_scale_min
+                > getattr(p.task, data).parser.aug_scale_max
+            ),
+            f"task.{data}.parser.aug_scale_min is {{task.{data}.parser.aug_scale_min}},"
+            f" above aug_scale_max, {{task.{data}.parser.aug_scale_max}}",
+        )
+        for data in ("train_data", "validation_data")
+    ),
+    *(
+        Contradiction(
+            f"thresholds {low} and {high} of {data}",
+            lambda p, data=data, low=low, high=high: (
+                getattr(getattr(p.task, data).parser, low, 0.0)
+                > getattr(getattr(p.task, data).parser, high, 1.0)
+            ),
+            f"task.{data}.parser: {low} is above {high}",
+        )
+        for data in ("train_data", "validation_data")
+        for low, high in (
+            ("unmatched_threshold", "match_threshold"),
+            ("rpn_unmatched_threshold", "rpn_match_threshold"),
+        )
     ),
     Contradiction(
         "metric of the best checkpoint",

@@ -19,6 +19,15 @@ TWO_STAGE = (
         "negatives, or set task.model.clip_to_image to false",
     ),
     Contradiction(
+        "parts for masks",
+        lambda model, losses: (
+            model.include_mask
+            and None in (model.mask_head, model.mask_sampler, model.mask_roi_aligner)
+        ),
+        "task.model.include_mask is true, but task.model.mask_head, mask_sampler or "
+        "mask_roi_aligner is null: use an experiment of Mask R-CNN",
+    ),
+    Contradiction(
         "masks of sampled RoIs",
         lambda model, losses: (
             model.include_mask
