@@ -69,10 +69,10 @@ def pytest_collection_finish(session):
 
 # Files of more than half a minute, by falling length as `--durations=0` measured it.
 LONGEST = [
-    "training", "methods", "export", "weights_command", "parity",
-    "published_training", "ablation_command", "replicas", "docs_commands", "configs",
-    "ablation_runs", "repeatable", "convert", "diagnostics_measure", "heads",
-    "export_methods", "slots", "loss_replicas",
+    "methods", "export", "training", "parity", "docs_commands", "weights_command",
+    "ablation_command", "configs", "replicas", "published_training", "repeatable",
+    "convert", "diagnostics_measure", "heads", "ablation_runs", "export_methods",
+    "loss_replicas",
 ]  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from PIL import Image
 from tolerances import ELEMENTWISE, NETWORK, assert_close
 
 from libra_tf.commands.main import main
-from libra_tf.inference.detector import Detector, load_detector
+from libra_tf.inference import detector
+from libra_tf.inference.detector import Detector
 
 pytestmark = pytest.mark.usefixtures("built_once")
 
@@ -29,6 +30,15 @@ KINDS = [
     )
     for kind in tiny.KINDS
 ]
+
+
+@pytest.fixture(scope="module")
+def loaded_once(built_once):
+    """A detector that was loaded and traced serves the next command too."""
+    with pytest.MonkeyPatch.context() as patch:
+        load = functools.cache(detector.load_detector)
+        patch.setattr(detector, "load_detector", load)
+        yield
 
 
 class Export(NamedTuple):
@@ -42,7 +52,7 @@ class Export(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def export_of(tmp_path_factory, built_once):
+def export_of(tmp_path_factory, loaded_once):
     """Makes the export of a kind, once."""
 
     @functools.cache
@@ -57,8 +67,8 @@ def export_of(tmp_path_factory, built_once):
         run, out = str(folder / "run"), str(folder / "export")
         assert main(["export", "--model", run, "--out", out]) == 0
         images = sorted((folder / "shapes" / "images" / "val").iterdir())
-        saved_model = folder / "export" / "saved_model"
-        return Export(kind, run, saved_model, images, load_detector(run))
+        checkpoint = detector.load_detector(run, newest=False)
+        return Export(kind, run, folder / "export" / "saved_model", images, checkpoint)
 
     return export
 
@@ -82,7 +92,7 @@ def test_saved_model_gives_the_checkpoints_detections(exported):
     kind = exported.kind
     image = as_array(exported.images[0])
     a = exported.checkpoint.detect(image)
-    b = load_detector(str(exported.folder)).detect(image)
+    b = detector.load_detector(str(exported.folder)).detect(image)
     assert len(a.boxes) > 0
     assert_close(a.boxes, b.boxes, of=NETWORK, scale=1.0)
     np.testing.assert_array_equal(a.classes, b.classes)
@@ -169,12 +179,12 @@ def test_saved_models_load_in_a_new_process_without_libra_tf(export_of, tmp_path
         assert_detects_as(export.checkpoint, image, outputs)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # The export binary is given batch size 1 every day.
 def test_batch_of_one(retinanet, tmp_path):
     run, out = retinanet.run, str(tmp_path)
     assert main(["export", "--model", run, "--out", out, "--batch-size=1"]) == 0
     image = as_array(retinanet.images[0])
-    found = load_detector(out).detect(image)
+    found = detector.load_detector(out).detect(image)
     expected = retinanet.checkpoint.detect(image)
     assert len(expected.scores) > 0
     assert_close(found.scores, expected.scores, of=ELEMENTWISE, scale=1.0)
