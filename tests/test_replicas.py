@@ -63,13 +63,15 @@ def compare(kind, records):
 
         parts = strategy.experimental_distribute_values_from_function(shard)
 
-        # Operation by operation: two graphs of each detector take three times as long.
-        per_replica = strategy.run(losses, args=parts)
-        # Model Garden divides each replica's loss by the number of replicas.
-        return {
-            k: float(strategy.reduce("MEAN", v, axis=None))
-            for k, v in per_replica.items()
-        }
+        @tf.function(autograph=False)
+        def step():
+            # Model Garden divides each replica's loss by the number of replicas.
+            per_replica = strategy.run(losses, args=parts)
+            return {
+                k: strategy.reduce("MEAN", v, axis=None) for k, v in per_replica.items()
+            }
+
+        return {k: float(v) for k, v in step().items()}
 
     found = {}
     for name, some in (("one", devices[:1]), ("two", devices)):
@@ -79,6 +81,7 @@ def compare(kind, records):
     return found
 
 
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 kinds = ("fasterrcnn", "retinanet")
 print(json.dumps({kind: compare(kind, sys.argv[1]) for kind in kinds}))
 """

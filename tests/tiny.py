@@ -13,7 +13,6 @@ import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.data.convert import convert
 from libra_tf.data.layout import layout_sources
 from libra_tf.data.synthesize import synthesize
-from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import (
     PARAMS_FILE,
     dump_params,
@@ -21,6 +20,7 @@ from libra_tf.experiments.saved import (
     load_experiment,
     override,
 )
+from libra_tf.training.prepare import prepare
 
 SIZE = 64
 KINDS = ("fasterrcnn", "maskrcnn", "retinanet")
@@ -181,8 +181,8 @@ def untrained_run(params, folder: pathlib.Path, step: int = 0) -> None:
     Every weight is noise, the statistics of BatchNorm too, and counts are `step`, so
     that what is not restored shows.
     """
-    resolve(params)
-    _, model = build(params)
+    with prepare(params).scope():
+        _, model = build(params)
     rng = np.random.default_rng(8)
     for weight in model.weights:
         if weight.dtype.is_floating:
