@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -12,9 +13,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Begun in the background of a shell; programs of the tests are sent Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # One worker for each core, so one thread for each worker.
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# One worker for each core, so one thread for each; sums come out the same each time.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import pytest
 from error_report import ErrorReport
@@ -54,12 +54,25 @@ def pytest_collection_modifyitems(config, items):
     longest_files_first(items)
 
 
+def pytest_collection_finish(session):
+    """Makes what every detector of the tests costs cheaper: graphs and `gc`."""
+    if "tensorflow" in sys.modules:
+        # A graph that runs a few times is not worth optimizing, a sixth of its cost.
+        # Programs that the tests start, and parity, optimize as users' runs do.
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options(
+            {"disable_meta_optimizer": True}
+        )
+    # Else `free_memory` walks through all of TensorFlow after every file.
+    gc.collect()
+    gc.freeze()
+
+
 # Files of more than half a minute, by falling length as `--durations=0` measured it.
 LONGEST = [
-    "training", "methods", "export", "weights_command", "parity",
-    "published_training", "ablation_command", "replicas", "docs_commands", "configs",
-    "ablation_runs", "repeatable", "convert", "diagnostics_measure", "heads",
-    "export_methods", "slots", "loss_replicas",
+    "methods", "export", "training", "parity", "docs_commands", "weights_command",
+    "ablation_command", "configs", "replicas", "published_training", "repeatable",
+    "convert", "diagnostics_measure", "heads", "ablation_runs", "export_methods",
+    "loss_replicas",
 ]  # fmt: skip
 
 
@@ -85,3 +98,13 @@ def free_memory():
     """Frees detectors and compiled steps, which hold each other in cycles."""
     yield
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def built_once(free_memory):
+    """Detectors of one file that equal each other are built once."""
+    import built_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        built_once.install(patch)
+        yield

@@ -18,7 +18,7 @@ TINY = {
     "task": {
         "model": {
             "input_size": [64, 64, 3],
-            "backbone": {"resnet": {"depth_multiplier": 0.25}},
+            "backbone": {"resnet": {"model_id": 10, "depth_multiplier": 0.25}},
             "decoder": {"fpn": {"num_filters": 16}},
             "head": {"num_convs": 1, "num_filters": 16},
         },

@@ -1,6 +1,7 @@
 """ablation.scales and runs: order, command lines, scales, and what may not change."""
 
 import dataclasses
+import functools
 import json
 import os
 
@@ -153,6 +154,14 @@ PAIRS = [
 ]
 
 
+@functools.cache
+def settings_of(plan, row_name, scale, records):
+    """Those of a row, which several rows are compared with."""
+    plan = load_plan(plan)
+    (row,) = (row for row in plan.rows if row.name == row_name)
+    return load(*layers(plan, row, scale, []), records)[0]
+
+
 @pytest.mark.parametrize(("name", "row_name"), PAIRS)
 def test_a_row_differs_from_its_baseline_as_in_the_paper(name, row_name, records):
     """Small or not, the same settings differ, but for those of the small scale."""
@@ -160,10 +169,9 @@ def test_a_row_differs_from_its_baseline_as_in_the_paper(name, row_name, records
     row = next(r for r in plan.rows if r.name == row_name)
     if row.two_core:
         pytest.skip("the row has settings of its own in the small scale")
-    base = next(r for r in plan.rows if r.name == row.baseline)
     found = {}
     for scale in ("coco", "two_core"):
-        both = [load(*layers(plan, r, scale, []), records)[0] for r in (base, row)]
+        both = [settings_of(name, r, scale, records) for r in (row.baseline, row_name)]
         found[scale] = difference(*both)
     files, _ = layers(plan, row, "two_core", [])
     replaced = dict(leaves(read_yaml(find_config(files[-1])))).keys()

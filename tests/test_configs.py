@@ -479,7 +479,7 @@ def thin(params):
     config.num_classes = 4
     config.input_size = SMALL
     narrow = {
-        "backbone": {"resnet": {"model_id": 18, "depth_multiplier": 0.25}},
+        "backbone": {"resnet": {"model_id": 10, "depth_multiplier": 0.25}},
         "decoder": {"fpn": {"num_filters": 16}},
     }
     if params.task.is_two_stage:

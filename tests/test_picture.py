@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 import tiny
+from official.core import task_factory
 from PIL import Image
 from tiny import override
 
@@ -185,7 +186,7 @@ def test_losses_of_retinanet_have_no_negatives_of_the_padding(records, data):
     params = experiment("retinanet")
     tiny.point_to(params, records)
     getattr(params.task, data).global_batch_size = 3
-    task, _ = tiny.build(params)
+    task = task_factory.get_task(params.task)
     _, labels = tiny.first_batch(task, getattr(params.task, data))
     sizes = labels["image_info"][:, 1].numpy()
     beyond = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import goldens
 import numpy as np
 import pytest
@@ -9,10 +11,13 @@ import pytest
 from libra_tf.ops.logits import NEVER
 from libra_tf.weights.slots import backbone_slots, published_layout
 
+# Nothing here changes a detector.
+golden_detector = functools.cache(goldens.build)
+
 
 @pytest.mark.parametrize("detector", ["faster_rcnn", "retinanet"])
 def test_every_weight_has_one_place(detector):
-    model = goldens.build(detector)
+    model = golden_detector(detector)
     slots, tensors = published_layout(model), goldens.tensors(detector)
     assert set(slots) == set(tensors)
     for key, slot in slots.items():
@@ -26,7 +31,7 @@ def test_every_weight_has_one_place(detector):
 
 
 def test_channels_and_classes_are_reordered():
-    slots = published_layout(goldens.build("faster_rcnn"))
+    slots = published_layout(golden_detector("faster_rcnn"))
     head = "roi_head.bbox_head."
     logits = slots[f"{head}fc_cls.bias"]
     np.testing.assert_array_equal(
@@ -48,7 +53,7 @@ def test_channels_and_classes_are_reordered():
 
 
 def test_retinanet_gains_a_class_that_is_never_found():
-    slot = published_layout(goldens.build("retinanet"))["bbox_head.retina_cls.bias"]
+    slot = published_layout(golden_detector("retinanet"))["bbox_head.retina_cls.bias"]
     bias = slot.transform(np.arange(45.0)).reshape(9, 6)
     assert np.all(bias[:, 0] == NEVER)
     np.testing.assert_array_equal(bias[:, 1:], np.arange(45.0).reshape(9, 5))
@@ -78,7 +83,7 @@ def test_names_without_a_neck_or_with_a_convolution_in_it():
 
 
 def test_the_backbones_names_are_torchvisions():
-    model = goldens.build("retinanet")
+    model = golden_detector("retinanet")
     slots = dict(backbone_slots(model.backbone))
     assert slots["layer1.0.downsample.1.running_var"].shape == (16,)
     assert slots["conv1.weight"].shape == (4, 3, 7, 7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -17,9 +18,12 @@ from tolerances import ELEMENTWISE, tolerance
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import load_run
 from libra_tf.files.lock import locked_run
+from libra_tf.tasks import LibraRetinaNetTask
 from libra_tf.training.evaluate import evaluate_checkpoint
 from libra_tf.training.runner import run
 from libra_tf.weights.find_checkpoint import find_checkpoint
+
+pytestmark = pytest.mark.usefixtures("built_once")
 
 
 def libra(kind, records, **sections):
@@ -42,8 +46,18 @@ def event_tags(folder) -> set[str]:
     return tags
 
 
+@pytest.fixture
+def short_step(monkeypatch):
+    """A step without the detector, where what surrounds the steps is the subject."""
+
+    def train_step(self, inputs, model, optimizer, metrics=None):
+        return {self.loss: tf.reduce_mean(tf.cast(inputs[0], tf.float32) ** 2)}
+
+    monkeypatch.setattr(LibraRetinaNetTask, "train_step", train_step)
+
+
 @pytest.fixture(scope="module")
-def finished(records, tmp_path_factory):
+def finished(records, tmp_path_factory, built_once):
     """A RetinaNet run of four steps: folder, metrics and printed lines."""
     folder = tmp_path_factory.mktemp("finished")
     return folder, *train(libra("retinanet", records), folder)
@@ -78,8 +92,14 @@ def test_tensorboard_has_losses_and_ap_per_class(finished):
     assert {"AP", "AP50", "AP/ellipse"} <= event_tags(folder / "validation")
 
 
-def test_a_run_is_resumed(finished, records):
-    folder, *_ = finished
+def copy_of(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    return folder
+
+
+def test_a_run_is_resumed(finished, records, tmp_path, short_step):
+    folder = copy_of(finished, tmp_path)
     params = libra("retinanet", records, trainer={"train_steps": 6})
     _, lines = train(params, folder, mode="train")
     assert "resumed at step 4" in lines
@@ -89,11 +109,18 @@ def test_a_run_is_resumed(finished, records):
     assert "step 6/6" in lines
 
 
-def test_a_missing_last_evaluation_is_made_up_for(records, tmp_path):
-    train(libra("retinanet", records), tmp_path, mode="train")
-    metrics, lines = train(libra("retinanet", records), tmp_path)
+def test_a_missing_last_evaluation_is_made_up_for(finished, records, tmp_path):
+    folder = copy_of(finished, tmp_path)
+    # As after a run that was killed between its last step and the evaluation.
+    shutil.rmtree(folder / "best_ckpt")
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["kind"] == "train"]
+    assert len(kept) == len(lines) - 1
+    (folder / "metrics.jsonl").write_text("".join(kept))
+    metrics, lines = train(libra("retinanet", records), folder)
     assert "validation at step 4" in lines
-    again, lines = train(libra("retinanet", records), tmp_path)
+    assert metrics["AP"] == pytest.approx(finished[1]["AP"])
+    again, lines = train(libra("retinanet", records), folder)
     assert "validation" not in lines
     assert again["AP"] == pytest.approx(metrics["AP"])
 
@@ -172,16 +199,20 @@ def test_sampler_in_a_resumed_faster_rcnn(records, tmp_path, xla):
         "mixed_precision_dtype": "bfloat16",
     }
 
-    def train_to(steps, xla):
+    def to(steps, xla):
         sections["enable_xla"] = xla
         small = {"train_steps": steps, "checkpoint_interval": 2}
         params = libra("fasterrcnn", records, runtime=sections, trainer=small)
         params.task.train_data.dtype = "bfloat16"
-        return train(params, tmp_path, mode="train")
+        return params
 
     try:
-        train_to(2, xla=False)
-        _, lines = train_to(4, xla=xla)
+        if xla:
+            train(to(2, xla=False), tmp_path, mode="train")
+        else:
+            tiny.untrained_run(to(2, xla=False), tmp_path, step=2)
+        before = moving_means(tmp_path / "ckpt-2")
+        _, lines = train(to(4, xla=xla), tmp_path, mode="train")
     finally:
         tf_keras.mixed_precision.set_global_policy("float32")
     assert "resumed at step 2" in lines
@@ -189,13 +220,20 @@ def test_sampler_in_a_resumed_faster_rcnn(records, tmp_path, xla):
     counts = [k for k in reader.get_variable_to_shape_map() if "num_calls" in k]
     assert [int(reader.get_tensor(k)) for k in counts] == [4] * len(counts)
     assert counts
-    means = [
-        reader.get_tensor(k)
+    after = moving_means(tmp_path / "ckpt-4")
+    assert after.keys() == before.keys() != set()
+    for name, mean in after.items():
+        assert abs(mean - before[name]).max() > 0, "BatchNorm did not learn"
+
+
+def moving_means(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Those of the decoder's BatchNorms, in a checkpoint."""
+    reader = tf.train.load_checkpoint(str(path))
+    return {
+        k: reader.get_tensor(k)
         for k in reader.get_variable_to_shape_map()
         if k.startswith("decoder/") and "moving_mean/.ATTRIBUTES" in k
-    ]
-    assert means
-    assert all(abs(mean).max() > 0 for mean in means), "BatchNorm did not learn"
+    }
 
 
 def test_a_loss_that_is_not_finite_stops_before_a_checkpoint(records, tmp_path):
@@ -205,12 +243,6 @@ def test_a_loss_that_is_not_finite_stops_before_a_checkpoint(records, tmp_path):
     with pytest.raises(UserError, match=r"step 1: .*not finite"):
         train(params, tmp_path, mode="train")
     assert tf.train.latest_checkpoint(str(tmp_path)) is None
-
-
-def copy_of(finished, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(finished[0], folder)
-    return folder
 
 
 @pytest.mark.parametrize("damage", ["lost", "cut", "empty", "names another"])
@@ -248,7 +280,7 @@ def test_a_second_training_in_the_folder_is_refused(records, tmp_path):
         train(libra("retinanet", records), tmp_path, mode="train")
 
 
-def test_a_damaged_record_is_named(records, tmp_path):
+def test_a_damaged_record_is_named(records, tmp_path, short_step):
     folder = tmp_path / "records"
     shutil.copytree(records, folder)
     (path,) = folder.glob("train-*.tfrecord")
@@ -265,7 +297,7 @@ def test_stock_experiments_run_too(records, tmp_path):
     assert "step 4/4" in lines
 
 
-def test_retinanet_without_annotation_file(records, tmp_path):
+def test_retinanet_without_annotation_file(records, tmp_path, short_step):
     """Model Garden 2.20 fails here with numpy 2.4."""
     params = tiny.experiment("libra_retinanet_resnetfpn_coco")
     tiny.point_to(params, records)

@@ -1,5 +1,6 @@
 """`libra weights`: from a file of PyTorch to detections that equal PyTorch's."""
 
+import functools
 import json
 import pathlib
 import re
@@ -29,6 +30,8 @@ from libra_tf.weights.find_checkpoint import find_checkpoint
 from libra_tf.weights.published_detector import read_published
 from libra_tf.weights.restore import inspect_checkpoint, restore_all
 
+pytestmark = pytest.mark.usefixtures("built_once")
+
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 FILES = {
     "faster_rcnn": "libra-faster-rcnn_r50_fpn_1x_coco",
@@ -49,7 +52,7 @@ CANVAS = [
     f"task.model.canvas.long_side={LONG_SIDE}",
 ]
 SMALL = {"base": 4, "fpn": 16, "fc": 32}
-# What a new process computes on the normalised image of a golden file.
+# What a new process computes on the normalised images of the golden files.
 DETECT = """
 import sys
 import numpy as np
@@ -57,13 +60,14 @@ from libra_tf.weights.find_checkpoint import find_checkpoint
 from libra_tf.inference.serving import build_module
 from libra_tf.weights.restore import restore_all
 
-run, image, out = sys.argv[1:]
-found = find_checkpoint(run)
-model = build_module(found.params).model
-restore_all(found.path, {"model": model})
-images = np.load(image)
-outputs = model(images, image_shape=np.float32([images.shape[1:3]]), training=False)
-np.savez(out, **{k: v.numpy() for k, v in outputs.items() if "detection" in k})
+for run in sys.argv[1:]:
+    found = find_checkpoint(run)
+    model = build_module(found.params).model
+    restore_all(found.path, {"model": model})
+    images = np.load(run + ".npy")
+    outputs = model(images, image_shape=np.float32([images.shape[1:3]]), training=False)
+    kept = {k: v.numpy() for k, v in outputs.items() if "detection" in k}
+    np.savez(run + ".npz", **kept)
 """
 
 
@@ -72,36 +76,49 @@ def import_file(path, out, *settings, flags=()):
     return main(["weights", "import", str(path), "--out", str(out), *words, *flags])
 
 
-@pytest.fixture(scope="module", params=FILES)
-def imported(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def import_of(tmp_path_factory, built_once):
+    """Imports the golden file of a detector, once; returns the folder."""
+
+    @functools.cache
+    def folder(detector):
+        out = tmp_path_factory.mktemp(detector) / "run"
+        path = GOLDEN / f"{FILES[detector]}.pth"
+        assert import_file(path, out, *OVERRIDES[detector], *CANVAS) == 0
+        return out
+
+    return folder
+
+
+@pytest.fixture(params=FILES)
+def imported(request, import_of):
     """Name of a detector, and the folder of the golden file's import."""
-    out = tmp_path_factory.mktemp(request.param) / "run"
-    path = GOLDEN / f"{FILES[request.param]}.pth"
-    assert import_file(path, out, *OVERRIDES[request.param], *CANVAS) == 0
-    return request.param, out
+    return request.param, import_of(request.param)
 
 
-def test_detections_equal_the_reference_in_a_new_process(imported, tmp_path):
-    detector, run = imported
-    golden = np.load(GOLDEN / f"{FILES[detector]}.npz")
-    np.save(tmp_path / "image.npy", golden["image_nchw"].transpose(0, 2, 3, 1))
-    arguments = [str(run), str(tmp_path / "image.npy"), str(tmp_path / "found.npz")]
+def test_detections_equal_the_reference_in_a_new_process(import_of):
+    goldens = {name: np.load(GOLDEN / f"{FILES[name]}.npz") for name in FILES}
+    runs = {name: str(import_of(name)) for name in FILES}
+    for name, golden in goldens.items():
+        image = golden["image_nchw"].transpose(0, 2, 3, 1)
+        np.save(f"{runs[name]}.npy", image)
     done = subprocess.run(
-        [sys.executable, "-c", DETECT, *arguments],
+        [sys.executable, "-c", DETECT, *runs.values()],
         capture_output=True,
         text=True,
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found = np.load(tmp_path / "found.npz")
-    names = ("boxes_xyxy", "scores", "labels")
-    boxes, scores, labels = (golden[name] for name in names)
-    assert_detections_close(
-        Detections.of_image(found, classes_from=1),
-        Detections(boxes[:, [1, 0, 3, 2]], scores, labels),
-        side=max(golden["image_nchw"].shape),
-        **LIMITS,
-    )
+    for detector, golden in goldens.items():
+        found = np.load(f"{runs[detector]}.npz")
+        names = ("boxes_xyxy", "scores", "labels")
+        boxes, scores, labels = (golden[name] for name in names)
+        assert_detections_close(
+            Detections.of_image(found, classes_from=1),
+            Detections(boxes[:, [1, 0, 3, 2]], scores, labels),
+            side=max(golden["image_nchw"].shape),
+            **LIMITS,
+        )
 
 
 def test_the_folder_is_that_of_a_run(imported):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from official.core import task_factory
@@ -10,12 +13,19 @@ import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.data.convert import convert
 from libra_tf.data.layout import layout_sources
 from libra_tf.data.synthesize import synthesize
-from libra_tf.experiments.saved import get_experiment, load_experiment, override
+from libra_tf.experiments.saved import (
+    PARAMS_FILE,
+    dump_params,
+    get_experiment,
+    load_experiment,
+    override,
+)
+from libra_tf.training.prepare import prepare
 
 SIZE = 64
 KINDS = ("fasterrcnn", "maskrcnn", "retinanet")
 
-_BACKBONE = {"resnet": {"model_id": 18, "depth_multiplier": 0.25}}
+_BACKBONE = {"resnet": {"model_id": 10, "depth_multiplier": 0.25}}
 _MODEL = {
     "input_size": [SIZE, SIZE, 3],
     "num_classes": 4,
@@ -161,5 +171,31 @@ def build(params, seed: int = 1):
 
 @tf.autograph.experimental.do_not_convert
 def first_batch(task, data) -> tuple:
-    """Returns one batch of a task's input pipeline."""
+    """Returns one batch of a task's input pipeline, which needs no model."""
     return next(iter(task.build_inputs(data)))
+
+
+def untrained_run(params, folder: pathlib.Path, step: int = 0) -> None:
+    """Writes the folder of a run with weights that no training has made.
+
+    Every weight is noise, the statistics of BatchNorm too, and counts are `step`, so
+    that what is not restored shows.
+    """
+    with prepare(params).scope():
+        _, model = build(params)
+    rng = np.random.default_rng(8)
+    for weight in model.weights:
+        if weight.dtype.is_floating:
+            noise, shift = rng.normal(0, (0.2, 0.01), (*weight.shape, 2)).T
+            is_variance = "variance" in weight.name
+            weight.assign(weight * np.exp(noise).T + (0 if is_variance else shift.T))
+        else:
+            weight.assign(step)
+    checkpoint = tf.train.Checkpoint(
+        model=model,
+        global_step=tf.Variable(step, dtype=tf.int64),
+        **model.checkpoint_items,
+    )
+    manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=1)
+    manager.save(checkpoint_number=step)
+    (folder / PARAMS_FILE).write_text(dump_params(params))

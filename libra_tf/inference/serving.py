@@ -144,6 +144,18 @@ def _detect(module: LibraDetectionModule, prepared: tuple) -> dict[str, tf.Tenso
     return detection.DetectionModule.serve(module, prepared)
 
 
+class _Exported(tf.Module):
+    """What a SavedModel holds: the weights, beside the signatures.
+
+    The functions of the module itself would be traced and written a second time.
+    """
+
+    def __init__(self, module: detection.DetectionModule):
+        super().__init__()
+        self.model = module.model
+        self.get_inference_signatures = module.get_inference_signatures
+
+
 def build_module(
     params: Any,
     *,
@@ -215,7 +227,7 @@ def export_saved_model(
             params=params,
             checkpoint_path=checkpoint,
             export_dir=export_dir,
-            export_module=module,
+            export_module=_Exported(module),
             **options,
         )
     folder = os.path.join(export_dir, options["export_saved_model_subdir"] or "")
