@@ -108,3 +108,17 @@ def built_once(free_memory):
     with pytest.MonkeyPatch.context() as patch:
         built_once.install(patch)
         yield
+
+
+@pytest.fixture
+def short_step(monkeypatch):
+    """A step of RetinaNet without the detector, where the steps are not the subject."""
+
+    import tensorflow as tf
+
+    from libra_tf.tasks.retinanet import LibraRetinaNetTask
+
+    def train_step(self, inputs, model, optimizer, metrics=None):
+        return {self.loss: tf.reduce_mean(tf.cast(inputs[0], tf.float32) ** 2)}
+
+    monkeypatch.setattr(LibraRetinaNetTask, "train_step", train_step)

@@ -88,7 +88,7 @@ def experiment(records):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("background", [False, True])
-def test_a_quota_ends_a_training_in_one_line(background, records, tmp_path):
+def test_a_quota_ends_a_training_in_one_line(background, records, tmp_path, short_step):
     """Events and metrics fit in, a checkpoint does not; its save may be in a thread."""
     with (
         largest_file(100_000),

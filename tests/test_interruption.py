@@ -36,7 +36,7 @@ class SignalAt(io.StringIO):
 
 
 @pytest.mark.slow
-def test_a_signal_cuts_a_loop_short(records, tmp_path):
+def test_a_signal_cuts_a_loop_short(records, tmp_path, short_step):
     """Here of a thousand steps; SIGTERM while they run in TensorFlow."""
     params = experiment("retinanet", records, train_steps=1000, steps_per_loop=1000)
     params.override(

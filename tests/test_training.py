@@ -18,7 +18,6 @@ from tolerances import ELEMENTWISE, tolerance
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import load_run
 from libra_tf.files.lock import locked_run
-from libra_tf.tasks import LibraRetinaNetTask
 from libra_tf.training.evaluate import evaluate_checkpoint
 from libra_tf.training.runner import run
 from libra_tf.weights.find_checkpoint import find_checkpoint
@@ -44,16 +43,6 @@ def event_tags(folder) -> set[str]:
         for event in tf.compat.v1.train.summary_iterator(os.path.join(folder, name)):
             tags |= {value.tag for value in event.summary.value}
     return tags
-
-
-@pytest.fixture
-def short_step(monkeypatch):
-    """A step without the detector, where what surrounds the steps is the subject."""
-
-    def train_step(self, inputs, model, optimizer, metrics=None):
-        return {self.loss: tf.reduce_mean(tf.cast(inputs[0], tf.float32) ** 2)}
-
-    monkeypatch.setattr(LibraRetinaNetTask, "train_step", train_step)
 
 
 @pytest.fixture(scope="module")
