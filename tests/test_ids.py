@@ -248,6 +248,8 @@ def test_each_split_is_written_with_its_own_ids(tmp_path, together):
             convert(dataset, images, out, split, quiet=True)
     assert file_ids_of(out) == file_ids_of(out, "train") == {}
     assert file_ids_of(out, "val") == {1: 2, 2: 7}
+    listed = json.loads((out / "dataset.json").read_text())["categories"]
+    assert listed == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
     results = [{"image_id": 1, "category_id": key} for key in (1, 2)]
     for split, own in (("train", [1, 2]), ("val", [2, 7])):
         ids = FileIds.of(json.loads((out / f"{split}.json").read_text()))

@@ -274,7 +274,7 @@ def test_a_damaged_record_is_named(records, tmp_path, short_step):
     shutil.copytree(records, folder)
     (path,) = folder.glob("train-*.tfrecord")
     os.truncate(path, path.stat().st_size - 100)
-    with pytest.raises(UserError, match=r"train-\*\.tfrecord.* is damaged"):
+    with pytest.raises(UserError, match=r"tfrecord: record 11: it is cut short"):
         train(libra("retinanet", str(folder)), tmp_path / "run", mode="train")
 
 
