@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -55,7 +57,8 @@ def test_a_good_run_goes_on_from_its_newest(folder):
     start = find_start(str(folder))
     assert (start.step, start.faults) == (30, {})
     before = set(os.listdir(folder))
-    assert start.tidy() == []
+    (line,) = start.tidy()
+    assert line.startswith("metrics.jsonl: 2 line(s) of steps after 30")
     assert set(os.listdir(folder)) == before
     assert steps_in_metrics(folder) == [10, 20, 30]
 
@@ -65,7 +68,8 @@ def test_a_poisoned_checkpoint_is_passed_over(folder):
     start = find_start(str(folder))
     assert start.step == 20
     assert os.path.exists(folder / "ckpt-30.index"), "found, not yet changed"
-    (line,) = start.tidy()
+    line, metrics = start.tidy()
+    assert metrics.startswith("metrics.jsonl: 3 line(s) of steps after 20")
     assert line.startswith("ckpt-30 is damaged (model/")
     assert "is not finite) and was moved to damaged/; going on from ckpt-20" in line
     assert line.endswith("so 10 steps come again")
@@ -73,6 +77,10 @@ def test_a_poisoned_checkpoint_is_passed_over(folder):
     assert (folder / DAMAGED / "ckpt-30.index").exists()
     assert steps_in_metrics(folder) == [10, 20]
     assert find_start(str(folder)).tidy() == []
+    manager = tf.train.CheckpointManager(checkpoint_of(), str(folder), max_to_keep=2)
+    assert [path[-7:] for path in manager.checkpoints] == ["ckpt-10", "ckpt-20"]
+    manager.save(checkpoint_number=40)
+    assert not (folder / "ckpt-10.index").exists(), "kept for ever"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "no data", "no index"])
@@ -105,17 +113,28 @@ def test_leftovers_of_killed_saves_go(folder):
     (folder / "ckpt-40_temp").mkdir()
     (folder / "ckpt-40_temp" / "part-00000-of-00001.data-00000-of-00001").touch()
     (folder / "ckpt-40.data-00000-of-00001").touch()
-    (folder / ".params.yaml.77.tmp").touch()
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    draft = f".params.yaml.{gone.stdout.strip()}.tmp"
+    (folder / draft).touch()
+    (folder / f".params.yaml.{os.getpid()}.tmp").touch()
     (folder / "notes_temp").mkdir()
     (folder / "notes_temp" / "mine").touch()
     best = folder / "best_ckpt"
     tf.train.CheckpointManager(checkpoint_of(), str(best), max_to_keep=1).save()
     (best / "best_ckpt-9_temp").mkdir()
-    lines = find_start(str(folder)).tidy()
-    assert lines == [
+    lines = find_start(str(folder)).tidy(best=False)
+    assert lines[:-1] == [
         "removed what a killed save had left: ckpt-40_temp, "
-        "ckpt-40.data-00000-of-00001, .params.yaml.77.tmp",
-        "removed what a killed save had left: best_ckpt-9_temp",
+        f"ckpt-40.data-00000-of-00001, {draft}",
+    ]
+    assert (folder / f".params.yaml.{os.getpid()}.tmp").exists()
+    assert find_start(str(folder)).tidy() == [
+        "removed what a killed save had left: best_ckpt-9_temp"
     ]
     assert (folder / "notes_temp" / "mine").exists()
     assert find_start(str(folder)).step == 30
@@ -144,6 +163,15 @@ def test_checkpoints_are_due_at_multiples(tmp_path):
     resumed = manager()
     assert int(step) == 15
     assert [saved(resumed, n) for n in (18, 20, 25, 30)] == [False, True, False, True]
+
+
+def test_a_checkpoint_that_cannot_be_reached_is_not_damaged(folder, monkeypatch):
+    def refuse(_):
+        raise tf.errors.PermissionDeniedError(None, None, "Permission denied")
+
+    monkeypatch.setattr(tf.train, "load_checkpoint", refuse)
+    with pytest.raises(tf.errors.PermissionDeniedError):
+        find_start(str(folder))
 
 
 # The best

@@ -15,8 +15,13 @@ from libra_tf.commands.main import main
 from libra_tf.errors import UserError
 from libra_tf.tasks.retinanet import LibraRetinaNetTask
 from libra_tf.training.checkpoints import CheckpointManager, fault_of
-from libra_tf.training.finite_step import GuardedOptimizer, train_while_finite
+from libra_tf.training.finite_step import (
+    GradientCollector,
+    is_finite,
+    train_while_finite,
+)
 from libra_tf.training.runner import run
+from libra_tf.training.trainer import create_slots
 
 BAD_IMAGE = 5
 
@@ -24,46 +29,64 @@ BAD_IMAGE = 5
 # The optimizer
 
 
-def small(optimizer):
-    """A layer, its optimizer with slots, and a step that is given a gradient."""
-    layer = tf_keras.layers.Dense(2)
-    layer.build([None, 3])
-    optimizer.build(layer.trainable_variables)
+def strategies():
+    """Whatever replicas are on the CPU; two of them where a test made two devices."""
+    yield tf.distribute.OneDeviceStrategy("CPU:0")
+    yield tf.distribute.MirroredStrategy(["CPU:0"])
+
+
+@pytest.mark.parametrize("strategy", strategies(), ids=["one device", "mirrored"])
+@pytest.mark.parametrize("optimizer", [tf_keras.optimizers, tf_keras.optimizers.legacy])
+def test_what_is_not_good_changes_nothing(strategy, optimizer):
+    with strategy.scope():
+        sgd = optimizer.SGD(0.1, momentum=0.9)
+        layer = tf_keras.layers.Dense(2)
+        layer.build([None, 3])
+        create_slots(sgd, layer.trainable_variables)
 
     @tf.function
-    def step(kernel_gradient):
-        guarded = GuardedOptimizer(optimizer)
-        kernel, bias = layer.trainable_variables
-        pairs = [(kernel_gradient, kernel), (tf.ones_like(bias), bias)]
-        guarded.apply_gradients(pairs)
-        return guarded.finite
+    def step(gradient):
+        def of_replica(gradient):
+            collector = GradientCollector(sgd)
+            kernel, bias = layer.trainable_variables
+            pairs = [(gradient, kernel), (tf.ones_like(bias), bias)]
+            collector.apply_gradients(pairs)
+            finite = is_finite(collector.gradients)
+            collector.apply_if(tf.reduce_all(finite))
+            return finite
 
-    return layer, step
+        return strategy.run(of_replica, args=(gradient,))
 
+    def state():
+        slots = sgd.variables() if callable(sgd.variables) else sgd.variables
+        return [v.numpy() for v in (*layer.variables, *slots)]
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_an_optimizer_does_nothing_with_a_bad_gradient(bad):
-    optimizer = tf_keras.optimizers.SGD(0.1, momentum=0.9)
-    layer, step = small(optimizer)
+    start = state()
     assert step(tf.ones([3, 2])).numpy().tolist() == [True, True]
-    before = [v.numpy() for v in (*layer.variables, *optimizer.variables)]
-    gradient = np.ones([3, 2], np.float32)
-    gradient[1, 1] = bad
-    assert step(tf.constant(gradient)).numpy().tolist() == [False, True]
-    after = [v.numpy() for v in (*layer.variables, *optimizer.variables)]
-    assert all(map(np.array_equal, before, after))
+    before = state()
+    assert not np.array_equal(start[0], before[0])
+    for bad in (np.nan, np.inf, -np.inf):
+        gradient = np.ones([3, 2], np.float32)
+        gradient[1, 1] = bad
+        assert step(tf.constant(gradient)).numpy().tolist() == [False, True]
+        assert all(map(np.array_equal, before, state()))
     step(tf.ones([3, 2]))
-    assert not np.array_equal(layer.kernel, after[0])
+    assert not np.array_equal(before[0], state()[0])
 
 
-def test_a_guarded_optimizer_does_what_the_optimizer_does():
+def test_gradients_are_applied_as_the_optimizer_does_it():
     found = []
-    for guarded in (False, True):
+    for collects in (False, True):
         optimizer = tf_keras.optimizers.SGD(0.1, momentum=0.9)
         kernel = tf.Variable([[1.0, 2.0]])
-        used = GuardedOptimizer(optimizer) if guarded else optimizer
         for gradient in (0.5, -3.0, 2.0):
-            used.apply_gradients([(tf.fill([1, 2], gradient), kernel)])
+            pairs = [(tf.fill([1, 2], gradient), kernel)]
+            if collects:
+                collector = GradientCollector(optimizer)
+                collector.apply_gradients(pairs)
+                collector.apply_if(tf.constant(True))
+            else:
+                optimizer.apply_gradients(pairs)
         found.append(kernel.numpy())
     assert np.array_equal(*found)
 
@@ -156,6 +179,13 @@ def test_a_bad_gradient_is_told_and_kept(bad_image, records, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert report["gradients"][0] in printed
     assert ", ".join(map(str, report["source_ids"])) in printed
+
+
+@pytest.mark.slow
+def test_a_loss_above_the_bound_changes_no_weight(records, tmp_path, short_step):
+    params = experiment(records, interval=6, loss_upper_bound=1e-9)
+    with pytest.raises(UserError, match=r"step 1: the loss is above trainer\.loss_"):
+        run(params, "train", str(tmp_path), stream=io.StringIO())
 
 
 @pytest.mark.slow

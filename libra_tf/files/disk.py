@@ -35,12 +35,15 @@ _WORDS = (
 )
 
 
-def disk_fault(error: BaseException, needed: int = 0) -> UserError | None:
+def disk_fault(
+    error: BaseException, needed: int = 0, folder: str = ""
+) -> UserError | None:
     """Returns one line for an error of the disk; None for any other error.
 
     Args:
         error: of Python, or one of TensorFlow's.
         needed: bytes of what was written, if known.
+        folder: where it was written, if known.
     """
     if isinstance(error, OSError):
         if error.errno not in _NUMBERS:
@@ -54,6 +57,9 @@ def disk_fault(error: BaseException, needed: int = 0) -> UserError | None:
         where = next((x for x in text.replace(";", " ").split() if x[0] == "/"), "")
     else:
         return None
+    where = where or folder
+    if where and where not in text:
+        text = f"{where}: {text}"
     free = free_bytes(where) if where else None
     facts = [f"{megabytes(free)} free there"] if free is not None else []
     facts += [f"{megabytes(needed)} needed"] if needed else []
@@ -61,12 +67,12 @@ def disk_fault(error: BaseException, needed: int = 0) -> UserError | None:
 
 
 @contextlib.contextmanager
-def named_disk_errors(needed: int = 0) -> Iterator[None]:
+def named_disk_errors(needed: int = 0, folder: str = "") -> Iterator[None]:
     """Raises `UserError` for an error of the disk; see `disk_fault`."""
     try:
         yield
     except Exception as error:
-        fault = disk_fault(error, needed)
+        fault = disk_fault(error, needed, folder)
         if fault is None:
             raise
         raise fault from error

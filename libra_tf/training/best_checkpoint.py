@@ -89,7 +89,7 @@ class BestCheckpoint(train_utils.BestCheckpointExporter):
         try:
             note = json.loads(Path(self.best_ckpt_logs_path).read_text("utf-8"))
             float(note[self._name])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None  # the next evaluation writes it
         return note
 

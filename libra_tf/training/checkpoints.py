@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,8 +14,15 @@ import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import make_folder
-from libra_tf.training.finite_step import is_finite
 
+# A file that is there and cannot be reached is none of these.
+_DAMAGE = (
+    IndexError,
+    ValueError,
+    tf.errors.DataLossError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+)
 DAMAGED = "damaged"  # folder of a run for checkpoints that cannot be resumed
 
 
@@ -44,8 +53,7 @@ class CheckpointManager(tf.train.CheckpointManager):
 def refuse_not_finite(checkpoint: tf.train.Checkpoint) -> None:
     """Raises `UserError` if a variable of a checkpoint is not finite."""
     variables = list(_variables(checkpoint))
-    finite = is_finite(variables).numpy() if variables else np.ones(0, bool)
-    bad = [v.name for v, ok in zip(variables, finite, strict=True) if not ok]
+    bad = [v.name for v in variables if not np.all(np.isfinite(v.numpy()))]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise UserError(
@@ -95,7 +103,7 @@ def fault_of(prefix: str) -> str | None:
             is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
             if is_float and not np.all(np.isfinite(value)):
                 return f"{name.split('/.ATTRIBUTES')[0]} is not finite"
-    except (IndexError, ValueError, tf.errors.OpError) as error:
+    except _DAMAGE as error:
         return " ".join(str(error).split())[:100]
     return None
 
@@ -128,7 +136,15 @@ def newest_good(model_dir: str, latest: str) -> tuple[str, dict[str, str]]:
 def set_aside(model_dir: str, damaged: Sequence[str], good: str) -> None:
     """Moves damaged checkpoints of a run away, and names a good one the newest."""
     kept = [*reversed(older_checkpoints(model_dir, good)), good]
-    tf.compat.v1.train.update_checkpoint_state(model_dir, good, kept)
+    times = [os.path.getmtime(f"{prefix}.index") for prefix in kept]
+    # TensorFlow deletes only what is younger than what it keeps for ever.
+    tf.compat.v1.train.update_checkpoint_state(
+        model_dir,
+        os.path.basename(good),
+        [os.path.basename(prefix) for prefix in kept],
+        all_model_checkpoint_timestamps=times,
+        last_preserved_timestamp=min(times) - 1.0,
+    )
     folder = make_folder(Path(model_dir, DAMAGED))
     for prefix in damaged:
         for path in _files(prefix):
@@ -175,6 +191,19 @@ def remove_leftovers(folder: str) -> list[str]:
             path.unlink()
             removed.append(path.name)
     for path in sorted(Path(folder).glob(".*.tmp")):
-        path.unlink()
-        removed.append(path.name)
+        if not _is_alive(path.name.split(".")[-2]):
+            path.unlink()
+            removed.append(path.name)
     return removed
+
+
+def _is_alive(pid: str) -> bool:
+    """Whether a process runs; the name of a draft has its number."""
+    if not pid.isdigit():
+        return True
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(int(pid), 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+    return True

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import orbit
-from official.core import train_lib
+from official.core import actions, train_lib
 
-from libra_tf.training.checkpoints import CheckpointManager
+from libra_tf.training.checkpoints import CheckpointManager, raise_failed_save
 
 
 class Controller(orbit.Controller):
@@ -45,13 +45,40 @@ class ExperimentRunner(train_lib.OrbitExperimentRunner):
         super().__init__(controller_cls=Controller, **kwargs)
         self.checkpoint_manager.count_from_zero()
 
+    def finish_saves(self) -> None:
+        """Waits for a save in the background; raises its error if it had one."""
+        self.checkpoint_manager.sync()
+        raise_failed_save(self.trainer.checkpoint)
+
+    def save_now(self) -> str:
+        """Saves where no checkpoint is due; returns the newest."""
+        self.finish_saves()  # which would else name its own the newest, later
+        manager, step = self.checkpoint_manager, int(self.trainer.global_step.numpy())
+        path = manager.save(checkpoint_number=step, check_interval=False)
+        return path or manager.latest_checkpoint
+
     def go_back(self) -> str | None:
         """Restores the newest checkpoint; returns it, or None if there is none."""
+        self.finish_saves()
         manager = self.checkpoint_manager
-        manager.sync()
+        self.controller.step_timer = None  # it counts from a later step
         if manager.latest_checkpoint:
             self.controller.restore_checkpoint(manager.latest_checkpoint)
         return manager.latest_checkpoint
+
+    def _build_controller(self, *args: Any, **kwargs: Any) -> orbit.Controller:
+        controller = super()._build_controller(*args, **kwargs)
+        for action in controller.eval_actions:
+            if isinstance(action, actions.EMACheckpointing):
+                # Averages have BatchNorm's statistics beside them.
+                stock = action._checkpoint_manager
+                action._checkpoint_manager = CheckpointManager(
+                    stock.checkpoint,
+                    directory=stock.directory,
+                    max_to_keep=self.params.trainer.max_to_keep,
+                    checkpoint_name="average_weights",
+                )
+        return controller
 
     def _maybe_build_checkpoint_manager(self) -> CheckpointManager:
         stock = super()._maybe_build_checkpoint_manager()

@@ -54,7 +54,8 @@ class FailedStep:
     def source_ids(self) -> list[int]:
         """The images of the batches; empty where the data do not name them."""
         names = (batch.get(SOURCE_ID) for batch in self.batches.values())
-        return [int(i) for ids in names if ids is not None for i in ids.ravel()]
+        found = (int(i) for ids in names if ids is not None for i in ids.ravel())
+        return [i for i in found if i >= 0]
 
     def __str__(self) -> str:
         what = ", ".join(self.parts) or "a gradient"
@@ -132,8 +133,7 @@ def write_dump(failed: FailedStep, model: tf.Module, model_dir: str) -> Path:
 
     Args:
         failed: the step.
-        model: with the weights that the step began with (on several replicas, one step
-            of the optimizer later, without a gradient).
+        model: with the weights that the step began with (in float16, ended with).
         model_dir: folder of the run; a step of the same number is written over.
     """
     folder = Path(model_dir, FOLDER, f"step-{failed.step}")

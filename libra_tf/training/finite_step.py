@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import tensorflow as tf
-import tf_keras
 
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
 
@@ -14,8 +13,8 @@ Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
 def is_finite(tensors: Iterable[Gradient]) -> tf.Tensor:
     """Returns a boolean [n]: which of n tensors hold finite numbers only.
 
-    What is None counts as finite. One pass over each tensor: its sum of squares is
-    finite if its elements are, up to 1e19.
+    What is None counts as finite. One pass over each tensor: a sum of squares is finite
+    where the numbers are, unless it is beyond 3e38.
     """
     sums = []
     for tensor in tensors:
@@ -24,55 +23,73 @@ def is_finite(tensors: Iterable[Gradient]) -> tf.Tensor:
             continue
         values = tensor.values if isinstance(tensor, tf.IndexedSlices) else tensor
         sums.append(tf.nn.l2_loss(tf.cast(values, tf.float32)))
-    return tf.math.is_finite(tf.stack(sums))
+    return tf.math.is_finite(tf.stack(sums)) if sums else tf.ones([0], tf.bool)
 
 
-class GuardedOptimizer:
-    """Stands for an optimizer within one call of a task's `train_step`.
-
-    Gradients that are not finite are not applied: on one replica the optimizer then
-    does nothing at all; on several, whose updates are summed, this one adds zeros.
+class GradientCollector:
+    """Stands for an optimizer within one call of a task's `train_step`; applies none.
 
     Attributes:
-        finite: after `apply_gradients`, a boolean [n] for the n gradients.
+        gradients: what was to be applied, to `variables`.
 
     Args:
-        optimizer: what applies the gradients.
+        optimizer: answers what else is asked.
     """
 
-    def __init__(self, optimizer: tf_keras.optimizers.Optimizer):
+    def __init__(self, optimizer: Any = None):
         self._optimizer = optimizer
-        self.finite = tf.ones([0], tf.bool)
+        self.gradients: list[Gradient] = []
+        self.variables: list[tf.Variable] = []
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._optimizer, name)
 
     def apply_gradients(
-        self, grads_and_vars: Iterable[tuple[Gradient, tf.Variable]], **kwargs: object
+        self, grads_and_vars: Iterable[tuple[Gradient, tf.Variable]]
     ) -> None:
-        """Applies pairs of gradient and variable; see the class."""
-        gradients, variables = zip(*grads_and_vars, strict=True)
-        self.finite = is_finite(gradients)
-        all_finite = tf.reduce_all(self.finite)
-        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        """Keeps pairs of gradient and variable."""
+        for gradient, variable in grads_and_vars:
+            self.gradients.append(gradient)
+            self.variables.append(variable)
+
+    def apply_if(self, good: tf.Tensor, *, compiled: bool = False) -> None:
+        """Has the optimizer apply them, if the step is good on every replica.
+
+        Else nothing changes, neither weights nor slots nor averages.
+
+        Args:
+            good: boolean of this replica.
+            compiled: by XLA, where replicas do not meet.
+        """
+        there = [i for i, gradient in enumerate(self.gradients) if gradient is not None]
+        variables = [self.variables[i] for i in there]
+
+        def apply(gradients: list[tf.Tensor]) -> None:
+            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+        gradients = [self.gradients[i] for i in there]
+        if not gradients:
+            return
+        strategy = tf.distribute.get_strategy()
+        is_mirrored = isinstance(strategy, tf.distribute.MirroredStrategy)
+        if compiled or not is_mirrored:
+            tf.cond(good, _done(lambda: apply(gradients)), _done(lambda: None))
+            return
+
+        def apply_on_all(
+            strategy: tf.distribute.Strategy, good: object, gradients: object
+        ) -> None:
+            # Here replicas do not wait for each other, so a branch may hold the update.
+            on_all = tf.reduce_all(strategy.experimental_local_results(good))
+            update = strategy.extended.call_for_each_replica
             tf.cond(
-                all_finite,
-                _done(lambda: self._apply(gradients, variables, kwargs)),
+                on_all,
+                _done(lambda: update(apply, args=(gradients,))),
                 _done(lambda: None),
             )
-            return
-        # Replicas wait for each other in the update, which no branch may hold.
-        there = [i for i, gradient in enumerate(gradients) if gradient is not None]
-        kept = tf.cond(
-            all_finite,
-            lambda: [tf.identity(gradients[i]) for i in there],
-            lambda: [tf.zeros_like(gradients[i]) for i in there],
-        )
-        self._apply(kept, [variables[i] for i in there], kwargs)
 
-    def _apply(self, gradients: Any, variables: Any, kwargs: dict[str, Any]) -> None:
-        pairs = list(zip(gradients, variables, strict=True))
-        self._optimizer.apply_gradients(pairs, **kwargs)
+        context = tf.distribute.get_replica_context()
+        context.merge_call(apply_on_all, args=(good, gradients))
 
 
 def _done(action: Callable[[], object]) -> Callable[[], tf.Tensor]:
@@ -83,17 +100,6 @@ def _done(action: Callable[[], object]) -> Callable[[], tf.Tensor]:
         return tf.constant(True)
 
     return branch
-
-
-def guard(optimizer: tf_keras.optimizers.Optimizer) -> Any:
-    """Returns what a task's `train_step` is given for an optimizer.
-
-    One that scales the loss (float16) passes over such gradients itself, which is how
-    it finds its scale.
-    """
-    if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
-        return optimizer
-    return GuardedOptimizer(optimizer)
 
 
 def train_while_finite(

@@ -60,6 +60,7 @@ class Loop:
         trainer: holds model, optimizer and step.
         runner: Model Garden's, around Orbit's controller.
         stop: ends it on a signal.
+        progress: tells how far it is.
         last: metrics of the last evaluation; filled as it runs.
     """
 
@@ -68,6 +69,7 @@ class Loop:
     trainer: Trainer
     runner: ExperimentRunner
     stop: StopOnSignal
+    progress: Progress
     last: dict[str, float]
 
     @property
@@ -76,7 +78,7 @@ class Loop:
         return int(self.trainer.global_step.numpy())
 
 
-def build_trainer(job: Job, task: base_task.Task) -> Trainer:
+def build_trainer(job: Job, task: base_task.Task, step: int) -> Trainer:
     """Returns the trainer of a job; to be called in the strategy's scope.
 
     Raises:
@@ -89,6 +91,7 @@ def build_trainer(job: Job, task: base_task.Task) -> Trainer:
         model=model,
         optimizer=train_utils.create_optimizer(task, job.params),
         train=job.trains,
+        step=step,
         evaluate="eval" in job.mode,
         checkpoint_exporter=best_checkpoint(job.params, job.model_dir),
     )
@@ -138,4 +141,4 @@ def build_loop(
             f"{job.model_dir} holds checkpoints of another model ({error}); give "
             "another folder, or remove it"
         ) from error
-    return Loop(strategy, task, trainer, runner, stop, last)
+    return Loop(strategy, task, trainer, runner, stop, progress, last)

@@ -26,13 +26,15 @@ def named_memory_errors(params: Any) -> Iterator[None]:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         text = str(error)
-        if isinstance(error, tf.errors.ResourceExhaustedError) and "OOM" not in text:
+        words = ("OOM", "emory")  # of the allocators; XLA's says "Out of memory"
+        if text and not any(word in text for word in words):
             raise
         shape = re.search(r"shape ?(\[[\d,]*\])", text)
         device = re.search(r"device:(\w+:\d+)", text)
         what = f" for a tensor of shape {shape[1]}" if shape else ""
         where = f" on {device[1]}" if device else ""
-        size = "x".join(map(str, params.task.model.input_size[:2]))
+        sizes = getattr(getattr(params.task, "model", None), "input_size", None) or []
+        size = "x".join(map(str, sizes[:2])) or "unknown size"
         raise UserError(
             f"out of memory{what}{where}, with batches of "
             f"{params.task.train_data.global_batch_size} images of {size}: lower "

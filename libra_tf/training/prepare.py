@@ -10,22 +10,20 @@ from official.modeling import performance
 
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.stock import is_libra_experiment
-from libra_tf.training.data_position import begin_of_part
 from libra_tf.training.strategy import build_strategy, check_batch_size
 
 
-def prepare(params: Any, step: int = 0) -> tf.distribute.Strategy:
+def prepare(params: Any) -> tf.distribute.Strategy:
     """Resolves and locks `params`, sets precision and seed; returns the strategy.
 
     Experiments of Model Garden itself are run as they are.
 
     Args:
         params: experiment; changed in place.
-        step: at which training goes on; a resumed run draws other data than at step 0.
     """
     if is_libra_experiment(params):
         resolve(params)
-        _seed(params, step)
+        _seed(params)
     params.validate()
     params.lock()
     strategy = build_strategy(params.runtime)
@@ -37,18 +35,14 @@ def prepare(params: Any, step: int = 0) -> tf.distribute.Strategy:
     return strategy
 
 
-def _seed(params: Any, step: int) -> None:
+def _seed(params: Any) -> None:
     seed = params.trainer.seed
     if seed is None:
         return
     tf_keras.utils.set_random_seed(seed)
     if params.task.seed is None:
         params.task.seed = seed
-    data = params.task.train_data
-    if params.runtime.deterministic:
-        step = begin_of_part(step, params.trainer)
-        data.seed = (seed if data.seed is None else data.seed) + step
-    elif data.seed is None:
-        data.seed = seed + step
+    if params.task.train_data.seed is None:
+        params.task.train_data.seed = seed
     if params.task.is_two_stage:
         params.task.model.roi_sampler.seed = seed

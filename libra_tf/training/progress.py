@@ -81,6 +81,10 @@ class Progress:
             f"{rate:.1f} examples/s  ETA {eta}"
         )
 
+    def go_back(self) -> None:
+        """Counts from the present step, which is lower than at the last report."""
+        self._last_step, self._clock = self._step(), time.monotonic()
+
     def on_eval(self, output: dict[str, Any]) -> None:
         """Reports one evaluation."""
         step, values = self._step(), _scalars(output)
@@ -163,15 +167,20 @@ def _json_number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def cut_metrics(folder: str, step: int) -> None:
-    """Leaves out what a run wrote of steps after `step`, and lines that are cut off."""
+def cut_metrics(folder: str, step: int) -> int:
+    """Takes out what a run wrote of steps after `step`, and lines that are cut off.
+
+    Returns:
+        How many lines.
+    """
     path = Path(folder, METRICS_FILE)
     if not path.is_file():
-        return
+        return 0
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(True)
     kept = [line for line in lines if _step_of(line) <= step]
     if kept != lines:
         write_text(path, kept)
+    return len(lines) - len(kept)
 
 
 def _step_of(line: str) -> float:

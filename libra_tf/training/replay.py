@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from official.core import task_factory
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.experiments.saved import load_run
 from libra_tf.training.failed_step import FailedStep, as_inputs, read_dump
-from libra_tf.training.finite_step import is_finite
+from libra_tf.training.finite_step import GradientCollector, is_finite
 from libra_tf.training.prepare import prepare
 from libra_tf.weights.restore import restore_all
 
@@ -42,14 +41,8 @@ class Replay:
         return not self.not_finite and bool(np.isfinite([*self.losses.values()]).all())
 
 
-class _Collector:
-    """Stands for an optimizer; keeps the gradients and applies none."""
-
-    def __init__(self) -> None:
-        self.gradients: list[tf.Tensor] = []
-
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
-        self.gradients = [gradient for gradient, _ in grads_and_vars]
+# One device, the first.
+_HERE = {"distribution_strategy": "one_device", "num_gpus": 0, "cpu_replicas": 0}
 
 
 def replay(folder: str, *, find_operation: bool = False) -> tuple[FailedStep, list]:
@@ -71,6 +64,8 @@ def replay(folder: str, *, find_operation: bool = False) -> tuple[FailedStep, li
     """
     failed, weights = read_dump(folder)
     params = load_run(folder)
+    # What the step ran on, and its data, need not be here.
+    params.override({"runtime": _HERE, "task": {"dataset": ""}})
     prepare(params)
     task = task_factory.get_task(params.task)
     model = task.build_model()
@@ -95,7 +90,7 @@ def _run(task: Any, model: Any, batch: dict[str, np.ndarray], dtype: str) -> Rep
 
     @tf.function
     def step(images, labels):
-        collector = _Collector()
+        collector = GradientCollector()
         task.train_step(
             (tf.cast(images, dtype), labels),
             model=model,

@@ -16,6 +16,7 @@ from libra_tf.training.checkpoints import (
     DAMAGED,
     checkpoint_number,
     data_files,
+    fault_of,
     newest_good,
     remove_leftovers,
     set_aside,
@@ -67,11 +68,14 @@ class Start:
     step: int = 0
     faults: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def tidy(self) -> list[str]:
+    def tidy(self, *, best: bool = True) -> list[str]:
         """Makes the folder as it was at `step`; returns lines that say what was done.
 
         Leftovers of killed saves go, damaged checkpoints are set aside, and what the
         metrics tell of later steps goes, since these steps come again.
+
+        Args:
+            best: this run writes the best checkpoint, and no evaluation beside it.
         """
         lines = []
         if self.faults:
@@ -83,13 +87,34 @@ class Start:
                 f"{checkpoint_number(prefix) - self.step} steps come again"
                 for prefix, fault in self.faults.items()
             ]
-        for folder in (self.model_dir, *_folders_of_checkpoints(self.model_dir)):
+        others = _folders_of_checkpoints(self.model_dir) if best else []
+        for folder in (self.model_dir, *others):
             removed = remove_leftovers(folder)
             if removed:
                 names = ", ".join(removed)
                 lines.append(f"removed what a killed save had left: {names}")
-        cut_metrics(self.model_dir, self.step)
+        count = cut_metrics(self.model_dir, self.step)
+        if count:
+            lines.append(
+                f"metrics.jsonl: {count} line(s) of steps after {self.step} were taken "
+                "out; these steps come again"
+            )
         return lines
+
+
+def check_newest(model_dir: str) -> None:
+    """Refuses to evaluate a damaged checkpoint.
+
+    Raises:
+        UserError: the newest checkpoint of the folder cannot be read.
+    """
+    latest = newest_checkpoint(model_dir)
+    fault = fault_of(latest) if latest else None
+    if fault:
+        raise UserError(
+            f"{latest} is damaged ({fault}); `libra eval --model` takes another "
+            "checkpoint of the run"
+        )
 
 
 def find_start(model_dir: str) -> Start:

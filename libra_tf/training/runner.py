@@ -17,17 +17,23 @@ from libra_tf.experiments.lost_objects import lost_objects
 from libra_tf.experiments.saved import PARAMS_FILE, dump_params
 from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
-from libra_tf.files.disk import named_disk_errors, require_space
+from libra_tf.files.disk import disk_fault, named_disk_errors, require_space
 from libra_tf.files.lock import locked_run
 from libra_tf.training.check_records import check_records
 from libra_tf.training.checkpoints import refuse_not_finite, size_in_bytes
 from libra_tf.training.data_errors import named_data_errors
-from libra_tf.training.failed_step import NonFiniteStep, write_dump
+from libra_tf.training.failed_step import FailedStep, NonFiniteStep, write_dump
 from libra_tf.training.loop import Job, Loop, build_loop, build_trainer
 from libra_tf.training.memory_errors import named_memory_errors
 from libra_tf.training.prepare import prepare
 from libra_tf.training.progress import cut_metrics, last_evaluation
-from libra_tf.training.resume import Start, check_complete, check_settings, find_start
+from libra_tf.training.resume import (
+    Start,
+    check_complete,
+    check_newest,
+    check_settings,
+    find_start,
+)
 from libra_tf.training.run_report import describe_run
 from libra_tf.training.stop import Preempted, StopTraining
 
@@ -63,32 +69,33 @@ def run(
             after saving a checkpoint.
     """
     job = Job(params, mode, model_dir, async_checkpoints, stream or sys.stdout)
-    with named_disk_errors():
+    with named_disk_errors(folder=model_dir):
         if not job.trains:
             make_folder(model_dir)
+            check_newest(model_dir)
             return _run(job, Start(model_dir))
         with locked_run(model_dir):
             return _run(job, find_start(model_dir))
 
 
 def _run(job: Job, start: Start) -> dict[str, float]:
-    strategy = prepare(job.params, start.step)
+    strategy = prepare(job.params)
     if job.trains:
         check_settings(job.params, job.model_dir, PARAMS_FILE)
-        for line in start.tidy():
+        for line in start.tidy(best=job.mode != "train"):
             job.tell(line)
     for line in check_records(job.params, job.data):
         job.tell(line)
     with strategy.scope():
         task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
-        trainer = build_trainer(job, task)
+        trainer = build_trainer(job, task, start.step)
     needed = size_in_bytes(trainer.checkpoint)
     require_space(job.model_dir, needed if job.trains else 0)
     with (
         _orbit_log(job.model_dir),
         named_data_errors(job.params, job.data),
         named_memory_errors(job.params),
-        named_disk_errors(needed),
+        named_disk_errors(needed, job.model_dir),
     ):
         loop = build_loop(job, strategy, task, trainer)
         _begin(job, loop)
@@ -141,15 +148,13 @@ def _run_until_signal(job: Job, loop: Loop) -> None:
         try:
             with loop.stop:
                 loop.runner.run()
+                loop.runner.finish_saves()
             return
         except NonFiniteStep:
             _keep_failed_step(job, loop, trials)
             trials -= 1
         except StopTraining:
-            # Between two intervals too, where the manager would skip it.
-            path = loop.runner.checkpoint_manager.save(
-                checkpoint_number=loop.step, check_interval=False
-            )
+            path = loop.runner.save_now()
             job.tell(
                 f"stopped at step {loop.step}, saved {path}; run the same command to "
                 "go on"
@@ -164,8 +169,7 @@ def _keep_failed_step(job: Job, loop: Loop, trials: int) -> None:
         UserError: no trial is left.
     """
     failed = loop.trainer.take_failed()
-    folder = write_dump(failed, loop.trainer.model, job.model_dir)
-    text = f"{failed}; its batch and weights are in {folder} (`libra replay {folder}`)"
+    text = f"{failed}; {_dump(job, loop, failed)}"
     if not trials:
         raise UserError(
             f"{text}; nothing was saved since the last checkpoint. Lower the learning "
@@ -177,10 +181,22 @@ def _keep_failed_step(job: Job, loop: Loop, trials: int) -> None:
         # The step left the weights as they were, but not what BatchNorm has seen.
         refuse_not_finite(loop.trainer.checkpoint)
     cut_metrics(job.model_dir, loop.step)
+    loop.progress.go_back()
     job.tell(
         f"{text}; going on from {checkpoint or 'there'} without this batch "
         f"(trainer.recovery_max_trials: {trials - 1} left)"
     )
+
+
+def _dump(job: Job, loop: Loop, failed: FailedStep) -> str:
+    try:
+        folder = write_dump(failed, loop.trainer.model, job.model_dir)
+    except Exception as error:
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        return f"its batch could not be kept ({fault})"
+    return f"its batch and weights are in {folder} (`libra replay {folder}`)"
 
 
 def _evaluate_once(job: Job, loop: Loop) -> dict[str, float]:

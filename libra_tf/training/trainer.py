@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,18 @@ import tensorflow as tf
 import tf_keras
 from official.core import base_trainer
 from official.core.config_definitions import DataConfig
+from official.modeling import optimization
 
 from libra_tf.experiments.stock import of_ours
 from libra_tf.inputs.one_order import one_by_one
 from libra_tf.training.checkpoints import raise_failed_save
 from libra_tf.training.data_position import begin_of_part, seeded
 from libra_tf.training.failed_step import FailedStep, NonFiniteStep, Recorder
-from libra_tf.training.finite_step import guard, train_while_finite
+from libra_tf.training.finite_step import (
+    GradientCollector,
+    is_finite,
+    train_while_finite,
+)
 from libra_tf.training.stop import StopTraining
 
 
@@ -34,32 +40,45 @@ class Trainer(base_trainer.Trainer):
         stops: is asked before each step whether the loop has to end.
     """
 
-    def __init__(self, *args: Any, train: bool = True, **kwargs: Any):
-        """Takes what the base class takes; to be called in the strategy's scope."""
+    def __init__(self, *args: Any, train: bool = True, step: int = 0, **kwargs: Any):
+        """Takes what the base class takes; to be called in the strategy's scope.
+
+        Args:
+            *args: see the base class.
+            train: whether it trains.
+            step: at which training goes on; the data are drawn with another seed then.
+            **kwargs: see the base class.
+        """
+        config = args[0] if args else kwargs["config"]
+        self._data_begin = step
+        if of_ours(config.runtime, "deterministic"):
+            self._data_begin = begin_of_part(step, config.trainer)
         super().__init__(*args, train=train, **kwargs)
         self.recorder = Recorder(self.model.trainable_variables)
-        self._train_iter: Any
         self.stops: Callable[[], bool] = lambda: False
-        self._first_begin = self._data_begin = 0
         if train:
+            self._train_iter: Any
             # Created in the first step, they would have it traced twice.
             create_slots(self.optimizer, self.model.trainable_variables)
 
     def distribute_dataset(
         self,
         dataset_or_fn: Callable[..., tf.data.Dataset],
+        data: DataConfig,
         *args: object,
         **kwargs: object,
     ) -> tf.distribute.DistributedDataset:
         """Opens an input pipeline on the strategy; see the base class."""
+        if data.is_training and data.seed is not None:
+            data = data.replace(seed=data.seed + self._data_begin)
         if not of_ours(self.config.runtime, "deterministic"):
-            return super().distribute_dataset(dataset_or_fn, *args, **kwargs)
+            return super().distribute_dataset(dataset_or_fn, data, *args, **kwargs)
 
         def build(data: DataConfig, *args: object, **kwargs: object) -> tf.data.Dataset:
             with seeded(data.seed, then=self.config.trainer.seed):
                 return one_by_one(dataset_or_fn(data, *args, **kwargs))
 
-        return super().distribute_dataset(build, *args, **kwargs)
+        return super().distribute_dataset(build, data, *args, **kwargs)
 
     def train_loop_begin(self):
         """Tells of a save that failed meanwhile, and opens the data that are needed.
@@ -71,15 +90,11 @@ class Trainer(base_trainer.Trainer):
             return
         step = int(self.global_step.numpy())
         begin = begin_of_part(step, self.config.trainer)
-        if begin != (self._data_begin if self._train_iter is not None else begin):
-            data = self.config.task.train_data
-            seed = None if data.seed is None else data.seed + begin - self._first_begin
+        if begin != self._data_begin:
+            self._data_begin = begin
             self.train_dataset = self.distribute_dataset(
-                self.task.build_inputs, data.replace(seed=seed)
+                self.task.build_inputs, self.config.task.train_data
             )
-        elif self._train_iter is None:
-            self._first_begin = begin  # `prepare` gave the seed for it
-        self._data_begin = begin
         if self._train_iter is None:
             batches = iter(self.train_dataset)
             for _ in range(step - begin):
@@ -89,50 +104,69 @@ class Trainer(base_trainer.Trainer):
     def train_step(self, iterator):
         """Runs one step; returns whether its losses and gradients were finite."""
         inputs = self.next_train_inputs(iterator)
-        finite = self.strategy.run(
+        good = self.strategy.run(
             self._step_of_replica, args=(inputs,), options=self._runtime_options
         )
-        return tf.reduce_all(self.strategy.experimental_local_results(finite))
+        return tf.reduce_all(self.strategy.experimental_local_results(good))
 
     def _step_of_replica(self, inputs):
         runtime = self.config.runtime
         on_one_cpu = runtime.num_gpus == 0 and self.strategy.num_replicas_in_sync == 1
         compiled = runtime.enable_xla and (runtime.num_gpus > 0 or on_one_cpu)
-        step = tf.function(self._guarded, jit_compile=True) if compiled else None
-        loss, finite = (step or self._guarded)(inputs)
-        self._train_loss.update_state(loss)
+        step = functools.partial(self._guarded, compiled=compiled)
+        if compiled:
+            step = tf.function(step, jit_compile=True)
         number = self.global_step + 1
+        loss, finite, good = step(inputs, number)
+        self._train_loss.update_state(loss)
         self.global_step.assign_add(1)
-        in_range = (loss <= self._loss_bound(number)) & tf.math.is_finite(loss)
-        good = in_range & tf.reduce_all(finite)
         tf.cond(
             good,
             lambda: tf.constant(True),
             lambda: self.recorder.record(number, finite, inputs),
         )
-        if self._has_workers:  # which have to agree
-            context = tf.distribute.get_replica_context()
-            bad = tf.cast(~good, tf.int32)
-            good = context.all_reduce(tf.distribute.ReduceOp.SUM, bad) == 0
         return good
 
-    @property
-    def _has_workers(self) -> bool:
-        return self.strategy.cluster_resolver is not None
-
-    def _guarded(self, inputs):
-        """Returns the loss, and which gradients were finite."""
-        optimizer = guard(self.optimizer)
+    def _guarded(self, inputs, number, compiled):
+        """Returns the loss, which gradients were finite, and whether all is good."""
+        # One that scales the loss (float16) passes over gradients that are not finite
+        # itself, which is how it finds its scale.
+        scales = isinstance(self.optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
+        optimizer = self.optimizer if scales else GradientCollector(self.optimizer)
         logs = self.task.train_step(
             inputs, model=self.model, optimizer=optimizer, metrics=self.train_metrics
         )
-        finite = getattr(optimizer, "finite", tf.ones([0], tf.bool))
-        return logs[self.task.loss], finite
+        loss = logs[self.task.loss]
+        finite = is_finite([] if scales else optimizer.gradients)
+        in_range = (loss <= self._loss_bound(number)) & tf.math.is_finite(loss)
+        good = in_range & tf.reduce_all(finite)
+        if not scales:
+            optimizer.apply_if(good, compiled=compiled)
+        return loss, finite, good
 
     def _loss_bound(self, step: tf.Tensor) -> tf.Tensor:
         trainer = self.config.trainer
         counts = step >= trainer.recovery_begin_steps
         return tf.where(counts, trainer.loss_upper_bound, np.inf)
+
+    def evaluate(self, num_steps):
+        """Evaluates; see the base class.
+
+        Raises:
+            StopTraining: it was to stop; the weights are those of training.
+        """
+        try:
+            return super().evaluate(num_steps)
+        except StopTraining:
+            if isinstance(self.optimizer, optimization.ExponentialMovingAverage):
+                self.optimizer.swap_weights()
+            raise
+
+    def eval_reduce(self, state=None, step_outputs=None):
+        """Adds what a step of evaluation gave; see the base class."""
+        if self.stops():
+            raise StopTraining
+        return super().eval_reduce(state, step_outputs)
 
     def create_train_loop_fn(self):
         """Returns Orbit's inner loop, which ends early where it has to."""
@@ -141,8 +175,6 @@ class Trainer(base_trainer.Trainer):
             return super().create_train_loop_fn()
 
         def go_on():
-            if self._has_workers:  # one must not leave the others waiting
-                return tf.constant(True)
             return tf.numpy_function(lambda: not self.stops(), [], tf.bool)
 
         def in_graph(iterator, num_steps):
