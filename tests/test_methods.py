@@ -334,7 +334,7 @@ def test_a_whole_step_is_compiled(kind, records):
     after = [v.numpy() for v in model.trainable_variables]
     assert all(np.all(np.isfinite(v)) for v in after)
     moved = [np.any(a != b) for a, b in zip(before, after, strict=True)]
-    assert np.mean(moved) > 0.9
+    assert np.mean(moved) > 0.85  # not those of levels without an object
 
 
 @pytest.fixture

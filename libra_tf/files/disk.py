@@ -15,6 +15,8 @@ _NUMBERS = {
     errno.EDQUOT,
     errno.EFBIG,
     errno.EIO,
+    errno.EMFILE,
+    errno.ESTALE,
     errno.ENOENT,
     errno.ENOSPC,
     errno.ENOTDIR,
@@ -32,6 +34,8 @@ _WORDS = (
     "no such file or directory",
     "input/output error",
     "not a directory",
+    "stale file handle",
+    "too many open files",
 )
 
 

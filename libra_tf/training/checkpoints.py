@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,13 +16,9 @@ import tensorflow as tf
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import make_folder
 
-# A file that is there and cannot be reached is none of these.
-_DAMAGE = (
-    IndexError,
-    ValueError,
-    tf.errors.DataLossError,
-    tf.errors.NotFoundError,
-    tf.errors.OutOfRangeError,
+# Of a file that is there and cannot be reached now, which is no damage.
+_OUT_OF_REACH = re.compile(
+    "permission denied|input/output error|too many open files|stale file handle", re.I
 )
 DAMAGED = "damaged"  # folder of a run for checkpoints that cannot be resumed
 
@@ -103,8 +100,11 @@ def fault_of(prefix: str) -> str | None:
             is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
             if is_float and not np.all(np.isfinite(value)):
                 return f"{name.split('/.ATTRIBUTES')[0]} is not finite"
-    except _DAMAGE as error:
-        return " ".join(str(error).split())[:100]
+    except (IndexError, ValueError, tf.errors.OpError) as error:
+        text = " ".join(str(error).split())
+        if _OUT_OF_REACH.search(text):
+            raise
+        return text[:100]
     return None
 
 
