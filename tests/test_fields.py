@@ -216,6 +216,7 @@ def test_cascade_heads_are_stock_throughout(stock):
         "task.model.roi_sampler.positives=random",
         "task.model.roi_sampler.negatives=random",
         "task.model.roi_sampler.ignore_padding=false",
+        "task.model.clip_to_image=false",
         "task.losses.normalizer=tfm",
         "task.losses.box.type=huber",
     ]
