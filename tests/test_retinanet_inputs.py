@@ -180,6 +180,9 @@ def test_batches_are_those_of_model_gardens_task(records):
     )
     np.testing.assert_array_equal(images, their_images)
     attributes = labels.pop("attribute_targets")[INSTANCE]
+    source_ids = labels.pop("source_id").numpy()
+    assert len(set(source_ids)) == len(images)
+    assert all(1 <= number <= 12 for number in source_ids)
     tf.nest.map_structure(np.testing.assert_array_equal, labels, their_labels)
     assert attributes["3"].shape == labels["cls_targets"]["3"].shape
 
