@@ -58,6 +58,12 @@ def test_more_generated_files(tmp_path):
     run(tmp_path, 1000, 3000)
 
 
+@pytest.mark.parametrize("seed", [6620, 13766])
+def test_seeds_that_failed(tmp_path, seed):
+    """The line of their refusal had a key of a million characters."""
+    assert child("seeds", tmp_path, seed, seed + 1)["failures"] == []
+
+
 @pytest.mark.nightly
 def test_many_generated_files(tmp_path):
     run(tmp_path, 3000, 23_000)

@@ -18,6 +18,7 @@ from libra_tf.torch_files.tensor import StoredTensor
 WRAPPERS = ("state_dict", "model", "module")
 AVERAGES = "ema_state_dict"
 _SHOWN = 5  # keys in a message
+_SHOWN_SIZE = 40  # characters of each
 _NAME_SIZE = 500  # characters of a weight's name
 # Weights that are tied share their numbers, and a flat buffer may stand beside them.
 _MOST_SHARED = 4
@@ -70,13 +71,17 @@ def read_state_dict(path: str | os.PathLike) -> StateDict:
     )
 
 
+def _shown(key: str) -> str:
+    return ascii(key[:_SHOWN_SIZE]) + ("..." if len(key) > _SHOWN_SIZE else "")
+
+
 def _tensors(file: TorchFile) -> dict[str, StoredTensor]:
     content = file.content
     found = next((content[k] for k in WRAPPERS if _has_tensors(content.get(k))), None)
     found = content if found is None else found
     if not _has_tensors(found):
-        keys = [ascii(key) for key in content if isinstance(key, str)]
-        held = ", ".join(keys[:_SHOWN]) or "nothing"
+        keys = [key for key in content if isinstance(key, str)][:_SHOWN]
+        held = ", ".join(map(_shown, keys)) or "nothing"
         raise UserError(f"{file.path}: no state_dict in it; it holds {held}")
     for name, value in found.items():
         _check(file, name, value)
