@@ -66,7 +66,7 @@ def test_seeds_that_failed(tmp_path, seed):
 
 @pytest.mark.nightly
 def test_many_generated_files(tmp_path):
-    run(tmp_path, 3000, 23_000)
+    run(tmp_path, 3000, 13_000)
 
 
 def meta(code):
