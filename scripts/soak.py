@@ -13,7 +13,6 @@ code 1 if anything differs.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -137,8 +136,9 @@ def kill_often(
 
 def losses(folder: Path) -> list[dict]:
     """What each interval gave, without times."""
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    found = [json.loads(line) for line in lines]
+    from libra_tf.training.metrics_file import metric_lines
+
+    found = list(metric_lines(str(folder)))
     for line in found:
         line.pop("examples_per_second", None)
         line.pop("seconds", None)

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import datetime
 import io
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from libra_tf.ablation.plan import Plan
 from libra_tf.ablation.runs import RESULT_FILE, Run, read_result
 from libra_tf.errors import UserError
 from libra_tf.files.json_files import read_json, write_file, write_json
-from libra_tf.training.progress import METRICS_FILE, last_evaluation
+from libra_tf.training.metrics_file import last_evaluation, metric_lines
 
 CSV_FILE = "results.csv"
 ATTEMPTS_FILE = "attempts.json"
@@ -153,16 +152,11 @@ def _train_seconds(run: Run) -> float:
     """Time spent in training intervals, compiling and the input included."""
     seconds, last = 0.0, 0
     batch_size = run.settings["task"]["train_data"]["global_batch_size"]
-    with open(os.path.join(run.folder, METRICS_FILE), encoding="utf-8") as file:
-        for line in file:
-            try:
-                values = json.loads(line)
-            except ValueError:  # cut by a kill while it was written
-                continue
-            if values["kind"] != "train":
-                continue
-            # A run that was killed goes back to its checkpoint.
-            steps = values["step"] - last if values["step"] > last else 0
-            last = values["step"]
-            seconds += steps * batch_size / max(values["examples_per_second"], 1e-9)
+    for values in metric_lines(run.folder):
+        if values["kind"] != "train":
+            continue
+        # A run that was killed goes back to its checkpoint.
+        steps = values["step"] - last if values["step"] > last else 0
+        last = values["step"]
+        seconds += steps * batch_size / max(values["examples_per_second"], 1e-9)
     return seconds

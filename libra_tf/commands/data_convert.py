@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,11 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what says where the data lie, then how to convert them."""
-    add = parser.add_argument
+    _add_places(parser.add_argument)
+    _add_rules(parser.add_argument)
+
+
+def _add_places(add: Callable[..., object]) -> None:
     add("folder", metavar="DIR", nargs="?", help="folder of COCO or Pascal VOC")
     add("--images", metavar="I", help="image folder (with --annotations)")
     add("--annotations", metavar="J.json", help="COCO detection file")
@@ -63,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS),
         help="processes that read images (default %(default)s)",
     )
+
+
+def _add_rules(add: Callable[..., object]) -> None:
     add("--strict", action="store_true", help="refuse what would be mended or is odd")
     add(
         "--skip-bad",

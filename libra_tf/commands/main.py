@@ -12,7 +12,7 @@ import sys
 from libra_tf import __version__
 from libra_tf.commands.verbs import add_verb
 from libra_tf.errors import UserError
-from libra_tf.files.disk import disk_fault
+from libra_tf.files.disk import named_disk_errors
 from libra_tf.files.printable import safe_output
 
 # Order of a first session. Modules load only when their verb is asked for, so that
@@ -66,15 +66,10 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     command = importlib.import_module(f"libra_tf.commands.{args.verb}")
     try:
-        return command.run(args) or 0
+        with named_disk_errors():
+            return command.run(args) or 0
     except UserError as error:
         print(f"libra: error: {error}", file=sys.stderr)
-        return 2
-    except Exception as error:
-        fault = disk_fault(error)
-        if fault is None:
-            raise
-        print(f"libra: error: {fault}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("libra: interrupted", file=sys.stderr)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from libra_tf.errors import UserError
 
+_DRAFT = ".tmp"  # ends the name of what is being written, after the process's number
+
 
 def make_folder(path: str | os.PathLike) -> Path:
     """Makes a folder and those above it; raises `UserError` if it cannot."""
@@ -57,7 +59,7 @@ def write_text(path: Path, pieces: Iterable[str]) -> None:
 
 def write_bytes(path: Path, pieces: Iterable[bytes]) -> None:
     """Writes the pieces under a hidden name, then renames; cleans up on failure."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     try:
         with open(draft, "wb") as file:
             file.writelines(pieces)
@@ -66,3 +68,21 @@ def write_bytes(path: Path, pieces: Iterable[bytes]) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def abandoned_drafts(folder: str | os.PathLike) -> list[Path]:
+    """Returns what killed processes left of files that they were writing."""
+    drafts = sorted(Path(folder).glob(f".*{_DRAFT}"))
+    return [path for path in drafts if not _is_alive(path.name.split(".")[-2])]
+
+
+def _is_alive(pid: str) -> bool:
+    """Whether a process runs; what is no number counts as one that does."""
+    if not pid.isdigit():
+        return True
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(int(pid), 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from libra_tf.errors import UserError
-from libra_tf.files.atomic import make_folder
+from libra_tf.files.atomic import abandoned_drafts, make_folder
 
 # Of a file that is there and cannot be reached now, which is no damage.
 _OUT_OF_REACH = re.compile(
@@ -190,20 +189,7 @@ def remove_leftovers(folder: str) -> list[str]:
         if not path.with_suffix(".index").exists():
             path.unlink()
             removed.append(path.name)
-    for path in sorted(Path(folder).glob(".*.tmp")):
-        if not _is_alive(path.name.split(".")[-2]):
-            path.unlink()
-            removed.append(path.name)
+    for path in abandoned_drafts(folder):
+        path.unlink()
+        removed.append(path.name)
     return removed
-
-
-def _is_alive(pid: str) -> bool:
-    """Whether a process runs; the name of a draft has its number."""
-    if not pid.isdigit():
-        return True
-    with contextlib.suppress(PermissionError):
-        try:
-            os.kill(int(pid), 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-    return True

@@ -25,10 +25,6 @@ _REPORT = "step.json"
 _WEIGHTS = "weights"
 
 
-class NonFiniteStep(Exception):
-    """A loss or gradient of a training step is NaN or infinite."""
-
-
 @dataclasses.dataclass
 class FailedStep:
     """The first step that was not finite.
@@ -67,6 +63,18 @@ class FailedStep:
             text += f" (gradient of {self.gradients[0]}{more})"
         ids = ", ".join(map(str, self.source_ids))
         return f"{text}, images {ids}" if ids else text
+
+
+class NonFiniteStep(Exception):
+    """A loss or gradient of a training step is NaN or infinite.
+
+    Attributes:
+        failed: the step.
+    """
+
+    def __init__(self, failed: FailedStep):
+        super().__init__(str(failed))
+        self.failed = failed
 
 
 class Recorder:

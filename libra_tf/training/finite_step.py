@@ -61,15 +61,15 @@ class GradientCollector:
             good: boolean of this replica.
             compiled: by XLA, where replicas do not meet.
         """
-        there = [i for i, gradient in enumerate(self.gradients) if gradient is not None]
-        variables = [self.variables[i] for i in there]
+        pairs = zip(self.gradients, self.variables, strict=True)
+        there = [pair for pair in pairs if pair[0] is not None]
+        if not there:
+            return
+        gradients, variables = map(list, zip(*there, strict=True))
 
         def apply(gradients: list[tf.Tensor]) -> None:
             self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-        gradients = [self.gradients[i] for i in there]
-        if not gradients:
-            return
         strategy = tf.distribute.get_strategy()
         is_mirrored = isinstance(strategy, tf.distribute.MirroredStrategy)
         if compiled or not is_mirrored:

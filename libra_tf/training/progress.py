@@ -6,15 +6,18 @@ import json
 import math
 import os
 import time
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from libra_tf.errors import UserError
-from libra_tf.files.atomic import write_text
+from libra_tf.training.metrics_file import METRICS_FILE
 
-METRICS_FILE = "metrics.jsonl"
+# What follows on a loss or gradient that is not finite.
+NOT_FINITE_CURE = (
+    "nothing was saved since the last checkpoint. Lower the learning rate, clip "
+    "gradients, or look for degenerate boxes with `libra data info`"
+)
 # Shown in this order where they exist; everything goes to the JSON lines.
 _HEADLINES = ("AP", "AP50", "AP75", "mask_AP", "AR@100")
 
@@ -110,8 +113,7 @@ class Progress:
         if bad:
             raise UserError(
                 f"step {step}: {', '.join(bad)} is not finite; training stopped and "
-                "nothing was saved since the last checkpoint. Lower the learning rate, "
-                "clip gradients, or look for degenerate boxes with `libra data info`"
+                f"{NOT_FINITE_CURE}"
             )
 
     def _remaining(self, step: int, rate: float) -> str:
@@ -137,23 +139,6 @@ class Progress:
         print(line, file=self._stream, flush=True)
 
 
-def last_evaluation(folder: str, step: int) -> dict[str, float] | None:
-    """Returns the metrics that a run wrote for an evaluation at `step`, if it did."""
-    path = os.path.join(folder, METRICS_FILE)
-    if not os.path.isfile(path):
-        return None
-    found = None
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            try:
-                values = json.loads(line)
-            except ValueError:  # cut by a kill while it was written
-                continue
-            if values.pop("kind") == "validation" and values.pop("step") == step:
-                found = values
-    return found
-
-
 def _scalars(output: dict[str, Any]) -> dict[str, float]:
     arrays = {name: np.asarray(value) for name, value in output.items()}
     return {
@@ -165,26 +150,3 @@ def _scalars(output: dict[str, Any]) -> dict[str, float]:
 
 def _json_number(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def cut_metrics(folder: str, step: int) -> int:
-    """Takes out what a run wrote of steps after `step`, and lines that are cut off.
-
-    Returns:
-        How many lines.
-    """
-    path = Path(folder, METRICS_FILE)
-    if not path.is_file():
-        return 0
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(True)
-    kept = [line for line in lines if _step_of(line) <= step]
-    if kept != lines:
-        write_text(path, kept)
-    return len(lines) - len(kept)
-
-
-def _step_of(line: str) -> float:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf

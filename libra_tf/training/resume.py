@@ -22,7 +22,7 @@ from libra_tf.training.checkpoints import (
     set_aside,
 )
 from libra_tf.training.compare_settings import default_settings, find_difference_at
-from libra_tf.training.progress import cut_metrics
+from libra_tf.training.metrics_file import METRICS_FILE, cut_metrics
 from libra_tf.weights.restore import checkpoint_step, inspect_checkpoint
 
 # Other settings, such as the number of steps, may change.
@@ -60,11 +60,13 @@ class Start:
 
     Attributes:
         model_dir: folder of the run.
-        step: of the newest checkpoint that is good; 0 if there is none at all.
+        checkpoint: the newest that is good; None if there is none at all.
+        step: of that checkpoint, else 0.
         faults: what is wrong with newer ones, by their prefix.
     """
 
     model_dir: str
+    checkpoint: str | None = None
     step: int = 0
     faults: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -78,9 +80,8 @@ class Start:
             best: this run writes the best checkpoint, and no evaluation beside it.
         """
         lines = []
-        if self.faults:
-            good = os.path.join(self.model_dir, f"ckpt-{self.step}")
-            set_aside(self.model_dir, list(self.faults), good)
+        if self.checkpoint and self.faults:
+            set_aside(self.model_dir, list(self.faults), self.checkpoint)
             lines += [
                 f"{os.path.basename(prefix)} is damaged ({fault}) and was moved to "
                 f"{DAMAGED}/; going on from ckpt-{self.step}, so "
@@ -96,8 +97,8 @@ class Start:
         count = cut_metrics(self.model_dir, self.step)
         if count:
             lines.append(
-                f"metrics.jsonl: {count} line(s) of steps after {self.step} were taken "
-                "out; these steps come again"
+                f"{METRICS_FILE}: {count} line(s) of steps after {self.step} were "
+                "taken out; these steps come again"
             )
         return lines
 
@@ -127,7 +128,7 @@ def find_start(model_dir: str) -> Start:
     if latest is None:
         return Start(model_dir)
     good, faults = newest_good(model_dir, latest)
-    return Start(model_dir, checkpoint_step(good), faults)
+    return Start(model_dir, good, checkpoint_step(good), faults)
 
 
 def _folders_of_checkpoints(model_dir: str) -> list[str]:
@@ -135,19 +136,19 @@ def _folders_of_checkpoints(model_dir: str) -> list[str]:
     return [f for f in inside if os.path.isfile(os.path.join(f, "checkpoint"))]
 
 
-def check_settings(params: Any, model_dir: str, params_file: str) -> None:
+def check_settings(params: Any, start: Start, params_file: str) -> None:
     """Refuses to continue a run with another model, loss or data set.
 
     Args:
         params: resolved experiment.
-        model_dir: folder that may hold checkpoints.
-        params_file: name of the settings file in it.
+        start: where it goes on.
+        params_file: name of the settings file in the folder of the run.
 
     Raises:
         UserError: names the first setting that differs.
     """
-    path = os.path.join(model_dir, params_file)
-    if not newest_checkpoint(model_dir):
+    path = os.path.join(start.model_dir, params_file)
+    if not start.checkpoint:
         return
     if not os.path.isfile(path):
         raise UserError(f"{path} is lost, so the run cannot be continued safely")
@@ -157,8 +158,8 @@ def check_settings(params: Any, model_dir: str, params_file: str) -> None:
         difference = find_difference_at(before, now, defaults, key)
         if difference:
             raise UserError(
-                f"{model_dir} holds a run with {difference}; give another output "
-                "folder, or the same setting to continue it"
+                f"{start.model_dir} holds a run with {difference}; give another "
+                "output folder, or the same setting to continue it"
             )
 
 

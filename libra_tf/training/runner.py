@@ -17,7 +17,7 @@ from libra_tf.experiments.lost_objects import lost_objects
 from libra_tf.experiments.saved import PARAMS_FILE, dump_params
 from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
-from libra_tf.files.disk import disk_fault, named_disk_errors, require_space
+from libra_tf.files.disk import named_disk_errors, require_space
 from libra_tf.files.lock import locked_run
 from libra_tf.training.check_records import check_records
 from libra_tf.training.checkpoints import refuse_not_finite, size_in_bytes
@@ -25,8 +25,9 @@ from libra_tf.training.data_errors import named_data_errors
 from libra_tf.training.failed_step import FailedStep, NonFiniteStep, write_dump
 from libra_tf.training.loop import Job, Loop, build_loop, build_trainer
 from libra_tf.training.memory_errors import named_memory_errors
+from libra_tf.training.metrics_file import cut_metrics, last_evaluation
 from libra_tf.training.prepare import prepare
-from libra_tf.training.progress import cut_metrics, last_evaluation
+from libra_tf.training.progress import NOT_FINITE_CURE
 from libra_tf.training.resume import (
     Start,
     check_complete,
@@ -81,7 +82,7 @@ def run(
 def _run(job: Job, start: Start) -> dict[str, float]:
     strategy = prepare(job.params)
     if job.trains:
-        check_settings(job.params, job.model_dir, PARAMS_FILE)
+        check_settings(job.params, start, PARAMS_FILE)
         for line in start.tidy(best=job.mode != "train"):
             job.tell(line)
     for line in check_records(job.params, job.data):
@@ -150,8 +151,8 @@ def _run_until_signal(job: Job, loop: Loop) -> None:
                 loop.runner.run()
                 loop.runner.finish_saves()
             return
-        except NonFiniteStep:
-            _keep_failed_step(job, loop, trials)
+        except NonFiniteStep as error:
+            _keep_failed_step(job, loop, error.failed, trials)
             trials -= 1
         except StopTraining:
             path = loop.runner.save_now()
@@ -162,19 +163,17 @@ def _run_until_signal(job: Job, loop: Loop) -> None:
             raise (Preempted if loop.stop.preempted else KeyboardInterrupt) from None
 
 
-def _keep_failed_step(job: Job, loop: Loop, trials: int) -> None:
+def _keep_failed_step(job: Job, loop: Loop, failed: FailedStep, trials: int) -> None:
     """Dumps the step that was not finite, and goes back to the newest checkpoint.
 
     Raises:
         UserError: no trial is left.
     """
-    failed = loop.trainer.take_failed()
     text = f"{failed}; {_dump(job, loop, failed)}"
     if not trials:
         raise UserError(
-            f"{text}; nothing was saved since the last checkpoint. Lower the learning "
-            "rate, clip gradients, look for degenerate boxes with `libra data info`, "
-            "or set trainer.recovery_max_trials to go back and leave such batches out"
+            f"{text}; {NOT_FINITE_CURE}, or set trainer.recovery_max_trials to go back "
+            "and leave such batches out"
         )
     checkpoint = loop.runner.go_back()
     if checkpoint is None:
@@ -190,11 +189,9 @@ def _keep_failed_step(job: Job, loop: Loop, trials: int) -> None:
 
 def _dump(job: Job, loop: Loop, failed: FailedStep) -> str:
     try:
-        folder = write_dump(failed, loop.trainer.model, job.model_dir)
-    except Exception as error:
-        fault = disk_fault(error)
-        if fault is None:
-            raise
+        with named_disk_errors():
+            folder = write_dump(failed, loop.trainer.model, job.model_dir)
+    except UserError as fault:
         return f"its batch could not be kept ({fault})"
     return f"its batch and weights are in {folder} (`libra replay {folder}`)"
 

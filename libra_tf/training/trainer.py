@@ -17,7 +17,7 @@ from libra_tf.experiments.stock import of_ours
 from libra_tf.inputs.one_order import one_by_one
 from libra_tf.training.checkpoints import raise_failed_save
 from libra_tf.training.data_position import begin_of_part, seeded
-from libra_tf.training.failed_step import FailedStep, NonFiniteStep, Recorder
+from libra_tf.training.failed_step import NonFiniteStep, Recorder
 from libra_tf.training.finite_step import (
     GradientCollector,
     is_finite,
@@ -182,35 +182,31 @@ class Trainer(base_trainer.Trainer):
 
         if options.use_tf_while_loop:
             return tf.function(in_graph)
-        step = tf.function(self.train_step) if options.use_tf_function else None
+        step = self.train_step
+        if options.use_tf_function:
+            step = tf.function(step)
 
         def loop(iterator, num_steps):
             for _ in range(num_steps):
-                if self.stops() or not (step or self.train_step)(iterator):
+                if self.stops() or not step(iterator):
                     break
 
         return loop
-
-    def take_failed(self) -> FailedStep:
-        """Returns the step that was not finite, and forgets it."""
-        failed, self.recorder.failed = self.recorder.failed, None
-        assert failed is not None
-        return failed
 
     def train_loop_end(self):
         """Returns the logs of the loop.
 
         Raises:
-            NonFiniteStep: it ended at such a step, which is in `recorder.failed`.
+            NonFiniteStep: it ended at such a step.
             StopTraining: it ended before its first step.
         """
         if self.stops() and not float(self.train_loss.count):
             raise StopTraining
         logs = super().train_loop_end()
-        failed = self.recorder.failed
+        failed, self.recorder.failed = self.recorder.failed, None
         if failed is not None:
             failed.name_parts(logs)
-            raise NonFiniteStep(str(failed))
+            raise NonFiniteStep(failed)
         return logs
 
 
