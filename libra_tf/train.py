@@ -10,6 +10,7 @@ All flags are Model Garden's.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 # TensorFlow's start-up chatter would bury the lines meant for people.
@@ -21,7 +22,7 @@ from official.common import flags as tfm_flags
 from official.core import train_utils
 from official.vision import train as tfm_train  # defines its own flag
 
-from libra_tf.errors import UserError
+from libra_tf.errors import UserError, terminate
 from libra_tf.experiments.files import find_config
 from libra_tf.experiments.saved import load_experiment
 from libra_tf.files.printable import safe_output
@@ -51,6 +52,7 @@ def main(_: list[str]) -> None:
     """Trains; a `UserError` is one line on standard error, and exit code 2."""
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
+    signal.signal(signal.SIGTERM, terminate)
     with safe_output():
         try:
             run(

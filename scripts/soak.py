@@ -6,8 +6,8 @@
 trains a small RetinaNet on drawn shapes twice: once as it is, and once with kill -9 at
 random moments, every second of them while a checkpoint is being written. Both runs are
 deterministic. Then the killed one must have the same losses at each step, none twice,
-the same weights to the last bit, and the same files. Prints a line for each kill; exit
-code 1 if anything differs.
+also for TensorBoard, the same weights to the last bit, and the same files. Prints a
+line for each kill; exit code 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -155,6 +155,21 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
     return {name: reader.get_tensor(name) for name in kept}
 
 
+def events(folder: Path) -> dict[str, list[int]]:
+    """Steps of each tag of TensorBoard but the speed, in the order of reading."""
+    from tensorflow.compat.v1.train import summary_iterator
+
+    found: dict[str, list[int]] = {}
+    for path in sorted(folder.rglob("events.*")):
+        for event in summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.tag == "steps_per_second":  # not told of a first loop
+                    continue
+                tag = f"{path.parent.relative_to(folder)}: {value.tag}"
+                found.setdefault(tag, []).append(event.step)
+    return found
+
+
 def files(folder: Path) -> set[str]:
     """Names below a folder; of event files only where they lie."""
     paths = (p for p in folder.rglob("*") if p.is_file())
@@ -169,6 +184,10 @@ def differences(whole: Path, killed: Path) -> list[str]:
     found = []
     if losses(killed) != losses(whole):
         found.append("metrics.jsonl differs")
+    first, second = events(whole), events(killed)
+    other = [tag for tag in first | second if first.get(tag) != second.get(tag)]
+    if other:
+        found.append(f"TensorBoard has other steps of {other}")
     first, second = weights(whole), weights(killed)
     if first.keys() != second.keys():
         found.append("other variables")
@@ -207,7 +226,7 @@ def main() -> int:
     found = differences(out / "whole", out / "killed")
     print(
         f"{made} kills, {in_saves} of them in a save: "
-        + ("; ".join(found) or "same losses, weights and files as without")
+        + ("; ".join(found) or "same losses, events, weights and files as without")
     )
     return 1 if found or made < args.kills else 0
 

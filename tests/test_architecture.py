@@ -33,7 +33,7 @@ BELOW = {
     "weights": {
         "data", "experiments", "files", "layers", "models", "ops", "torch_files"
     },
-    "inputs": {"experiments", "models", "ops", "samplers"},
+    "inputs": {"data", "experiments", "models", "ops", "samplers"},
     "criteria": {"experiments", "inputs", "layers", "losses", "ops"},
     "tasks": {
         "criteria", "evaluation", "experiments", "files", "inputs", "layers", "models",

@@ -1,4 +1,4 @@
-"""training.check_records: bad data are named before a model is built, or when met."""
+"""inputs.check_records: bad data are named before a model is built, or when met."""
 
 from types import SimpleNamespace
 
@@ -11,9 +11,9 @@ from libra_tf.commands.main import main
 from libra_tf.data.record_reader import read_records
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import override
+from libra_tf.inputs.check_records import check_records
+from libra_tf.inputs.data_errors import named_data_errors
 from libra_tf.training import runner
-from libra_tf.training.check_records import check_records
-from libra_tf.training.data_errors import named_data_errors
 
 LABELS = "image/object/class/label"
 

@@ -203,7 +203,18 @@ def test_data_without_an_image_is_refused(one_stage, records, tmp_path, capsys):
     for file in empty.glob("train-*"):
         file.write_bytes(b"")
     err = error_of(capsys, one_stage, "--data", empty, "--images", "1")
-    assert "train-*.tfrecord: no images in these files" in err
+    assert "0 examples in" in err
+    assert "train-*.tfrecord" in err
+
+
+def test_a_damaged_record_is_named(one_stage, records, tmp_path, capsys):
+    spoilt = shutil.copytree(records, tmp_path / "spoilt")
+    (file,) = spoilt.glob("train-*")
+    data = bytearray(file.read_bytes())
+    data[-100] ^= 1
+    file.write_bytes(data)
+    err = error_of(capsys, one_stage, "--data", spoilt, "--images", "1")
+    assert f"{file}: record 11: its checksum is wrong" in err
 
 
 def test_a_folder_as_output_is_refused(one_stage, tmp_path, capsys):

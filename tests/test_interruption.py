@@ -16,9 +16,10 @@ import tensorflow as tf
 import tiny
 
 from libra_tf.commands.main import main
+from libra_tf.errors import Terminated
 from libra_tf.experiments.saved import dump_params
 from libra_tf.training.runner import run
-from libra_tf.training.stop import Preempted, StopOnSignal, StopTraining
+from libra_tf.training.stop import StopOnSignal, StopTraining
 
 
 class SignalAt(io.StringIO):
@@ -79,7 +80,7 @@ from libra_tf.training.stop import StopOnSignal
 with StopOnSignal(sys.stdout) as stop:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.3)
-    assert stop.is_requested() and stop.preempted
+    assert stop.is_requested() and stop.terminated
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(20)
 """
@@ -98,7 +99,7 @@ def test_handlers_are_what_they_were_afterwards():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(StopTraining):
             stop.check(None)
-    assert not stop.preempted
+    assert not stop.terminated
     assert stream.getvalue().count("stopping") == 1
     assert signal.getsignal(signal.SIGINT) == before
 
@@ -129,7 +130,7 @@ def test_a_deterministic_run_is_the_same_when_interrupted(kind, records, tmp_pat
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     run(experiment(kind, records), "train", str(whole), stream=io.StringIO())
     stream = SignalAt(3, signal.SIGTERM)
-    with pytest.raises(Preempted):
+    with pytest.raises(Terminated):
         run(experiment(kind, records), "train", str(parted), stream=stream)
     stopped_at = losses(parted)[-1]["step"]
     assert 3 <= stopped_at < 6

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import signal
+import time
 import types
 
 import pytest
@@ -94,6 +97,20 @@ def test_interruption(capsys, monkeypatch):
 
     assert run_instead(monkeypatch, run) == 130
     assert capsys.readouterr().err == "libra: interrupted\n"
+
+
+def test_sigterm(monkeypatch):
+    """At any moment, such as while a detector is built."""
+
+    def run(args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert run_instead(monkeypatch, run) == 75
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 import tiny
+from event_scalars import event_scalars
 
 from libra_tf.commands.main import main
 from libra_tf.errors import UserError
@@ -188,6 +189,7 @@ def test_a_loss_above_the_bound_changes_no_weight(records, tmp_path, short_step)
 @pytest.mark.slow
 def test_training_goes_on_without_the_batch(bad_image, records, tmp_path):
     params = experiment(records, interval=1, recovery_max_trials=9)
+    params.override({"trainer": {"checkpoint_interval": 3}})
     stream = io.StringIO()
     run(params, "train", str(tmp_path), stream=stream)
     assert "without this batch" in stream.getvalue()
@@ -195,6 +197,8 @@ def test_training_goes_on_without_the_batch(bad_image, records, tmp_path):
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(set(steps))
     assert steps[-1] == 6
+    told = event_scalars(tmp_path / "train", "total_loss")
+    assert [step for step, _ in told] == steps
     newest = tf.train.latest_checkpoint(str(tmp_path))
     assert newest.endswith("ckpt-6")
     assert fault_of(newest) is None

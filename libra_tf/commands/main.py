@@ -11,7 +11,7 @@ import sys
 
 from libra_tf import __version__
 from libra_tf.commands.verbs import add_verb
-from libra_tf.errors import UserError
+from libra_tf.errors import UserError, terminate
 from libra_tf.files.disk import named_disk_errors
 from libra_tf.files.printable import safe_output
 
@@ -57,8 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     verb = next((word for word in argv if not word.startswith("-")), None)
     args = build_parser(verb).parse_args(argv)
-    # As Ctrl-C, so that half-written files are cleaned up.
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     with safe_output():
         return _run(args)
 
@@ -74,10 +73,6 @@ def _run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt as stop:
         print("libra: interrupted", file=sys.stderr)
         return getattr(stop, "exit_code", 130)
-
-
-def _terminate(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -16,12 +16,15 @@ import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.errors import UserError
 from libra_tf.experiments.resolve import resolve
 from libra_tf.experiments.saved import load_run
+from libra_tf.inputs.check_records import check_records
+from libra_tf.inputs.data_errors import named_data_errors
 from libra_tf.inputs.one_order import one_by_one
 from libra_tf.weights.find_checkpoint import RunCheckpoint, find_checkpoint
 from libra_tf.weights.restore import checkpoint_path, restore_all
 
 # All candidates of an image go through the head at once.
 _MOST_IMAGES_AT_A_TIME = 4
+DATA = ("train_data",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +61,8 @@ def open_run(
         seed: of the augmentation.
 
     Raises:
-        UserError: there is no checkpoint, no such data, or they do not fit.
+        UserError: there is no checkpoint, no such data, they do not fit, or a record is
+            damaged, also while the batches are read.
     """
     if images < 1:
         raise UserError(f"the number of images is {images}; give 1 or more")
@@ -66,6 +70,7 @@ def open_run(
     params = found.params
     _choose_data(params, data, split)
     _choose_images(params, images, seed)
+    check_records(params, DATA)
     before = tf_keras.mixed_precision.global_policy()
     if params.runtime.mixed_precision_dtype:
         performance.set_mixed_precision_policy(params.runtime.mixed_precision_dtype)
@@ -73,7 +78,9 @@ def open_run(
         task = task_factory.get_task(params.task)
         model = task.build_model()
         restore_all(found.path, {"model": model})
-        yield LoadedRun(found.path, params, model, _batches(task, params, images, seed))
+        batches = _batches(task, params, images, seed)
+        with named_data_errors(params, DATA):
+            yield LoadedRun(found.path, params, model, batches)
     finally:
         tf_keras.mixed_precision.set_global_policy(before)
 

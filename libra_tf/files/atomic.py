@@ -59,10 +59,19 @@ def write_text(path: Path, pieces: Iterable[str]) -> None:
 
 def write_bytes(path: Path, pieces: Iterable[bytes]) -> None:
     """Writes the pieces under a hidden name, then renames; cleans up on failure."""
+    with draft_of(path) as draft, open(draft, "wb") as file:
+        file.writelines(pieces)
+
+
+@contextlib.contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """Gives the hidden name to write a file under; it takes the place of `path` after.
+
+    If what is within raises, the draft goes and `path` is as it was.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     try:
-        with open(draft, "wb") as file:
-            file.writelines(pieces)
+        yield draft
         sync(draft)
         os.replace(draft, path)
     except BaseException:

@@ -14,8 +14,8 @@ import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.evaluation.evaluator import CocoEvaluator
 from libra_tf.experiments.lost_objects import lost_objects
 from libra_tf.experiments.stock import is_libra_experiment, of_ours
-from libra_tf.training.check_records import check_records
-from libra_tf.training.data_errors import named_data_errors
+from libra_tf.inputs.check_records import check_records
+from libra_tf.inputs.data_errors import named_data_errors
 from libra_tf.training.prepare import prepare
 from libra_tf.weights.restore import restore_all
 

@@ -60,11 +60,20 @@ class ExperimentRunner(train_lib.OrbitExperimentRunner):
     def go_back(self) -> str | None:
         """Restores the newest checkpoint; returns it, or None if there is none."""
         self.finish_saves()
+        self._close_event_files()
         manager = self.checkpoint_manager
         self.controller.step_timer = None  # it counts from a later step
         if manager.latest_checkpoint:
             self.controller.restore_checkpoint(manager.latest_checkpoint)
         return manager.latest_checkpoint
+
+    def _close_event_files(self) -> None:
+        """So that they can be cut; what is told next goes into new ones."""
+        managers = self.controller.summary_manager, self.controller.eval_summary_manager
+        for manager in filter(None, managers):
+            for writer in manager._summary_writers.values():
+                writer.close()
+            manager._summary_writers.clear()
 
     def _build_controller(self, *args: Any, **kwargs: Any) -> orbit.Controller:
         controller = super()._build_controller(*args, **kwargs)

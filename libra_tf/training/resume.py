@@ -22,6 +22,7 @@ from libra_tf.training.checkpoints import (
     set_aside,
 )
 from libra_tf.training.compare_settings import default_settings, find_difference_at
+from libra_tf.training.event_files import cut_events
 from libra_tf.training.metrics_file import METRICS_FILE, cut_metrics
 from libra_tf.weights.restore import checkpoint_step, inspect_checkpoint
 
@@ -74,7 +75,8 @@ class Start:
         """Makes the folder as it was at `step`; returns lines that say what was done.
 
         Leftovers of killed saves go, damaged checkpoints are set aside, and what the
-        metrics tell of later steps goes, since these steps come again.
+        metrics and TensorBoard's files tell of later steps goes, since these steps come
+        again.
 
         Args:
             best: this run writes the best checkpoint, and no evaluation beside it.
@@ -94,12 +96,18 @@ class Start:
             if removed:
                 names = ", ".join(removed)
                 lines.append(f"removed what a killed save had left: {names}")
-        count = cut_metrics(self.model_dir, self.step)
-        if count:
-            lines.append(
-                f"{METRICS_FILE}: {count} line(s) of steps after {self.step} were "
-                "taken out; these steps come again"
-            )
+        counts = {
+            f"{METRICS_FILE}: {{}} line(s)": cut_metrics(self.model_dir, self.step),
+            "TensorBoard's event files: {} event(s)": cut_events(
+                self.model_dir, self.step
+            ),
+        }
+        lines += [
+            f"{what.format(count)} of steps after {self.step} were taken out; these "
+            "steps come again"
+            for what, count in counts.items()
+            if count
+        ]
         return lines
 
 

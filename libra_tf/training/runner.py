@@ -12,16 +12,17 @@ from typing import Any, TextIO
 from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
-from libra_tf.errors import UserError
+from libra_tf.errors import Terminated, UserError
 from libra_tf.experiments.lost_objects import lost_objects
 from libra_tf.experiments.saved import PARAMS_FILE, dump_params
 from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.disk import named_disk_errors, require_space
 from libra_tf.files.lock import locked_run
-from libra_tf.training.check_records import check_records
+from libra_tf.inputs.check_records import check_records
+from libra_tf.inputs.data_errors import named_data_errors
 from libra_tf.training.checkpoints import refuse_not_finite, size_in_bytes
-from libra_tf.training.data_errors import named_data_errors
+from libra_tf.training.event_files import cut_events
 from libra_tf.training.failed_step import FailedStep, NonFiniteStep, write_dump
 from libra_tf.training.loop import Job, Loop, build_loop, build_trainer
 from libra_tf.training.memory_errors import named_memory_errors
@@ -36,7 +37,7 @@ from libra_tf.training.resume import (
     find_start,
 )
 from libra_tf.training.run_report import describe_run
-from libra_tf.training.stop import Preempted, StopTraining
+from libra_tf.training.stop import StopTraining
 
 LOG_FILE = "orbit.log"
 
@@ -66,7 +67,7 @@ def run(
 
     Raises:
         UserError: a setting, the data or the checkpoints are at fault.
-        KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (then it is `Preempted`),
+        KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (then it is `Terminated`),
             after saving a checkpoint.
     """
     job = Job(params, mode, model_dir, async_checkpoints, stream or sys.stdout)
@@ -160,7 +161,7 @@ def _run_until_signal(job: Job, loop: Loop) -> None:
                 f"stopped at step {loop.step}, saved {path}; run the same command to "
                 "go on"
             )
-            raise (Preempted if loop.stop.preempted else KeyboardInterrupt) from None
+            raise (Terminated if loop.stop.terminated else KeyboardInterrupt) from None
 
 
 def _keep_failed_step(job: Job, loop: Loop, failed: FailedStep, trials: int) -> None:
@@ -180,6 +181,7 @@ def _keep_failed_step(job: Job, loop: Loop, failed: FailedStep, trials: int) -> 
         # The step left the weights as they were, but not what BatchNorm has seen.
         refuse_not_finite(loop.trainer.checkpoint)
     cut_metrics(job.model_dir, loop.step)
+    cut_events(job.model_dir, loop.step)
     loop.progress.go_back()
     job.tell(
         f"{text}; going on from {checkpoint or 'there'} without this batch "

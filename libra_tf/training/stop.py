@@ -16,17 +16,6 @@ class StopTraining(Exception):
     """Raised after the step in which a signal came."""
 
 
-class Preempted(KeyboardInterrupt):
-    """A training was stopped by SIGTERM, after saving a checkpoint.
-
-    Attributes:
-        exit_code: of the process; EX_TEMPFAIL of sysexits.h, since the same command
-            goes on.
-    """
-
-    exit_code = 75
-
-
 class StopOnSignal:
     """Turns the first signal into `StopTraining`; the second ends the process at once.
 
@@ -48,7 +37,7 @@ class StopOnSignal:
         self._ends: tuple[socket.socket, socket.socket] | None = None
 
     @property
-    def preempted(self) -> bool:
+    def terminated(self) -> bool:
         """Whether the signal was SIGTERM."""
         return self._first == signal.SIGTERM
 

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from libra_tf.errors import UserError
-from libra_tf.training.check_records import first_fault
+from libra_tf.inputs.check_records import first_fault
 
 
 @contextlib.contextmanager
