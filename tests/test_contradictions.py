@@ -183,6 +183,31 @@ def test_rois_are_cut_from_levels_that_there_are():
 
 
 @pytest.mark.parametrize("name", [FASTER, RETINA])
+def test_a_decoder_gives_the_levels(name):
+    spinenet = ("model.backbone.type=spinenet", "model.frozen_stages=0")
+    plain, decoder = "model.neck.type=none", "model.decoder.type={}".format
+    levels = ("model.min_level=3", "model.max_level=7")
+    accept(*spinenet, plain, *levels, decoder("identity"), name=name)
+    text = refusal(*spinenet, *levels, decoder("identity"), name=name)
+    assert "it goes with a spinenet and neck 'none'" in text
+    assert "backbone.type 'resnet'" in refusal(plain, decoder("identity"), name=name)
+    other = ("model.min_level=3", "model.max_level=6")
+    text = refusal(*spinenet, plain, *other, decoder("identity"), name=name)
+    assert "must be those of task.model.backbone.spinenet" in text
+    assert "one level only" in refusal(decoder("aspp"), name=name)
+    accept(*levels, decoder("nasfpn"), name=name)
+    assert "the levels 3 to 7" in refusal(*other, decoder("nasfpn"), name=name)
+
+
+@pytest.mark.parametrize("name", [FASTER, RETINA])
+def test_a_neck_has_levels(name):
+    levels = ("model.min_level=5", "model.max_level=5", "model.neck.refine_level=5")
+    text = refusal(*levels, "model.neck.type=balanced_feature_pyramid", name=name)
+    assert "needs two levels or more" in text
+    accept(*levels, "model.neck.type=none", name=name)
+
+
+@pytest.mark.parametrize("name", [FASTER, RETINA])
 def test_a_prior_is_given_or_counted(name):
     given, counted = "model.prior.value=0.001", "model.prior.from_data=true"
     accept(given, name=name)

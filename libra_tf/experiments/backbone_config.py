@@ -52,6 +52,11 @@ class Backbone(backbones.Backbone):
         return self.type in ("resnet", "torch_resnet")
 
     @property
+    def gives_pyramid(self) -> bool:
+        """Whether its levels have as many channels each, so that none need be made."""
+        return self.type in ("spinenet", "spinenet_mobile")
+
+    @property
     def keeps_norm(self) -> bool:
         """Whether its BatchNorm, or a part of it, stays as it is initialised."""
         if self.type == "torch_resnet":

@@ -9,6 +9,7 @@ import tf_keras
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.task_config import MaskRCNNTask, RetinaNetTask
+from libra_tf.tasks.build_errors import named_build_errors
 from libra_tf.weights.backbone import is_torch_file
 from libra_tf.weights.carried_classes import CarriedClasses
 from libra_tf.weights.find_checkpoint import saved_class_names
@@ -25,13 +26,17 @@ def new_model(
     Args:
         task_config: a task's settings.
         build: of `models`, the builder of the task's detector.
+
+    Raises:
+        UserError: parts do not fit each other; it names settings.
     """
-    model = build(
-        tf_keras.layers.InputSpec(shape=[None, *task_config.model.built_size]),
-        task_config.model,
-        l2_regularizer(task_config.losses.l2_weight_decay),
-        seed=task_config.seed,
-    )
+    with named_build_errors(task_config.model):
+        model = build(
+            tf_keras.layers.InputSpec(shape=[None, *task_config.model.built_size]),
+            task_config.model,
+            l2_regularizer(task_config.losses.l2_weight_decay),
+            seed=task_config.seed,
+        )
     if task_config.freeze_backbone:
         model.backbone.trainable = False
     return model

@@ -26,6 +26,51 @@ DETECTOR = (
         "has the levels {task.model.min_level} to {task.model.max_level}",
     ),
     Contradiction(
+        "levels of a neck",
+        lambda model, losses: (
+            model.neck.type != "none" and model.min_level == model.max_level
+        ),
+        "task.model.neck.type is {task.model.neck.type!r}, which needs two levels or "
+        "more, but task.model.min_level and max_level are both {task.model.min_level}",
+    ),
+    Contradiction(
+        "a decoder with levels",
+        lambda model, losses: model.decoder.type == "aspp",
+        "task.model.decoder.type is 'aspp', which gives one level only; choose fpn",
+    ),
+    Contradiction(
+        "a decoder for the backbone",
+        lambda model, losses: (
+            model.decoder.type == "identity"
+            and (not model.backbone.gives_pyramid or model.neck.type != "none")
+        ),
+        "task.model.decoder.type is 'identity' with task.model.backbone.type "
+        "{task.model.backbone.type!r} and task.model.neck.type "
+        "{task.model.neck.type!r}; it goes with a spinenet and neck 'none': choose fpn",
+    ),
+    Contradiction(
+        "levels of a SpineNet",
+        lambda model, losses: (
+            model.decoder.type == "identity"
+            and model.backbone.gives_pyramid
+            and (model.backbone.get().min_level, model.backbone.get().max_level)
+            != (model.min_level, model.max_level)
+        ),
+        "task.model.min_level and max_level are {task.model.min_level} and "
+        "{task.model.max_level}; without a decoder they must be those of "
+        "task.model.backbone.{task.model.backbone.type}",
+    ),
+    Contradiction(
+        "levels of NAS-FPN",
+        lambda model, losses: (
+            model.decoder.type == "nasfpn"
+            and (model.min_level, model.max_level) != (3, 7)
+        ),
+        "task.model.decoder.type is 'nasfpn', which was found for the levels 3 to 7; "
+        "task.model.min_level and max_level are {task.model.min_level} and "
+        "{task.model.max_level}",
+    ),
+    Contradiction(
         "balanced L1 in float32",
         lambda model, losses: losses.box.exponent > MAX_EXPONENT,
         "task.losses.box: gamma / alpha is {task.losses.box.exponent:g}; balanced L1 "
