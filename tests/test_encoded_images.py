@@ -110,6 +110,10 @@ def kinds():
         "16 bits": (encode(deep), stacked[1].astype(np.uint8)),
         "bmp": (encode(rgb, "BMP"), rgb),
         "webp": (encode(rgb, "WEBP", lossless=True), rgb),
+        "webp of four": (
+            encode(rgba, "WEBP", lossless=True, exact=True),
+            rgba[..., :3],
+        ),
         "cmyk": (cmyk.getvalue(), None),
         "progressive": (encode(rgb, "JPEG", progressive=True), None),
     }

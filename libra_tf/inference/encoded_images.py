@@ -15,7 +15,7 @@ import tensorflow as tf
 from libra_tf.data.images import MAX_PIXELS
 from libra_tf.ops.depth import decode_deep_png, is_deep_png
 from libra_tf.ops.exif import exif_orientation, turn_upright
-from libra_tf.ops.picture_size import num_pixels
+from libra_tf.ops.picture_size import is_webp, num_pixels
 
 _FEATURES = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
 
@@ -49,8 +49,12 @@ def decode_upright(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_shallow(encoded: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, 3])
+    def decode(channels: int) -> tf.Tensor:
+        image = tf.io.decode_image(encoded, channels, expand_animations=False)
+        return tf.ensure_shape(image[..., :3], [None, None, 3])
+
+    # Of WebP TensorFlow gives the channels that there are, or fails.
+    return tf.cond(is_webp(encoded), lambda: decode(0), lambda: decode(3))
 
 
 def read_image(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -33,6 +33,15 @@ def num_pixels(encoded: tf.Tensor) -> tf.Tensor:
     )
 
 
+def is_webp(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns whether a file [] is a WebP picture, bool []."""
+    return _is_webp(EncodedFile(encoded))
+
+
+def _is_webp(file: EncodedFile) -> tf.Tensor:
+    return _has(file, 0, b"RIFF") & _has(file, 8, b"WEBP")
+
+
 def _of_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     shape = tf.cast(tf.io.extract_jpeg_shape(encoded), tf.int64)
     return shape[0] * shape[1]
@@ -106,7 +115,7 @@ def _of_webp(file: EncodedFile) -> tf.Tensor:
     lossless = width * (1 + _low_bits(tf.bitwise.right_shift(packed, 14)))
     pixels = choose(_has(file, 12, b"VP8X"), canvas, lossy)
     pixels = choose(_has(file, 12, b"VP8L"), lossless, pixels)
-    return choose(_has(file, 0, b"RIFF") & _has(file, 8, b"WEBP"), pixels, 0)
+    return choose(_is_webp(file), pixels, 0)
 
 
 def _low_bits(number: tf.Tensor) -> tf.Tensor:
