@@ -27,23 +27,34 @@ class CheckpointManager(tf.train.CheckpointManager):
 
     A NaN in a weight, a slot of the optimizer or an average would be read again by
     every restart.
+
+    A checkpoint is due where a multiple of the interval is reached or passed. The base
+    class counts from the last one and makes the first at once, so that a run that was
+    stopped would have its checkpoints at other steps.
     """
 
-    def save(self, *args: object, **kwargs: object) -> str | None:
+    def save(
+        self,
+        checkpoint_number: int | tf.Variable | None = None,
+        check_interval: bool = True,
+        options: tf.train.CheckpointOptions | None = None,
+    ) -> str | None:
         """Saves; see the base class.
 
         Raises:
             UserError: a variable is not finite.
         """
+        if check_interval and not self._is_due():
+            return None
         refuse_not_finite(self.checkpoint)
-        return super().save(*args, **kwargs)
+        return super().save(checkpoint_number, check_interval=False, options=options)
 
-    def count_from_zero(self) -> None:
-        """Has the next checkpoint due at a multiple of the interval."""
-        if self._last_checkpoint_step is not None:
-            self._last_checkpoint_step -= self._last_checkpoint_step % (
-                self.checkpoint_interval
-            )
+    def _is_due(self) -> bool:
+        interval = self.checkpoint_interval
+        if interval is None:
+            return True
+        last = self._last_checkpoint_step or 0
+        return int(self._step_counter.numpy()) // interval > last // interval
 
 
 def refuse_not_finite(checkpoint: tf.train.Checkpoint) -> None:

@@ -43,7 +43,6 @@ class ExperimentRunner(train_lib.OrbitExperimentRunner):
 
     def __init__(self, **kwargs: Any):
         super().__init__(controller_cls=Controller, **kwargs)
-        self.checkpoint_manager.count_from_zero()
 
     def finish_saves(self) -> None:
         """Waits for a save in the background; raises its error if it had one."""
