@@ -403,7 +403,7 @@ def pool(shape: tuple[int, int], share: float, seed: int) -> Pool:
     }
     return Pool(
         candidates=tf.constant(candidates),
-        instances=tf.constant(rng.integers(0, 4, shape), tf.int32),
+        instances=tf.constant(rng.choice(4, shape, p=(0.6, 0.2, 0.1, 0.1)), tf.int32),
         **{name: tf.constant(x, tf.float32) for name, x in floats.items()},
     )
 

@@ -119,7 +119,7 @@ def test_a_loss_does_not_see_padding(name, count):
 
 @pytest.mark.parametrize("extreme", [False, True], ids=["usual", "extreme"])
 @pytest.mark.parametrize("name", cases.LOSSES)
-@few_or(100, few=20)
+@few_or(100, few=15)
 def test_a_loss_is_finite(name, extreme, count):
     run, case = graph(name), cases.LOSSES[name]
     for batch in cases.batches(count, extreme=extreme):
