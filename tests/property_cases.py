@@ -546,8 +546,8 @@ def _torch_fpn(extra_levels: str) -> TorchFPN:
         min_level=3,
         max_level=7,
         num_filters=CHANNELS,
+        # (Without ReLU before them: of four channels all may be off.)
         extra_levels=extra_levels,
-        relu_before_extra_convs=True,
     )
 
 
