@@ -284,12 +284,23 @@ TWO_STAGE = {
         f"box {x}, {normalizer}": {"box": {"type": x}, "normalizer": normalizer}
         for x, normalizer in zip(
             loss_config.ELEMENTWISE_BOX_LOSSES,
-            loss_config.TWO_STAGE_NORMALIZERS,
-            strict=True,
+            itertools.cycle(loss_config.TWO_STAGE_NORMALIZERS),
         )
     },
     **{name: {name: setting} for name, setting in METHODS.items()},
 }
+TABLES = {
+    loss_config.NORMALIZERS: DENSE,
+    loss_config.TWO_STAGE_NORMALIZERS: TWO_STAGE,
+}
+
+
+@pytest.mark.parametrize("normalizers", TABLES)
+def test_every_normalizer_has_a_setting(normalizers):
+    used = {x["normalizer"] for x in TABLES[normalizers].values() if "normalizer" in x}
+    assert used == set(normalizers)
+
+
 STOCK = Losses(tf.constant(1.0), tf.constant(1.0))
 
 
