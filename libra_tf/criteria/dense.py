@@ -123,14 +123,16 @@ def _entropies(dense: Dense, settings: loss_config.RetinaNetLosses) -> tf.Tensor
 
     The focal loss takes class 0 too, which no anchor has, as Model Garden's does.
     """
+    # An ignored anchor gets weight 0, but 0 * NaN is NaN.
+    logits = tf.where(dense.valid[..., tf.newaxis], dense.logits, 0.0)
     if settings.classification.type == "cross_entropy":
         values = tf.nn.sigmoid_cross_entropy_with_logits(
-            dense.foreground_targets, dense.foreground_logits
+            dense.foreground_targets, logits[..., 1:]
         )
     else:
         values = focal(
             tf.one_hot(dense.classes, dense.logits.shape[-1]),
-            dense.logits,
+            logits,
             alpha=settings.focal_loss_alpha,
             gamma=settings.focal_loss_gamma,
         )

@@ -44,7 +44,9 @@ def carl_sum(
 ) -> tf.Tensor:
     """Sum of the positives' box losses [B, A, 4], weighted by their class's score."""
     classes = tf.maximum(dense.classes, 0)
-    own = tf.gather(tf.sigmoid(dense.logits), classes, batch_dims=2)
+    own = tf.gather(dense.logits, classes, batch_dims=2)
+    # The slope of the sigmoid at NaN is NaN, also of one that `carl` does not look at.
+    own = tf.sigmoid(tf.where(dense.positive, own, 0.0))
     values = carl(
         flat(own),
         flat(tf.reduce_sum(errors, axis=-1)),

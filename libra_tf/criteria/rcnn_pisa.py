@@ -65,7 +65,10 @@ def carl_loss(
         A scalar.
     """
     targets = tf.cast(outputs["class_targets"], tf.int32)
-    probabilities = tf.nn.softmax(tf.cast(outputs["class_outputs"], tf.float32))
+    logits = tf.cast(outputs["class_outputs"], tf.float32)
+    # The slope of the softmax at NaN is NaN, also where `carl` does not look.
+    positive = (targets > 0)[..., tf.newaxis]
+    probabilities = tf.nn.softmax(tf.where(positive, logits, 0.0))
     own = tf.gather(probabilities, tf.maximum(targets, 0), batch_dims=2)
     errors = rcnn_box_errors(
         outputs["box_outputs"], targets, outputs["box_targets"], elementwise

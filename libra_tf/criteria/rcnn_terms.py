@@ -62,12 +62,12 @@ def sampled_anchor_losses(
     sampled_count = replica_mean(
         count_at_least_one(positive) + count_at_least_one(negative)
     )
+    sampled = tf.cast(positive | negative, tf.float32)
+    # What is not looked at may hold anything: select, since 0 * inf is not 0.
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(
         labels=tf.cast(positive, tf.float32),
-        logits=tf.cast(flatten_levels(scores), tf.float32),
+        logits=tf.where(sampled > 0, tf.cast(flatten_levels(scores), tf.float32), 0.0),
     )
-    sampled = tf.cast(positive | negative, tf.float32)
-    # Anchors without a target may hold anything: select, since 0 * inf is not 0.
     mask = positive[..., tf.newaxis]
     targets, predictions = (
         tf.where(mask, values, tf.zeros_like(values))
@@ -82,9 +82,11 @@ def sampled_anchor_losses(
 
 def rcnn_entropies(class_outputs: tf.Tensor, class_targets: tf.Tensor) -> tf.Tensor:
     """Softmax cross entropy of each RoI, [B, N]; see `rcnn_class_loss`."""
+    # A row of class -1 gets weight 0, but 0 * NaN is NaN.
+    valid = (class_targets >= 0)[..., tf.newaxis]
     return tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=tf.maximum(tf.cast(class_targets, tf.int32), 0),
-        logits=tf.cast(class_outputs, tf.float32),
+        logits=tf.where(valid, tf.cast(class_outputs, tf.float32), 0.0),
     )
 
 

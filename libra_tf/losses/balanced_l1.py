@@ -5,6 +5,7 @@ import math
 import tensorflow as tf
 import tf_keras
 
+from libra_tf.losses.row_loss import RowLoss
 from libra_tf.losses.smooth_l1 import l1
 
 # Libra R-CNN, section 4.2: the values of the published detectors.
@@ -72,12 +73,13 @@ def balanced_l1(
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
-class BalancedL1Loss(tf_keras.losses.Loss):
+class BalancedL1Loss(RowLoss):
     """Balanced L1 loss of each box: the sum over its coordinates.
 
     See `balanced_l1`. `call` sums over the last axis, so `y_true` and `y_pred`
-    [B, A, 4] give [B, A], which a `sample_weight` [B, A] weights. (The losses of Keras
-    and of keras_cv take the mean over it: a quarter of the sum for boxes.)
+    [B, A, 4] give [B, A], which a `sample_weight` [B, A] weights; a box of weight 0 may
+    hold anything. (The losses of Keras and of keras_cv take the mean over it: a quarter
+    of the sum for boxes.)
     """
 
     def __init__(

@@ -70,11 +70,15 @@ def distributional_ranking(
     _check_numbers(positive_temperature, negative_temperature, smoothing, scale, margin)
     labels, logits = tf.convert_to_tensor(labels), tf.convert_to_tensor(logits)
     _check_shapes(labels, logits, per_image)
-    p = tf.sigmoid(tf.cast(logits, tf.float32))
+    is_positive = tf.equal(labels, tf.cast(1, labels.dtype))
+    is_negative = tf.equal(labels, tf.cast(0, labels.dtype))
+    # What is left out may be NaN, whose product with a weight of 0 is NaN.
+    ranked = tf.logical_or(is_positive, is_negative)
+    p = tf.sigmoid(tf.where(ranked, tf.cast(logits, tf.float32), 0.0))
     axes = tf.range(1, tf.rank(p)) if per_image else None
     positive = _expectation(
         p,
-        tf.equal(labels, tf.cast(1, labels.dtype)),
+        is_positive,
         -1.0 / positive_temperature,
         otherwise=1.0,
         axes=axes,
@@ -82,7 +86,7 @@ def distributional_ranking(
     )
     negative = _expectation(
         p,
-        tf.equal(labels, tf.cast(0, labels.dtype)),
+        is_negative,
         1.0 / negative_temperature,
         otherwise=0.0,
         axes=axes,

@@ -3,6 +3,8 @@
 import tensorflow as tf
 import tf_keras
 
+from libra_tf.losses.row_loss import RowLoss
+
 # Focal loss, section 5.1: the values of the published RetinaNet. (Model Garden's
 # RetinaNet takes gamma 1.5.)
 ALPHA = 0.25
@@ -66,11 +68,12 @@ def focal(
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
-class FocalLoss(tf_keras.losses.Loss):
+class FocalLoss(RowLoss):
     """Focal loss of each box: the sum over its classes.
 
     See `focal`. `call` sums over the last axis, so `y_true` and `y_pred` (logits)
-    [B, A, C] give [B, A], which a `sample_weight` [B, A] weights.
+    [B, A, C] give [B, A], which a `sample_weight` [B, A] weights; a box of weight 0 may
+    hold anything.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from libra_tf.ops.logits import objectness_and_classes
+from libra_tf.ops.logits import NEVER, objectness_and_classes
 
 # The released code (chenjoya/resobj, `resobj_retinanet.py` and its config). The losses
 # are divided by these times the expected positives, the box loss by those alone.
@@ -118,5 +118,9 @@ def next_expected_positives(
 
 def _masked_sum(mask: tf.Tensor, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Sum of the binary cross entropy where `mask` is true."""
-    loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
-    return tf.reduce_sum(tf.where(mask, loss, 0.0))
+    # Selected before the loss: after it, the gradient of a NaN would be NaN. The loss
+    # of NEVER with target 0 is 0.
+    loss = tf.nn.sigmoid_cross_entropy_with_logits(
+        labels=tf.where(mask, targets, 0.0), logits=tf.where(mask, logits, NEVER)
+    )
+    return tf.reduce_sum(loss)
