@@ -1,4 +1,11 @@
-"""The one type of error that is meant for people."""
+"""The one type of error that is meant for people, and how names are shown in it."""
+
+from __future__ import annotations
+
+# They join letters, in Persian as in emoji, and do nothing else.
+JOINERS = "\u200c\u200d"
+# Characters of a line; of a longer one the beginning and the end say most.
+LONGEST_LINE = 700
 
 
 class UserError(Exception):
@@ -6,4 +13,35 @@ class UserError(Exception):
 
     Commands print the text after `libra: error:` and exit with code 2; a traceback
     is for defects of the program only.
+
+    Where several things are wrong, each argument is a line. What a file holds may be in
+    it as it is: see `printable` and `shortened`.
     """
+
+    @property
+    def reasons(self) -> list[str]:
+        """One line for each thing that is wrong."""
+        return [shortened(printable(str(line))) for line in self.args]
+
+    def __str__(self) -> str:
+        return "\n".join(self.reasons)
+
+
+def printable(text: str) -> str:
+    """Returns a name with escapes, as `repr` writes them, for all that is no sign."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign
+        if sign.isprintable() or sign in JOINERS
+        else sign.encode("unicode_escape").decode("ascii")
+        for sign in text
+    )
+
+
+def shortened(text: str, most: int = LONGEST_LINE) -> str:
+    """Returns at most so many characters, without those in the middle."""
+    if len(text) <= most:
+        return text
+    end = (most - 3) // 3
+    return f"{text[: most - 3 - end]}...{text[len(text) - end :]}"

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from libra_tf.data.rules import RULES
-from libra_tf.files.printable import printable
+from libra_tf.errors import printable, shortened
 
 NUM_NAMED = 10
+_SHOWN = 100  # characters of a name
 
 
 @dataclass
@@ -63,16 +64,16 @@ class Findings:
         for name, rule in RULES.items():
             finding = self[name]
             if finding.count and strict in (None, rule.strict):
-                names = ", ".join(printable(str(name)) for name in finding.first)
+                first = (shortened(printable(str(x)), _SHOWN) for x in finding.first)
+                names = ", ".join(first)
                 more = ", ..." if finding.count > len(finding.first) else ""
                 said = rule.said(finding.count)
                 yield f"{finding.count} {said} ({rule.things} {names}{more})"
 
     def strict_lines(self, source: str) -> list[str]:
-        """Returns the line of all that `--strict` refuses; none where that is none."""
-        lines = "; ".join(self.lines(strict=True))
+        """Returns the lines of what `--strict` refuses; none where that is none."""
         cure = "mend them or convert without --strict"
-        return [f"{source}: {lines}; {cure}"] if lines else []
+        return [f"{source}: {line}; {cure}" for line in self.lines(strict=True)]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what applied, for `dataset.json`."""
