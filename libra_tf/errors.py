@@ -4,8 +4,9 @@ from __future__ import annotations
 
 # They join letters, in Persian as in emoji, and do nothing else.
 JOINERS = "\u200c\u200d"
-# Characters of a line; of a longer one the beginning and the end say most.
-LONGEST_LINE = 700
+# Characters of a line, and of a name among others; of a longer one the beginning and
+# the end say most.
+LONGEST_LINE, LONGEST_NAME = 700, 100
 
 
 class UserError(Exception):

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from libra_tf.data.rules import RULES
-from libra_tf.errors import printable, shortened
+from libra_tf.errors import LONGEST_NAME, printable, shortened
 
 NUM_NAMED = 10
-_SHOWN = 100  # characters of a name
 
 
 @dataclass
@@ -64,8 +63,10 @@ class Findings:
         for name, rule in RULES.items():
             finding = self[name]
             if finding.count and strict in (None, rule.strict):
-                first = (shortened(printable(str(x)), _SHOWN) for x in finding.first)
-                names = ", ".join(first)
+                names = ", ".join(
+                    shortened(printable(str(name)), LONGEST_NAME)
+                    for name in finding.first
+                )
                 more = ", ..." if finding.count > len(finding.first) else ""
                 said = rule.said(finding.count)
                 yield f"{finding.count} {said} ({rule.things} {names}{more})"

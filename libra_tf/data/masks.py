@@ -79,6 +79,11 @@ def check_mask(value: Any, width: int, height: int, where: str) -> None:
     if isinstance(value, dict):
         counts = value["counts"]
         counts = counts.decode("latin-1") if isinstance(counts, bytes) else counts
+        if not all(type(side) is int for side in value["size"]):
+            raise UserError(
+                f"{where}: segmentation size {value['size']} must be whole numbers; "
+                "mend it"
+            )
         _run_lengths(counts, height, width, where)
     elif any(len(polygon) < MIN_POLYGON_NUMBERS for polygon in value):
         raise UserError(

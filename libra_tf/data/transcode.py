@@ -22,6 +22,9 @@ JPEG_QUALITY = 95
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")
 JPEG_END = 0xD9
 PNG_COLOUR_BYTE = 25
+# Length and name, width and height, depth and colour, then compression, filter and
+# interlacing: of each there is 0 only, and of the last 1.
+PNG_HEADER = re.compile(rb"\0\0\0\rIHDR.{8}..\0\0[\0\1]", re.DOTALL)
 PNG_END = b"IEND"
 
 
@@ -58,8 +61,10 @@ def is_complete(data: bytes, format: str | None) -> bool:
 
 
 def _has_sound_chunks(data: bytes) -> bool:
-    """Whether a PNG is chunks with right checksums up to its end: name, content."""
+    """Whether a PNG is a known header and chunks with right checksums up to its end."""
     at = len(PNG_START)
+    if not PNG_HEADER.match(data, at):
+        return False
     while at + 12 <= len(data):
         content_end = at + 8 + int.from_bytes(data[at : at + 4], "big")
         name = data[at + 4 : at + 8]
