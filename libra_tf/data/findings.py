@@ -99,5 +99,5 @@ class Findings:
             count, first = known.get("count"), known.get("first")
             if type(count) is not int or not isinstance(first, list):
                 raise ValueError(f"findings.{rule} is not a count with the first names")
-            findings._found[rule] = Finding(count, list(first))
+            findings._found[rule] = Finding(count, first[:NUM_NAMED])
         return findings

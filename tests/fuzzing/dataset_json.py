@@ -15,11 +15,20 @@ def _long_finding(content):
     content["splits"]["val"]["findings"] = {"clipped": {"count": 3, "first": first}}
 
 
+def _many_names(content):
+    findings = {"clipped": {"count": 1, "first": [1] * 2000}}
+    content["splits"]["val"]["findings"] = findings
+
+
 def _long_class(content):
     content["categories"][0]["name"] = "a/" * 3000
 
 
-FOUND = {"a long finding": _long_finding, "a long class": _long_class}
+FOUND = {
+    "a long finding": _long_finding,
+    "a finding with many names": _many_names,
+    "a long class": _long_class,
+}
 
 
 class DatasetJson:

@@ -53,6 +53,7 @@ FOUND = {
     "no area": _truth("annotations", area=None),
     "a crowd that is a list": _truth("annotations", iscrowd=[1]),
     "an id beyond all": _truth("images", id=2**64),
+    "a long class": _truth("categories", name="a/" * 3000),
     "a picture without height": _truth("images", height=None),
     "a picture as high as none": _truth("images", height=2**40),
 }

@@ -30,7 +30,7 @@ KINDS = {
 MEMORY = 800 * 2**20  # beyond what the process has once its modules are loaded
 SECONDS = 5.0  # for each input, on a shared core
 SILENCE = 15.0  # then a library in C does not come back
-LONGEST = 1200  # characters of a line: a finding has ten names
+REFUSAL, PRINTED = 700, 1200  # characters of a line; a finding has ten names
 SHOWN = 12  # lines: ten faults, how many more, what to do
 # Lines of a list of faults that name no file.
 _COUNTS = re.compile(r"and \d+ more|\d+ of \d+ (pictures|objects) are .*")
@@ -53,7 +53,11 @@ class Judge:
 
     def __init__(self, kind, folder):
         self.kind, self.folder = kind, str(folder)
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
+        # As long as the process: handlers of logs keep the stream that they find.
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115
+        self.stream = open(  # noqa: SIM115
+            os.dup(self.log.fileno()), "w", errors="backslashreplace"
+        )
 
     def outcome(self):
         """Returns whether all uses were good; raises for what must not be."""
@@ -79,7 +83,7 @@ class Judge:
                 good, refusal = False, str(error)
         for line in printed():
             assert line.isprintable(), f"printed {line!r}"
-            assert len(line) <= LONGEST, f"printed {len(line)} characters: {line}"
+            assert len(line) <= PRINTED, f"printed {len(line)} characters: {line}"
             assert "Traceback" not in line, printed()
         if refusal is not None:
             self._check(refusal.split("\n"))
@@ -93,7 +97,7 @@ class Judge:
         assert len(lines) <= (SHOWN if self.kind.lists_faults else 1), lines
         for line in lines:
             assert line.isprintable(), repr(line)
-            assert len(line) <= LONGEST, f"{len(line)} characters: {line}"
+            assert len(line) <= REFUSAL, f"{len(line)} characters: {line}"
             assert self.folder in line or _COUNTS.fullmatch(line), f"no file: {line}"
 
     @contextlib.contextmanager
@@ -106,12 +110,12 @@ class Judge:
             os.dup2(self.log.fileno(), number)
         try:
             with (
-                open(os.dup(1), "w", errors="backslashreplace") as stream,
-                contextlib.redirect_stdout(stream),
-                contextlib.redirect_stderr(stream),
+                contextlib.redirect_stdout(self.stream),
+                contextlib.redirect_stderr(self.stream),
             ):
                 yield self._lines
         finally:
+            self.stream.flush()
             for number, handle in enumerate(kept, start=1):
                 os.dup2(handle, number)
                 os.close(handle)
