@@ -24,7 +24,12 @@ def _long_class(content):
     content["categories"][0]["name"] = "a/" * 3000
 
 
+def _long_split(content):
+    content["splits"]["9" * 5000] = content["splits"].pop("val")
+
+
 FOUND = {
+    "a long split": _long_split,
     "a long finding": _long_finding,
     "a finding with many names": _many_names,
     "a long class": _long_class,

@@ -30,6 +30,7 @@ FOUND = {
     "no such experiment": lambda content: content.update(experiment="-inf"),
     "a long experiment": lambda content: content.update(experiment="x" * 5000),
     "a data set that turns the line": _task(dataset="\u202ea"),
+    "a data set of a long name": _task(dataset="x" * 5000),
     "an experiment that fills the memory": _text(f"experiment: {BOMBS[0]}\n"),
     "a section that holds itself": _text(
         f"experiment: {EXPERIMENT}\ntask: {{class_names: {BOMBS[2]}}}\n"
