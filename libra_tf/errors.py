@@ -1,4 +1,12 @@
-"""What ends a command: a fault that is meant for people, or SIGTERM."""
+"""What ends a command: a fault, in lines that can be printed, or SIGTERM."""
+
+from __future__ import annotations
+
+# They join letters, in Persian as in emoji, and do nothing else.
+JOINERS = "\u200c\u200d"
+# Characters of a line, and of a name among others; of a longer one the beginning and
+# the end say most.
+LONGEST_LINE, LONGEST_NAME = 700, 100
 
 
 class UserError(Exception):
@@ -6,7 +14,18 @@ class UserError(Exception):
 
     Commands print the text after `libra: error:` and exit with code 2; a traceback
     is for defects of the program only.
+
+    Where several things are wrong, each argument is a line. What a file holds may be in
+    it as it is: see `printable` and `shortened`.
     """
+
+    @property
+    def reasons(self) -> list[str]:
+        """One line for each thing that is wrong."""
+        return [shortened(printable(str(line))) for line in self.args]
+
+    def __str__(self) -> str:
+        return "\n".join(self.reasons)
 
 
 class Terminated(KeyboardInterrupt):
@@ -23,3 +42,23 @@ class Terminated(KeyboardInterrupt):
 def terminate(*_: object) -> None:
     """Handles SIGTERM as Ctrl-C is, so that half-written files are cleaned up."""
     raise Terminated
+
+
+def printable(text: str) -> str:
+    """Returns a name with escapes, as `repr` writes them, for all that is no sign."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign
+        if sign.isprintable() or sign in JOINERS
+        else sign.encode("unicode_escape").decode("ascii")
+        for sign in text
+    )
+
+
+def shortened(text: str, most: int = LONGEST_LINE) -> str:
+    """Returns at most so many characters, without those in the middle."""
+    if len(text) <= most:
+        return text
+    end = (most - 3) // 3
+    return f"{text[: most - 3 - end]}...{text[len(text) - end :]}"

@@ -1,12 +1,16 @@
 """inference.saved_model_scan: what a SavedModel could do is told before it does."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from libra_tf.errors import UserError
+from libra_tf.inference import saved_model_scan
 from libra_tf.inference.detector import load_detector
-from libra_tf.inference.saved_model_scan import risky_ops
+from libra_tf.inference.saved_model_scan import check_ops, risky_ops
 
 
 class Writer(tf.Module):
@@ -65,6 +69,20 @@ def test_what_reaches_files_is_refused_and_not_run(tmp_path, op):
     with pytest.raises(UserError, match=rf"has the ops {op}; .* give --trust"):
         load_detector(folder)
     assert not target.exists()
+
+
+def test_every_op_is_told_however_many(tmp_path):
+    saved = saved_model_pb2.SavedModel()
+    graph = saved.meta_graphs.add().graph_def
+    for op in sorted(saved_model_scan._OTHER_OPS):
+        graph.node.add(name=op, op=op)
+    (tmp_path / "saved_model.pb").write_bytes(saved.SerializeToString())
+    with pytest.raises(UserError) as error:
+        check_ops(str(tmp_path), "give --trust")
+    for op in saved_model_scan._OTHER_OPS:
+        assert re.search(rf"\b{op}\b", str(error.value))
+    for line in str(error.value).splitlines():
+        assert re.search(r"has the ops \w.*\w; give --trust$", line)
 
 
 def test_with_trust_it_runs(tmp_path):

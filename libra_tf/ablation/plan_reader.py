@@ -67,7 +67,7 @@ def load_plan(name_or_path: str) -> Plan:
     _check_keys(content, _PLAN_KEYS, path)
     if ("rows" in content) == ("groups" in content):
         raise UserError(f"{path}: give either `rows` or `groups`")
-    groups = content.get("groups") or [{"title": "", "rows": content["rows"]}]
+    groups = content.get("groups", [{"title": "", "rows": content.get("rows")}])
     rows: list[Row] = []
     for number, group in enumerate(_list(groups, f"{path}: groups")):
         where = f"{path}: group {number + 1}" if "groups" in content else path

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verifies; returns the exit code."""
     from libra_tf.data.verify import verify
-    from libra_tf.files.printable import printable
+    from libra_tf.errors import printable, shortened
 
     reports = verify(args.folder)
     faults = [fault for report in reports.values() for fault in report.faults]
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{report.objects} objects, {len(report.faults)} faults"
             )
         for fault in faults:
-            print(f"  {printable(str(fault))}")
+            print(f"  {shortened(printable(str(fault)))}")
     if faults:
         print(
             f"libra: error: {args.folder}: {len(faults)} faults; convert the data "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 from typing import Any
 
 from libra_tf.errors import UserError
-from libra_tf.files.atomic import make_folder
+from libra_tf.files.atomic import kept_if_filled
 
 EPILOG = """\
 examples:
@@ -52,12 +53,9 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.model) == bool(args.detections):
         raise UserError("give either --model or --detections with --annotations")
     _refuse_foreign_flags(args)
-    if args.out:
-        make_folder(args.out)
-    if args.detections:
-        values, tables = _evaluate_file(args)
-    else:
-        values, tables = _evaluate_model(args)
+    evaluate = _evaluate_file if args.detections else _evaluate_model
+    with kept_if_filled(args.out) if args.out else contextlib.nullcontext():
+        values, tables = evaluate(args)
     print(json.dumps(values, indent=1) if args.json else "\n\n".join(tables))
     return 0
 

@@ -73,7 +73,8 @@ def convert_all(
     out = Path(out)
     sources = _settle_categories(list(sources), out)
     hashes = hashes_of_others(out, [split for split, _, _ in sources])
-    drafts, refusals = [], []
+    drafts: list[Draft] = []
+    refusals: list[str] = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(kept_if_filled(out))
         for split, dataset, image_dir in sources:
@@ -83,9 +84,9 @@ def convert_all(
             try:
                 drafts.append(stack.enter_context(draft))
             except UserError as error:
-                refusals.append(str(error))
+                refusals += error.reasons
         if refusals:
-            raise UserError("\n".join(refusals))
+            raise UserError(*refusals)
         return {draft.split: _publish(draft, out) for draft in drafts}
 
 

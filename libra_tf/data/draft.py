@@ -239,4 +239,4 @@ def _refuse(dataset: Dataset, lines: list[str], options: Options) -> None:
     if not lines and not dataset.images:
         lines = [f"{dataset.source}: no good pictures; nothing to convert"]
     if lines:
-        raise UserError("\n".join(lines))
+        raise UserError(*lines)

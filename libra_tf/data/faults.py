@@ -5,12 +5,12 @@ The table `REFUSED` is the second half of the rule book; `docs/data.md` shows it
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from libra_tf.errors import UserError
-from libra_tf.files.printable import printable
+from libra_tf.errors import UserError, printable
 
 NUM_SHOWN = 10
 DEFAULT_SHARE = 0.01
@@ -83,7 +83,8 @@ class Fault:
 
 def fault_lines(faults: Collection[Fault]) -> list[str]:
     """Returns one line for each of the first, and how many more there are."""
-    lines = [_shortened(printable(fault.text)) for fault in faults][:NUM_SHOWN]
+    shown = itertools.islice(faults, NUM_SHOWN)
+    lines = [_shortened(printable(fault.text)) for fault in shown]
     more = len(faults) - len(lines)
     return [*lines, f"and {more} more"] if more else lines
 
@@ -96,7 +97,7 @@ def _shortened(text: str) -> str:
 def refuse_faults(faults: Collection[Fault]) -> None:
     """Raises `UserError` with all that is wrong, unless nothing is."""
     if faults:
-        raise UserError("\n".join(fault_lines(faults)))
+        raise UserError(*fault_lines(faults))
 
 
 def bad_images(faults: Iterable[Fault]) -> set[int | str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from libra_tf.data.rules import RULES
-from libra_tf.files.printable import printable
+from libra_tf.errors import LONGEST_NAME, printable, shortened
 
 NUM_NAMED = 10
 
@@ -63,16 +63,18 @@ class Findings:
         for name, rule in RULES.items():
             finding = self[name]
             if finding.count and strict in (None, rule.strict):
-                names = ", ".join(printable(str(name)) for name in finding.first)
+                names = ", ".join(
+                    shortened(printable(str(name)), LONGEST_NAME)
+                    for name in finding.first
+                )
                 more = ", ..." if finding.count > len(finding.first) else ""
                 said = rule.said(finding.count)
                 yield f"{finding.count} {said} ({rule.things} {names}{more})"
 
     def strict_lines(self, source: str) -> list[str]:
-        """Returns the line of all that `--strict` refuses; none where that is none."""
-        lines = "; ".join(self.lines(strict=True))
+        """Returns the lines of what `--strict` refuses; none where that is none."""
         cure = "mend them or convert without --strict"
-        return [f"{source}: {lines}; {cure}"] if lines else []
+        return [f"{source}: {line}; {cure}" for line in self.lines(strict=True)]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what applied, for `dataset.json`."""
@@ -97,5 +99,5 @@ class Findings:
             count, first = known.get("count"), known.get("first")
             if type(count) is not int or not isinstance(first, list):
                 raise ValueError(f"findings.{rule} is not a count with the first names")
-            findings._found[rule] = Finding(count, list(first))
+            findings._found[rule] = Finding(count, first[:NUM_NAMED])
         return findings

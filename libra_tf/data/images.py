@@ -229,7 +229,9 @@ def _open_question(
 
 def _decode(picture: Image, data: bytes, path: Path) -> None:
     if not is_complete(data, picture.format):
-        raise UserError(f"{path}: the file is cut short; replace or remove the image")
+        raise UserError(
+            f"{path}: the file is cut short or damaged; replace or remove the image"
+        )
     try:
         _check_frames(picture, path)
         picture.load()

@@ -28,7 +28,7 @@ from libra_tf.data.coco_writer import category_record
 from libra_tf.data.findings import Findings
 from libra_tf.data.ids import lent_categories
 from libra_tf.data.records import Category, FileId
-from libra_tf.errors import UserError
+from libra_tf.errors import LONGEST_NAME, UserError, shortened
 from libra_tf.files.atomic import write_text
 from libra_tf.files.json_files import read_json
 
@@ -88,7 +88,7 @@ def load_manifest(folder: str | Path) -> Manifest:
         UserError: not a converted folder, or an incomplete one.
     """
     folder = Path(os.path.abspath(folder))
-    if not (folder / FILE_NAME).is_file():
+    if not os.path.isfile(folder / FILE_NAME):  # False for a name that is too long
         raise UserError(
             f"no {FILE_NAME} in {folder}, so it is no converted data set; make one "
             "with: libra data convert DIR --out NEW_FOLDER, and give that as --data"
@@ -97,6 +97,11 @@ def load_manifest(folder: str | Path) -> Manifest:
     names = {category.id: category.name for category in _categories(content, folder)}
     splits = {}
     for name, entry in content["splits"].items():
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            raise UserError(
+                f"{folder / FILE_NAME}: splits: {shortened(name, LONGEST_NAME)!r} is "
+                "no name of a split; convert the data again"
+            )
         try:
             splits[name] = _split_files(folder, name, entry)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

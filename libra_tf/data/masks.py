@@ -68,6 +68,29 @@ def check_segmentation(
     return {"size": [height, width], "counts": value["counts"]}
 
 
+def check_mask(value: Any, width: int, height: int, where: str) -> None:
+    """Checks a segmentation that is compared as it is, see `check_segmentation`.
+
+    Raises:
+        UserError: also for run lengths that do not fill the image exactly, and polygons
+            of fewer than three points.
+    """
+    check_segmentation(value, width, height, where, Findings(), where)
+    if isinstance(value, dict):
+        counts = value["counts"]
+        counts = counts.decode("latin-1") if isinstance(counts, bytes) else counts
+        if not all(type(side) is int for side in value["size"]):
+            raise UserError(
+                f"{where}: segmentation size {value['size']} must be whole numbers; "
+                "mend it"
+            )
+        _run_lengths(counts, height, width, where)
+    elif any(len(polygon) < MIN_POLYGON_NUMBERS for polygon in value):
+        raise UserError(
+            f"{where}: a polygon in segmentation has fewer than three points; mend it"
+        )
+
+
 def _is_polygon(polygon: Any, width: int, height: int, where: str) -> bool:
     """Whether the polygon has an inside; raises where it is no polygon at all."""
     try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from libra_tf.data.depth import PNG_DEPTH_BYTE, is_deep, to_eight_bits
-from libra_tf.data.exif import UPRIGHT, turn_upright
+from libra_tf.data.exif import PNG_START, UPRIGHT, turn_upright
 from libra_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ JPEG_QUALITY = 95
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")
 JPEG_END = 0xD9
 PNG_COLOUR_BYTE = 25
-PNG_END = b"IEND\xaeB`\x82"
+# Length and name, width and height, depth and colour, then compression, filter and
+# interlacing: of each there is 0 only, and of the last 1.
+PNG_HEADER = re.compile(rb"\0\0\0\rIHDR.{8}..\0\0[\0\1]", re.DOTALL)
+PNG_END = b"IEND"
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,11 @@ class EncodedImage:
 def is_complete(data: bytes, format: str | None) -> bool:
     """Whether a JPEG or PNG has its end mark; TensorFlow refuses one without.
 
-    Pillow does not mind when only the last bytes are missing.
+    Pillow does not mind when only the last bytes are missing, nor what the parts of a
+    PNG are called and whether their lengths and checksums are right.
     """
     if format == "PNG":
-        return PNG_END in data
+        return _has_sound_chunks(data)
     if format not in ("JPEG", "MPO"):
         return True
     match = JPEG_MARKER.search(data, 2)
@@ -53,6 +58,24 @@ def is_complete(data: bytes, format: str | None) -> bool:
         length = int.from_bytes(data[match.end() : match.end() + 2], "big")
         match = JPEG_MARKER.search(data, match.end() + length)
     return match is not None
+
+
+def _has_sound_chunks(data: bytes) -> bool:
+    """Whether a PNG is a known header and chunks with right checksums up to its end."""
+    at = len(PNG_START)
+    if not PNG_HEADER.match(data, at):
+        return False
+    while at + 12 <= len(data):
+        content_end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        name = data[at + 4 : at + 8]
+        checksum = int.from_bytes(data[content_end : content_end + 4], "big")
+        is_whole = content_end + 4 <= len(data) and name.isalpha()
+        if not is_whole or zlib.crc32(data[at + 4 : content_end]) != checksum:
+            return False
+        if name == PNG_END:
+            return True
+        at = content_end + 4
+    return False
 
 
 def passes(picture: Image, data: bytes) -> bool:

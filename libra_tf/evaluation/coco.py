@@ -96,8 +96,9 @@ def evaluate_detections(
     truth = truth.on_images(kept)
     found = [d for d in found if d["image_id"] in kept]
     if iou_type == "segm":
-        coco_checks.check_masks(truth.annotations, truth.name, (list, dict))
-        coco_checks.check_masks(found, name, (dict,))
+        kinds = (list, dict)
+        coco_checks.check_masks(truth.annotations, truth.name, kinds, truth)
+        coco_checks.check_masks(found, name, (dict,), truth)
     limits = sorted({n for n in RECALL_LIMITS if n < max_detections} | {max_detections})
     curves = match(
         truth, found, kept, iou_type=iou_type, limits=limits, backend=backend

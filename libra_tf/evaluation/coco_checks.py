@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from libra_tf.data.ids import MAX_ID
+from libra_tf.data.masks import check_mask
 from libra_tf.data.records import FileId
+from libra_tf.data.values import as_number, as_truth
 from libra_tf.errors import UserError
 from libra_tf.evaluation.file_ids import FileIds
 
 SHOWN = 5
+MAX_SIDE = 100_000  # pixels of an image with masks
 Records = list[dict[str, Any]]
 
 
@@ -78,9 +82,7 @@ def check_ground_truth(data: Any, name: str) -> GroundTruth:
     for number, annotation in enumerate(data["annotations"], start=1):
         where = f"{name}: annotation {number} of {len(data['annotations'])}"
         _check_record(annotation, where, image_ids, category_ids)
-        width, height = annotation["bbox"][2:]
-        defaults = {"area": width * height, "iscrowd": 0}
-        annotations.append({**defaults, **annotation, "id": number})
+        annotations.append({**annotation, **_defaults(annotation, where), "id": number})
     return GroundTruth(
         name,
         list(data["images"]),
@@ -95,8 +97,10 @@ def _unique_ids(records: list[Any], kind: str, name: str) -> set[int]:
     ids: set[int] = set()
     for record in records:
         value = record.get("id") if isinstance(record, dict) else None
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise UserError(f"{name}: {kind} id {value!r} is not a whole number")
+        if type(value) is not int or abs(value) > MAX_ID:
+            raise UserError(
+                f"{name}: {kind} id {value!r} is not a whole number of 64 bits"
+            )
         if value in ids:
             raise UserError(f"{name}: {kind} id {value} occurs twice; ids must differ")
         ids.add(value)
@@ -117,12 +121,27 @@ def _check_record(
         raise UserError(f"{where} (image {image_id}): bbox is not four finite numbers")
 
 
+def _defaults(annotation: dict[str, Any], where: str) -> dict[str, Any]:
+    """Returns `area` and `iscrowd`, also where they are missing or null."""
+    width, height = annotation["bbox"][2:]
+    area, crowd = annotation.get("area"), annotation.get("iscrowd")
+    truth = False if crowd is None else as_truth(crowd)
+    if area is not None and not _is_number(area):
+        raise UserError(f"{where}: area {area!r} is not a finite number; mend it")
+    if truth is None:
+        raise UserError(f"{where}: iscrowd {crowd!r} must be 0 or 1; mend it")
+    return {"area": width * height if area is None else area, "iscrowd": int(truth)}
+
+
+def _is_number(value: Any) -> bool:
+    number = value.item() if isinstance(value, np.number) else value
+    return not isinstance(number, str) and as_number(number) is not None
+
+
 def _is_box(box: Any) -> bool:
-    try:
-        values = np.asarray(box, np.float64)
-    except (TypeError, ValueError):
-        return False
-    return values.shape == (4,) and bool(np.isfinite(values).all())
+    values = box.tolist() if isinstance(box, np.ndarray) else box
+    is_four = isinstance(values, list | tuple) and len(values) == 4
+    return is_four and all(map(_is_number, values))
 
 
 def check_detections(
@@ -156,15 +175,37 @@ def check_detections(
     _check_numbers(detections, name)
 
 
-def check_masks(records: list[dict[str, Any]], name: str, kinds: tuple) -> None:
-    """Checks that each record has a segmentation of one of the Python types `kinds`."""
+def check_masks(
+    records: list[dict[str, Any]], name: str, kinds: tuple, truth: GroundTruth
+) -> None:
+    """Checks that each record has a mask of its image.
+
+    The matchers trust run lengths and polygons: in C, a wrong one has no end.
+
+    Args:
+        records: on images of `truth`.
+        name: the file, for messages.
+        kinds: Python types that a segmentation may have.
+        truth: tells the sizes of the images.
+
+    Raises:
+        UserError: names the first record at fault, or an image without a size.
+    """
+    sizes = {image["id"]: image for image in truth.images}
     for number, record in enumerate(records, start=1):
-        mask = record.get("segmentation")
+        image, mask = sizes[record["image_id"]], record.get("segmentation")
+        where = f"{name}: record {number} (image {image['id']})"
         if not mask or not isinstance(mask, kinds):
             raise UserError(
-                f"{name}: record {number} (image {record['image_id']}) has no mask; "
-                "mask AP needs a segmentation in every record"
+                f"{where} has no mask; mask AP needs a segmentation in every record"
             )
+        width, height = image.get("width", 0), image.get("height", 0)
+        if not all(type(x) is int and 0 < x <= MAX_SIDE for x in (width, height)):
+            raise UserError(
+                f"{truth.name}: image {image['id']}: mask AP needs its width and "
+                f"height, from 1 to {MAX_SIDE}"
+            )
+        check_mask(mask, width, height, where)
 
 
 def _check_known(
@@ -187,13 +228,14 @@ def _in(value: Any, known: Collection[FileId]) -> bool:
 def _check_numbers(detections: list[dict[str, Any]], name: str) -> None:
     """Boxes and scores are finite; one array test, a search only on failure."""
     try:
-        table = np.array([[*d["bbox"], d["score"]] for d in detections], np.float64)
-        if table.shape == (len(detections), 5) and np.isfinite(table).all():
+        table = np.array([[*d["bbox"], d["score"]] for d in detections])
+        is_table = table.shape == (len(detections), 5) and table.dtype.kind in "fiu"
+        if is_table and np.isfinite(table).all():
             return
     except (TypeError, ValueError):
         pass
     for number, record in enumerate(detections, start=1):
-        if not _is_box(record["bbox"]) or not _is_box([record["score"]] * 4):
+        if not _is_box(record["bbox"]) or not _is_number(record["score"]):
             raise UserError(
                 f"{name}: result {number} (image {record['image_id']}): bbox and score "
                 "must be finite numbers"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from libra_tf.errors import LONGEST_NAME, printable, shortened
 from libra_tf.evaluation.coco import DetectionMetrics
-from libra_tf.files.printable import printable
 
 CLASS_COLUMNS = ("AP", "AP50", "AP75", "AR")
 
@@ -38,11 +38,11 @@ def to_json_dict(metrics: DetectionMetrics) -> dict[str, Any]:
 
 
 def _class_lines(metrics: DetectionMetrics) -> list[str]:
-    rows = {printable(name): row for name, row in metrics.per_class.items()}
-    width = max([len(name) for name in rows] + [len("class")])
+    names = [shortened(printable(n), LONGEST_NAME) for n in metrics.per_class]
+    width = max(map(len, ["class", *names]))
     columns = "".join(column.rjust(8) for column in CLASS_COLUMNS)
     lines = [f"{'class'.ljust(width)}{columns} objects".rstrip()]
-    for name, row in rows.items():
+    for name, row in zip(names, metrics.per_class.values(), strict=True):
         figures = "".join(_number(row[column]).rjust(8) for column in CLASS_COLUMNS)
         lines.append(f"{name.ljust(width)}{figures}{row['num_ground_truth']:>8}")
     return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from official.core import exp_factory
@@ -27,6 +27,7 @@ _NO_YAML = (
     ValueError,
 )
 _SHOWN = 300  # characters of what cannot be read
+_MOST_PARTS = 100_000  # mappings, lists, keys and values of a file
 
 
 def get_experiment(name: str) -> Any:
@@ -64,14 +65,17 @@ def load_experiment(
         UserError: no name, an unreadable file, or an unknown key.
     """
     layers = [(path, read_yaml(path)) for path in config_files]
-    names = [str(layer["experiment"]) for _, layer in layers if "experiment" in layer]
-    if name is None and not names:
+    named = [(path, layer) for path, layer in layers if "experiment" in layer]
+    if name is None and not named:
         raise UserError(
             "name an experiment: in the key `experiment` of a config file, or with "
             "--experiment where a command has it; see: libra config list"
         )
-    name = name or names[-1]
-    params = get_experiment(name)
+    if name is None:
+        path, layer = named[-1]
+        name, params = str(layer["experiment"]), _experiment_of(path, layer)
+    else:
+        params = get_experiment(name)
     for path, layer in layers:
         if layer.get("experiment", name) != name:
             raise UserError(
@@ -85,16 +89,43 @@ def load_experiment(
     return params
 
 
+def _experiment_of(path: str, layer: dict[str, Any]) -> Any:
+    try:
+        return get_experiment(str(layer["experiment"]))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
 def read_yaml(path: str) -> dict[str, Any]:
     """Returns the mapping in a YAML file; raises `UserError` if there is none."""
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
+            content = _load(file)
     except (OSError, *_NO_YAML) as error:
         text = " ".join(str(error).split())[:_SHOWN]
         raise UserError(f"{path}: cannot be read as YAML ({text})") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: is not a YAML mapping of settings")
+    return content
+
+
+def _load(source: str | TextIO) -> Any:
+    """Returns the value of a YAML text.
+
+    Raises:
+        yaml.YAMLError: or what else PyYAML raises; also where names of parts (`&a`,
+            `*a`) repeat so much that it would fill the memory once it is shown.
+    """
+    content = yaml.safe_load(source)
+    parts, count = [content], 0
+    while parts:
+        part, count = parts.pop(), count + 1
+        if count > _MOST_PARTS:
+            raise ValueError("it repeats itself, more than it can be written out")
+        if isinstance(part, dict):
+            parts += [*part, *part.values()]
+        elif isinstance(part, list | tuple | set):
+            parts += part
     return content
 
 
@@ -104,7 +135,7 @@ def parse_override(text: str) -> dict[str, Any]:
     if not equals or not key:
         raise UserError(f"--set {text}: write it as key.of.setting=value")
     try:
-        result: Any = yaml.safe_load(value)
+        result: Any = _load(value)
     except _NO_YAML as error:
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
         raise UserError(f"--set {shown}: the value is not YAML") from error
@@ -154,12 +185,11 @@ def load_run(folder: str) -> Any:
     if not os.path.isfile(path):
         raise UserError(f"{folder}: no params.yaml here; give the folder of a run")
     values = read_yaml(path)
-    name = values.get("experiment")
-    if not name:
+    if not values.get("experiment"):
         raise UserError(
             f"{path}: no `experiment` in it; it was not written by libra_tf. Give "
             "--experiment"
         )
-    params = get_experiment(str(name))
+    params = _experiment_of(path, values)
     override(params, values, path)
     return params

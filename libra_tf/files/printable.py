@@ -12,22 +12,10 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-# They join letters, in Persian as in emoji, and do nothing else.
-JOINERS = "\u200c\u200d"
+from libra_tf.errors import printable
+
 # What our own lines of progress do: they begin anew, and clear what stood there.
 RENEW, CLEAR = "\r", "\x1b[K"
-
-
-def printable(text: str) -> str:
-    """Returns a name with escapes, as `repr` writes them, for all that is no sign."""
-    if text.isprintable():
-        return text
-    return "".join(
-        sign
-        if sign.isprintable() or sign in JOINERS
-        else sign.encode("unicode_escape").decode("ascii")
-        for sign in text
-    )
 
 
 class SafeStream(io.TextIOBase):

@@ -7,13 +7,14 @@ may read and write any file that they may.
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from libra_tf.errors import UserError
+from libra_tf.errors import LONGEST_LINE, UserError
 
 FILE = "saved_model.pb"
 # TensorFlow takes this in its place where it is there.
@@ -84,9 +85,13 @@ def check_ops(folder: str, hint: str) -> None:
         raise UserError(f"{folder}: {_OTHER_FILE} cannot be looked into; {hint}")
     found = risky_ops(folder)
     if found:
+        # None may be missing from what people decide by, as from the middle of a line.
         raise UserError(
-            f"{folder}: is a program that can reach files or processes: it has the ops "
-            f"{', '.join(found)}; {hint}"
+            *(
+                f"{folder}: is a program that can reach files or processes: it has the "
+                f"ops {ops.rstrip(chr(44))}; {hint}"
+                for ops in textwrap.wrap(", ".join(found), LONGEST_LINE // 2)
+            )
         )
 
 
