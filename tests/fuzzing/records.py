@@ -63,9 +63,8 @@ class Records:
                 writer.write(each if is_bytes else each.SerializeToString())
 
     def uses(self):
-        from libra_tf.training.check_records import check_records
-
         from libra_tf.commands import data_verify
+        from libra_tf.inputs.check_records import check_records
 
         args = argparse.Namespace(folder=str(self.folder), json=False)
         yield lambda: data_verify.run(args)

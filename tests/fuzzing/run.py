@@ -269,7 +269,8 @@ def _import():
     import libra_tf.tasks  # noqa: F401
     from libra_tf.commands import ablate, config, data, eval  # noqa: F401
     from libra_tf.experiments.saved import get_experiment
-    from libra_tf.training import check_records, evaluate, resume  # noqa: F401
+    from libra_tf.inputs import check_records  # noqa: F401
+    from libra_tf.training import evaluate, resume  # noqa: F401
 
     # Nine tenths of the time of an experiment.
     annotations = functools.cache(Config._get_annotations.__func__)
