@@ -69,10 +69,11 @@ def pytest_collection_finish(session):
 
 # Files of more than half a minute, by falling length as `--durations=0` measured it.
 LONGEST = [
-    "methods", "export", "training", "parity", "docs_commands", "weights_command",
-    "ablation_command", "configs", "replicas", "published_training", "repeatable",
-    "convert", "diagnostics_measure", "heads", "ablation_runs", "export_methods",
-    "loss_replicas", "properties",
+    "methods", "ablation_command", "training", "interruption", "weights_command",
+    "published_training", "export", "configs", "parity", "replicas", "convert",
+    "ablation_runs", "docs_commands", "repeatable", "diagnostics_measure", "picture",
+    "encoded_images", "every_setting", "heads", "properties", "nonfinite", "fuzz",
+    "export_methods", "loss_replicas", "adding_a_method",
 ]  # fmt: skip
 
 
