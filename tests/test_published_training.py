@@ -17,6 +17,7 @@ from libra_tf.experiments.saved import override
 from libra_tf.models.anchors import anchor_settings, multilevel_anchors
 from libra_tf.weights.published_settings import published_model
 
+pytestmark = pytest.mark.usefixtures("built_once")
 SIZE = 128
 SMALL = {
     "input_size": [SIZE, SIZE, 3],

@@ -63,7 +63,7 @@ def compare(kind, records):
 
         parts = strategy.experimental_distribute_values_from_function(shard)
 
-        @tf.function(autograph=False)
+        # Traced, as in the training below, takes twice as long.
         def step():
             # Model Garden divides each replica's loss by the number of replicas.
             per_replica = strategy.run(losses, args=parts)
