@@ -195,6 +195,7 @@ def test_the_best_is_kept_with_its_note(tmp_path):
     assert note["AP"] == pytest.approx(0.3)
     assert note["best_ckpt_global_step"] == 5
     assert best_of(tmp_path).best_ckpt_logs["AP"] == pytest.approx(0.3)
+    assert [p.name for p in tmp_path.glob("*.index")] == ["best_ckpt-5.index"]
 
 
 def test_before_there_is_a_best(tmp_path):
@@ -215,7 +216,7 @@ def test_a_broken_note_counts_as_none(tmp_path, note):
 def test_a_note_is_not_without_its_checkpoint(tmp_path, monkeypatch):
     best = best_of(tmp_path)
 
-    def killed(*_):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(CheckpointManager, "save", killed)

@@ -39,7 +39,7 @@ class BestCheckpoint(train_utils.BestCheckpointExporter):
         better = best is None or self._new_metric_is_better(best, eval_logs)
         if not (better and self._is_defined(eval_logs)):
             return False
-        self._get_checkpoint_manager(checkpoint).save()
+        self._get_checkpoint_manager(checkpoint).save(checkpoint_number=global_step)
         self._best_ckpt_logs = eval_logs
         if write_logs:
             self.export_best_eval_metric(eval_logs, global_step)
