@@ -9,7 +9,13 @@ import pytest
 
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.plan_reader import load_plan
-from libra_tf.ablation.runs import begin, build_runs, check_settings
+from libra_tf.ablation.runs import (
+    RESULT_KEYS,
+    begin,
+    build_runs,
+    check_settings,
+    read_result,
+)
 from libra_tf.ablation.scales import OVERLAYS, layers, load
 from libra_tf.errors import UserError
 from libra_tf.experiments.files import find_config, plan_files
@@ -46,6 +52,27 @@ def difference(one, other):
     one, other = dict(leaves(one)), dict(leaves(other))
     keys = one.keys() | other.keys()
     return {k: other.get(k) for k in keys if one.get(k) != other.get(k)}
+
+
+GOOD_RESULT = dict.fromkeys(RESULT_KEYS, "a") | {"metrics": {"AP": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ([], "is not the result of a run"),
+        ({}, "has no 'command'"),
+        ({**GOOD_RESULT, "metrics": {"AP": "x"}}, "metrics are not numbers"),
+        ({**GOOD_RESULT, "metrics": None}, "metrics are not numbers"),
+    ],
+)
+def test_a_result_that_is_none(tmp_path, result, message):
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(GOOD_RESULT))
+    assert read_result(path) == GOOD_RESULT
+    path.write_text(json.dumps(result))
+    with pytest.raises(UserError, match=f"{path}: {message}.*remove the file"):
+        read_result(path)
 
 
 def test_all_rows_of_a_seed_come_first(records, tmp_path):

@@ -13,9 +13,11 @@ import tensorflow as tf
 import tf_keras
 
 from libra_tf.errors import UserError
+from libra_tf.training import runner
 from libra_tf.training.best_checkpoint import BestCheckpoint
 from libra_tf.training.checkpoints import DAMAGED, CheckpointManager
 from libra_tf.training.resume import find_start
+from libra_tf.weights.restore import checkpoint_path
 
 
 def checkpoint_of(weight=1.0):
@@ -166,6 +168,25 @@ def test_checkpoints_are_due_at_multiples(tmp_path):
     assert resumed.save(checkpoint_number=30, check_interval=False) is None
 
 
+def test_runs_within_a_run_are_let_alone(folder):
+    other = folder / "other"
+    tf.train.CheckpointManager(checkpoint_of(), str(other), max_to_keep=1).save()
+    (other / "params.yaml").touch()
+    (other / "ckpt-9_temp").mkdir()
+    find_start(str(folder)).tidy()
+    assert (other / "ckpt-9_temp").is_dir()
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a?"])
+def test_a_folder_that_tensorflow_takes_for_a_pattern(tmp_path, name):
+    """It would find no checkpoint there, and begin at step 0."""
+    with pytest.raises(UserError, match="TensorFlow finds no checkpoints in a folder"):
+        runner.run(None, "train", str(tmp_path / name))
+    with pytest.raises(UserError, match="rename it"):
+        checkpoint_path(str(tmp_path / name))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_checkpoint_that_cannot_be_reached_is_not_damaged(folder, monkeypatch):
     def refuse(_):
         raise tf.errors.PermissionDeniedError(None, None, "Permission denied")
@@ -204,7 +225,13 @@ def test_before_there_is_a_best(tmp_path):
     assert np.isnan(best.best_ckpt_logs["AP"])
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '{"loss": 1}', '{"AP": "high"}'])
+BROKEN_NOTES = [
+    "", "{", "[]", '{"loss": 1}', '{"AP": "high"}', '{"AP": NaN}', '{"AP": Infinity}',
+    '{"AP": true}', '{"AP": -1}', "[" * 200_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("note", BROKEN_NOTES, ids=range(len(BROKEN_NOTES)))
 def test_a_broken_note_counts_as_none(tmp_path, note):
     (tmp_path / "info.json").write_text(note)
     best = best_of(tmp_path)

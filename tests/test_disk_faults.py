@@ -51,6 +51,13 @@ def test_the_place_and_what_is_free_are_told(error):
     assert "MB free there, 5.0 MB needed" in text
 
 
+@pytest.mark.parametrize("name", ["folder", "n" * 300])
+def test_a_folder_or_a_long_name_where_a_file_is_written(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=name), disk.named_disk_errors():
+        (tmp_path / name).write_text("")
+
+
 def test_an_error_of_tensorflow():
     with pytest.raises(tf.errors.OpError) as error:
         tf.io.write_file("/proc/none/x", "text")

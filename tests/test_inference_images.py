@@ -3,11 +3,13 @@
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from libra_tf.commands.predict import _picture_names
 from libra_tf.errors import UserError
 from libra_tf.inference.images import list_images, read_rgb
 
@@ -76,6 +78,12 @@ def test_a_folder_without_images(tmp_path):
 def test_a_path_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"a.png: no such file or folder"):
         list_images([str(tmp_path / "a.png")])
+
+
+def test_pictures_of_images_that_share_a_name():
+    files = [Path(name) for name in ("a.jpg", "a.png", "a_2.jpg", "b/a.jpg")]
+    names = _picture_names(files)
+    assert [names[f] for f in files] == ["a.png", "a_3.png", "a_2.png", "a_4.png"]
 
 
 def test_pixels_of_a_png(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from libra_tf.commands.main import main
 from libra_tf.errors import UserError
 from libra_tf.tasks.retinanet import LibraRetinaNetTask
 from libra_tf.training.checkpoints import CheckpointManager, fault_of
+from libra_tf.training.failed_step import FailedStep, read_dump, write_dump
 from libra_tf.training.finite_step import (
     GradientCollector,
     is_finite,
@@ -206,3 +208,38 @@ def test_training_goes_on_without_the_batch(bad_image, records, tmp_path):
 
 def test_what_is_no_kept_step(tmp_path):
     assert main(["replay", str(tmp_path)]) == 2
+
+
+def kept_step(folder):
+    """What a training keeps of a step, with a model of one weight."""
+    (folder / "params.yaml").touch()
+    batch = {"images": np.zeros([1, 4, 4, 3], np.float32)}
+    model = tf.Module()
+    model.weight = tf.Variable(1.0)
+    return write_dump(FailedStep(3, batches={0: batch}), model, str(folder))
+
+
+def test_a_step_is_kept_whole(tmp_path, monkeypatch):
+    folder = kept_step(tmp_path)
+    assert read_dump(folder)[0].step == 3
+    monkeypatch.setattr(np, "savez_compressed", mock.Mock(side_effect=OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        kept_step(tmp_path)
+    assert not list((tmp_path / "nonfinite").iterdir())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: b"",
+        lambda data: data[:-40],
+        lambda data: b"PK" + data[:50],
+        lambda data: data[:60] + b"\xff" * 10 + data[70:],
+    ],
+)
+def test_a_kept_step_that_is_damaged(tmp_path, spoil):
+    folder = kept_step(tmp_path)
+    path = folder / "batch-0.npz"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(UserError, match="is no step that a training kept"):
+        read_dump(folder)

@@ -1,6 +1,7 @@
 """experiments.saved: names, files, overrides, and back to text."""
 
 import pytest
+import yaml
 
 from libra_tf.errors import UserError
 from libra_tf.experiments import NAMES
@@ -192,6 +193,31 @@ def test_a_run_comes_back_as_it_was_written(tmp_path, name):
     assert type(again) is type(params)
     assert again.as_dict() == params.as_dict()
     assert again.task.class_names == ["background", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("task.model.head.num_filters", float("nan")),
+        ("task.model.num_classes", -4),
+        ("task.class_names", 5),
+        ("task.model.backbone.type", "zzz"),
+    ],
+)
+def test_a_run_whose_settings_were_changed_by_hand(tmp_path, path, value):
+    params = load_experiment("libra_retinanet_resnetfpn_coco")
+    values = yaml.safe_load(dump_params(params))
+    section = values
+    *keys, last = path.split(".")
+    for key in keys:
+        section = section[key]
+    section[last] = value
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError) as error:
+        load_run(str(tmp_path))
+    assert str(error.value).startswith(f"{file}: ")
+    assert path in str(error.value)
 
 
 def test_a_folder_that_is_no_run(tmp_path):

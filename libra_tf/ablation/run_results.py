@@ -116,6 +116,11 @@ def collect(plan: Plan, scale: str, out: str) -> list[dict[str, Any]]:
                     f"{out}: holds results of plan {result['plan']}, scale "
                     f"{result['scale']}; give another --out"
                 )
+            if result["row"] != row.name:
+                raise UserError(
+                    f"{path}: is the result of row {result['row']!r}, not of "
+                    f"{row.name!r}; move or remove it"
+                )
             result["mechanism"] = read_columns(os.path.join(folder, name))
             found.append(result)
     order = [row.name for row in plan.rows]

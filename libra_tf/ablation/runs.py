@@ -18,6 +18,12 @@ from libra_tf.files.json_files import read_json, write_json
 from libra_tf.training.compare_settings import find_difference
 
 RESULT_FILE = "result.json"
+# What tables look up in it.
+RESULT_KEYS = {
+    "plan", "scale", "row", "seed", "metrics", "steps", "commit", "command", "cores",
+    "cpu",
+}  # fmt: skip
+_CURE = "remove the file, and the run is done again"
 SETTINGS_FILE = "settings.json"
 LOG_FILE = "log.txt"
 
@@ -70,8 +76,24 @@ class Run:
 
 
 def read_result(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads what a finished run gave."""
-    return with_scale(read_json(path))
+    """Reads what a finished run gave.
+
+    Raises:
+        UserError: it is not what `write_result` writes.
+    """
+    result = read_json(path)
+    if not isinstance(result, dict):
+        raise UserError(f"{path}: is not the result of a run; {_CURE}")
+    result = with_scale(result)
+    missing = sorted(RESULT_KEYS - result.keys())
+    if missing:
+        raise UserError(f"{path}: has no {missing[0]!r}; {_CURE}")
+    metrics = result["metrics"]
+    if not isinstance(metrics, dict) or not all(
+        isinstance(value, int | float) for value in metrics.values()
+    ):
+        raise UserError(f"{path}: metrics are not numbers by name; {_CURE}")
+    return result
 
 
 def with_scale(result: dict[str, Any]) -> dict[str, Any]:

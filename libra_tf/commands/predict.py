@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is {args.threshold}; give a score from 0 to 1")
+    if args.max_pixels < 1:
+        raise UserError(f"--max-pixels is {args.max_pixels}; give 1 or more")
     files = list_images(args.images)
     _refuse_folder_of_inputs(args.out, files)
     make_folder(args.out)
@@ -145,11 +147,17 @@ def _image_ids(files: list[Path], own: OwnIds | None) -> dict[Path, FileId]:
 
 def _picture_names(files: list[Path]) -> dict[Path, str]:
     """Names of the pictures: the image's, made unique where two folders share one."""
-    seen: dict[str, int] = {}
-    names = {}
+    names: dict[Path, str] = {}
+    stems = {path.stem for path in files}
+    taken: set[str] = set()
     for path in files:
-        count = seen[path.stem] = seen.get(path.stem, 0) + 1
-        names[path] = f"{path.stem}.png" if count == 1 else f"{path.stem}_{count}.png"
+        name, count = path.stem, 1
+        while name in taken:
+            count += 1
+            numbered = f"{path.stem}_{count}"
+            name = name if numbered in stems else numbered
+        taken.add(name)
+        names[path] = f"{name}.png"
     return names
 
 

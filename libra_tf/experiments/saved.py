@@ -12,7 +12,9 @@ from official.core import exp_factory
 
 import libra_tf.experiments
 from libra_tf.errors import UserError
+from libra_tf.experiments.fields import check_fields
 from libra_tf.experiments.numbers import with_numbers
+from libra_tf.experiments.stock import is_libra_experiment
 
 # The settings of a run, in its folder.
 PARAMS_FILE = "params.yaml"
@@ -179,7 +181,8 @@ def load_run(folder: str) -> Any:
     """Returns the experiment that `params.yaml` in a run's folder describes.
 
     Raises:
-        UserError: there is no such file, or it is not of this package.
+        UserError: there is no such file, it is not of this package, or a setting is out
+            of its range.
     """
     path = os.path.join(folder, PARAMS_FILE)
     if not os.path.isfile(path):
@@ -192,4 +195,9 @@ def load_run(folder: str) -> Any:
         )
     params = _experiment_of(path, values)
     override(params, values, path)
+    if is_libra_experiment(params):
+        try:
+            check_fields(params)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
     return params

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from libra_tf.errors import UserError
 
 _DRAFT = ".tmp"  # ends the name of what is being written, after the process's number
+_LONGEST = 200  # bytes; of 255 that a name may have
 
 
 def make_folder(path: str | os.PathLike) -> Path:
@@ -31,7 +34,7 @@ def kept_if_filled(path: str | os.PathLike) -> Iterator[Path]:
         UserError: it cannot be made.
     """
     above = [Path(path), *Path(path).parents]
-    made = [folder for folder in above if not folder.exists()]
+    made = [folder for folder in above if not os.path.exists(folder)]
     try:
         yield make_folder(path)
     finally:
@@ -69,7 +72,7 @@ def draft_of(path: Path) -> Iterator[Path]:
 
     If what is within raises, the draft goes and `path` is as it was.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
+    draft = path.with_name(f".{_short(path.name)}.{os.getpid()}{_DRAFT}")
     try:
         yield draft
         sync(draft)
@@ -77,6 +80,26 @@ def draft_of(path: Path) -> Iterator[Path]:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def draft_folder(path: Path) -> Iterator[Path]:
+    """The same of a folder, which is not there yet; those above it are made."""
+    draft = path.with_name(f".{_short(path.name)}.{os.getpid()}{_DRAFT}")
+    make_folder(draft)
+    try:
+        yield draft
+        os.replace(draft, path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _short(name: str) -> str:
+    """A name with room for what is put around it."""
+    if len(os.fsencode(name)) <= _LONGEST:
+        return name
+    return hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def abandoned_drafts(folder: str | os.PathLike) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ _NUMBERS = {
     errno.EDQUOT,
     errno.EFBIG,
     errno.EIO,
+    errno.EISDIR,
     errno.EMFILE,
+    errno.ENAMETOOLONG,
     errno.ESTALE,
     errno.ENOENT,
     errno.ENOSPC,
@@ -34,6 +37,8 @@ _WORDS = (
     "no such file or directory",
     "input/output error",
     "not a directory",
+    "is a directory",
+    "file name too long",
     "stale file handle",
     "too many open files",
 )
@@ -99,7 +104,7 @@ def require_space(folder: str, needed: int) -> None:
 def free_bytes(path: str) -> int | None:
     """Returns the free bytes where a path is or would be; None if nobody knows."""
     for folder in (Path(path), *Path(path).parents):
-        if folder.is_dir():
+        if os.path.isdir(folder):
             with contextlib.suppress(OSError):
                 return shutil.disk_usage(folder).free
     return None

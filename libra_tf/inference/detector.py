@@ -17,6 +17,7 @@ from libra_tf.evaluation.batches import ImageDetections, rows
 from libra_tf.experiments.stock import of_ours
 from libra_tf.experiments.task_config import names_by_id
 from libra_tf.files.json_files import read_json
+from libra_tf.files.names import refuse_patterns
 from libra_tf.inference.saved_model_scan import check_ops
 from libra_tf.inference.serving import DESCRIPTION, build_module
 from libra_tf.weights.find_checkpoint import find_checkpoint
@@ -76,6 +77,7 @@ def load_detector(path: str, *, newest: bool = False, trust: bool = False) -> De
     Raises:
         UserError: there is nothing of the kind at `path`, or it is not trusted.
     """
+    refuse_patterns(path)
     is_run = tf.train.latest_checkpoint(path) is not None
     for folder in () if is_run else (path, os.path.join(path, "saved_model")):
         if os.path.isfile(os.path.join(folder, "saved_model.pb")):
@@ -93,14 +95,16 @@ def _from_saved_model(folder: str) -> Detector:
     try:
         loaded = tf.saved_model.load(folder)
         serve = loaded.signatures["serving_default"]
+        (spec,) = serve.structured_input_signature[1].values()
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{folder}: not a usable SavedModel ({error})") from error
-    (spec,) = serve.structured_input_signature[1].values()
     if spec.dtype != tf.uint8:
         raise UserError(
             f"{folder}: its default signature takes {spec.dtype.name}, not images; "
             "export with input type image_tensor"
         )
+    if spec.shape.rank != 4:
+        raise UserError(f"{folder}: takes no batches of images [B, H, W, 3]")
     if spec.shape[0] not in (None, 1):
         raise UserError(
             f"{folder}: takes batches of {spec.shape[0]} only; export with batch size 1"

@@ -14,6 +14,7 @@ from official.core import train_utils
 
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import write_text
+from libra_tf.files.json_files import read_json
 from libra_tf.training.checkpoints import CheckpointManager
 
 
@@ -86,12 +87,15 @@ class BestCheckpoint(train_utils.BestCheckpointExporter):
         return self._checkpoint_manager
 
     def _maybe_load_best_eval_metric(self) -> dict[str, float] | None:
+        """Returns the note; None for one that is broken, which is written anew."""
+        path = Path(self.best_ckpt_logs_path)
         try:
-            note = json.loads(Path(self.best_ckpt_logs_path).read_text("utf-8"))
-            float(note[self._name])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None  # the next evaluation writes it
-        return note
+            note = read_json(path) if path.is_file() else None
+        except UserError:
+            return None
+        best = note.get(self._name) if isinstance(note, dict) else None
+        is_number = type(best) in (int, float)
+        return note if is_number and self._is_defined({self._name: best}) else None
 
 
 def best_checkpoint(params: Any, model_dir: str) -> BestCheckpoint | None:

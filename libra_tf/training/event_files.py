@@ -7,36 +7,50 @@ forth.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from libra_tf.data.record_reader import RecordFault, read_records
 from libra_tf.files.atomic import draft_of
 
 PATTERN = "events.out.tfevents.*"
+_VERSION = "brain.Event:"  # what each file begins with
 
 
-def cut_events(folder: str | os.PathLike, step: int) -> int:
+def cut_events(folders: Iterable[str | os.PathLike], step: int) -> int:
     """Takes out events of steps after `step`, and what a kill cut off.
 
+    A file that does not begin as an event file stays as it is.
+
     Args:
-        folder: of a run; no process may write to event files below it.
+        folders: of a run's own event files, of which none is being written.
         step: from which the run goes on.
 
     Returns:
         Number of events taken out.
     """
-    return sum(_cut(path, step) for path in sorted(Path(folder).rglob(PATTERN)))
+    files = {path for folder in folders for path in Path(folder).glob(PATTERN)}
+    return sum(_cut(path, step) for path in sorted(files) if path.is_file())
 
 
 def _cut(path: Path, step: int) -> int:
-    kept, count = [], 0
-    for _, record in read_records(str(path)):
-        if isinstance(record, RecordFault) or _step(record) > step:
+    records = read_records(str(path))
+    first = next(records, (0, None))[1]
+    begin = _event(first)
+    if begin is None or not begin.file_version.startswith(_VERSION):
+        return 0
+    kept: list[bytes] = [begin.SerializeToString()]
+    count = 0
+    for _, record in records:
+        event = _event(record)
+        if event is None or event.step > step:
             count += 1
         else:
-            kept.append(record)
+            kept.append(event.SerializeToString())
     if count:
         with draft_of(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
             for record in kept:
@@ -44,5 +58,10 @@ def _cut(path: Path, step: int) -> int:
     return count
 
 
-def _step(record: bytes) -> int:
-    return tf.compat.v1.Event.FromString(record).step
+def _event(record: bytes | RecordFault | None) -> Any | None:
+    if not isinstance(record, bytes):
+        return None
+    try:
+        return tf.compat.v1.Event.FromString(record)
+    except DecodeError:
+        return None

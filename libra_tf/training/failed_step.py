@@ -6,6 +6,8 @@ import dataclasses
 import json
 import shutil
 import threading
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,17 @@ import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import PARAMS_FILE
-from libra_tf.files.atomic import make_folder, write_text
+from libra_tf.files.atomic import draft_folder, write_text
 from libra_tf.inputs.source_ids import SOURCE_ID
 
 FOLDER = "nonfinite"  # in the folder of the run
 # Sums of what a detector tells by parts.
 _SUMS = ("model_loss", "total_loss", "training_loss")
+# What NumPy raises of files that are cut or changed, and what a report may lack.
+_READ_ERRORS = (
+    OSError, ValueError, KeyError, TypeError, EOFError, RecursionError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _REPORT = "step.json"
 _WEIGHTS = "weights"
 
@@ -146,7 +153,14 @@ def write_dump(failed: FailedStep, model: tf.Module, model_dir: str) -> Path:
     """
     folder = Path(model_dir, FOLDER, f"step-{failed.step}")
     shutil.rmtree(folder, ignore_errors=True)
-    make_folder(folder)
+    with draft_folder(folder) as draft:
+        _write_into(draft, failed, model, model_dir)
+    return folder
+
+
+def _write_into(
+    folder: Path, failed: FailedStep, model: tf.Module, model_dir: str
+) -> None:
     for replica, batch in failed.batches.items():
         arrays: dict[str, Any] = {k: _readable(array) for k, array in batch.items()}
         np.savez_compressed(folder / f"batch-{replica}.npz", **arrays)
@@ -159,7 +173,6 @@ def write_dump(failed: FailedStep, model: tf.Module, model_dir: str) -> Path:
     }
     shutil.copyfile(Path(model_dir, PARAMS_FILE), folder / PARAMS_FILE)
     write_text(folder / _REPORT, [json.dumps(report, indent=1)])
-    return folder
 
 
 def _readable(array: np.ndarray) -> np.ndarray:
@@ -181,7 +194,7 @@ def read_dump(folder: str | Path) -> tuple[FailedStep, str]:
         for path in sorted(folder.glob("batch-*.npz")):
             with np.load(path) as arrays:
                 failed.batches[int(path.stem.split("-")[1])] = dict(arrays)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _READ_ERRORS as error:
         raise UserError(
             f"{folder} is no step that a training kept ({error}); give a folder "
             f"RUN/{FOLDER}/step-N"

@@ -45,6 +45,13 @@ class Job:
         folder = self.params.trainer.best_checkpoint_export_subdir
         return os.path.join(self.model_dir, folder)
 
+    @property
+    def event_folders(self) -> list[str]:
+        """Where TensorBoard's files go."""
+        trainer = self.params.trainer
+        subfolders = trainer.train_summary_subdir, trainer.validation_summary_subdir
+        return [os.path.join(self.model_dir, folder) for folder in subfolders]
+
     def tell(self, text: str) -> None:
         """Prints a line for people."""
         print(text, file=self.stream, flush=True)

@@ -24,7 +24,8 @@ def last_evaluation(folder: str, step: int) -> dict[str, float] | None:
     """Returns the metrics that a run wrote for an evaluation at `step`, if it did."""
     found = None
     for values in metric_lines(folder):
-        if values.pop("kind") == "validation" and values.pop("step") == step:
+        kind, at = values.pop("kind", None), values.pop("step", None)
+        if kind == "validation" and at == step:
             found = values
     return found
 
@@ -56,6 +57,6 @@ def _lines(folder: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
         for line in file:
             try:
                 values = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 values = None
             yield line, values if isinstance(values, dict) else None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from libra_tf.errors import UserError
-from libra_tf.experiments.saved import read_yaml
+from libra_tf.experiments.saved import PARAMS_FILE, read_yaml
 from libra_tf.training.checkpoints import (
     DAMAGED,
     checkpoint_number,
@@ -71,7 +71,9 @@ class Start:
     step: int = 0
     faults: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def tidy(self, *, best: bool = True) -> list[str]:
+    def tidy(
+        self, event_folders: Sequence[str] = (), *, best: bool = True
+    ) -> list[str]:
         """Makes the folder as it was at `step`; returns lines that say what was done.
 
         Leftovers of killed saves go, damaged checkpoints are set aside, and what the
@@ -79,6 +81,7 @@ class Start:
         again.
 
         Args:
+            event_folders: where the run has TensorBoard's files.
             best: this run writes the best checkpoint, and no evaluation beside it.
         """
         lines = []
@@ -99,7 +102,7 @@ class Start:
         counts = {
             f"{METRICS_FILE}: {{}} line(s)": cut_metrics(self.model_dir, self.step),
             "TensorBoard's event files: {} event(s)": cut_events(
-                self.model_dir, self.step
+                event_folders, self.step
             ),
         }
         lines += [
@@ -140,8 +143,10 @@ def find_start(model_dir: str) -> Start:
 
 
 def _folders_of_checkpoints(model_dir: str) -> list[str]:
+    """Those of the best and of the averages; not those of other runs."""
     inside = sorted(f.path for f in os.scandir(model_dir) if f.is_dir())
-    return [f for f in inside if os.path.isfile(os.path.join(f, "checkpoint"))]
+    checkpoints = [f for f in inside if os.path.isfile(os.path.join(f, "checkpoint"))]
+    return [f for f in checkpoints if not os.path.exists(os.path.join(f, PARAMS_FILE))]
 
 
 def check_settings(params: Any, start: Start, params_file: str) -> None:

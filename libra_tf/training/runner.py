@@ -19,6 +19,7 @@ from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.disk import named_disk_errors, require_space
 from libra_tf.files.lock import locked_run
+from libra_tf.files.names import refuse_patterns
 from libra_tf.inputs.check_records import check_records
 from libra_tf.inputs.data_errors import named_data_errors
 from libra_tf.training.checkpoints import refuse_not_finite, size_in_bytes
@@ -71,6 +72,7 @@ def run(
             after saving a checkpoint.
     """
     job = Job(params, mode, model_dir, async_checkpoints, stream or sys.stdout)
+    refuse_patterns(model_dir)
     with named_disk_errors(folder=model_dir):
         if not job.trains:
             make_folder(model_dir)
@@ -84,7 +86,7 @@ def _run(job: Job, start: Start) -> dict[str, float]:
     strategy = prepare(job.params)
     if job.trains:
         check_settings(job.params, start, PARAMS_FILE)
-        for line in start.tidy(best=job.mode != "train"):
+        for line in start.tidy(job.event_folders, best=job.mode != "train"):
             job.tell(line)
     for line in check_records(job.params, job.data):
         job.tell(line)
@@ -156,12 +158,15 @@ def _run_until_signal(job: Job, loop: Loop) -> None:
             _keep_failed_step(job, loop, error.failed, trials)
             trials -= 1
         except StopTraining:
-            path = loop.runner.save_now()
-            job.tell(
-                f"stopped at step {loop.step}, saved {path}; run the same command to "
-                "go on"
-            )
+            job.tell(_stopped(loop))
             raise (Terminated if loop.stop.terminated else KeyboardInterrupt) from None
+
+
+def _stopped(loop: Loop) -> str:
+    if loop.step == 0:
+        return "stopped before the first step; there is nothing to save"
+    path = loop.runner.save_now()
+    return f"stopped at step {loop.step}, saved {path}; run the same command to go on"
 
 
 def _keep_failed_step(job: Job, loop: Loop, failed: FailedStep, trials: int) -> None:
@@ -181,7 +186,7 @@ def _keep_failed_step(job: Job, loop: Loop, failed: FailedStep, trials: int) -> 
         # The step left the weights as they were, but not what BatchNorm has seen.
         refuse_not_finite(loop.trainer.checkpoint)
     cut_metrics(job.model_dir, loop.step)
-    cut_events(job.model_dir, loop.step)
+    cut_events(job.event_folders, loop.step)
     loop.progress.go_back()
     job.tell(
         f"{text}; going on from {checkpoint or 'there'} without this batch "

@@ -12,6 +12,7 @@ from google.protobuf import message
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from libra_tf.errors import UserError
+from libra_tf.files.names import refuse_patterns
 from libra_tf.weights.backbone import is_torch_file, load_backbone
 from libra_tf.weights.carried_classes import CarriedClasses, shorten
 
@@ -66,8 +67,9 @@ def checkpoint_path(path: str) -> str:
     """Returns the checkpoint prefix that `path` means: itself, or a folder's newest.
 
     Raises:
-        UserError: there is no checkpoint.
+        UserError: there is no checkpoint, or TensorFlow cannot look for one there.
     """
+    refuse_patterns(path)
     prefix = path
     try:
         if tf.io.gfile.isdir(path):
