@@ -47,9 +47,8 @@ class Job:
 
     @property
     def event_folders(self) -> list[str]:
-        """Where TensorBoard's files go."""
-        trainer = self.params.trainer
-        subfolders = trainer.train_summary_subdir, trainer.validation_summary_subdir
+        """Where TensorBoard's files go: those of training where Model Garden says."""
+        subfolders = "train", self.params.trainer.validation_summary_subdir
         return [os.path.join(self.model_dir, folder) for folder in subfolders]
 
     def tell(self, text: str) -> None:
