@@ -72,7 +72,7 @@ LONGEST = [
     "methods", "export", "training", "parity", "docs_commands", "weights_command",
     "ablation_command", "configs", "replicas", "published_training", "repeatable",
     "convert", "diagnostics_measure", "heads", "ablation_runs", "export_methods",
-    "loss_replicas", "properties",
+    "loss_replicas",
 ]  # fmt: skip
 
 
