@@ -72,7 +72,7 @@ LONGEST = [
     "methods", "ablation_command", "training", "interruption", "weights_command",
     "published_training", "export", "configs", "parity", "replicas", "convert",
     "ablation_runs", "docs_commands", "repeatable", "diagnostics_measure", "picture",
-    "encoded_images", "every_setting", "heads", "properties", "nonfinite", "fuzz",
+    "encoded_images", "every_setting", "heads", "nonfinite", "fuzz",
     "export_methods", "loss_replicas", "adding_a_method",
 ]  # fmt: skip
 
