@@ -64,7 +64,7 @@ def test_seeds(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "1,1", "1,-2", ""])
+@pytest.mark.parametrize("text", ["0", "99999999999", "-1", "x", "1,1", "1,-2", ""])
 def test_wrong_seeds(text):
     with pytest.raises(UserError, match="--seeds"):
         parse_seeds(text)

@@ -177,6 +177,9 @@ def _tell(plan: Any, failed: list[dict], args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+_MOST_SEEDS = 1000
+
+
 def parse_seeds(text: str) -> list[int]:
     """Returns 1 to N for "N", and the numbers of a list "1,2,5"."""
     try:
@@ -187,8 +190,8 @@ def parse_seeds(text: str) -> list[int]:
         if len(set(numbers)) < len(numbers) or min(numbers) < 0:
             raise UserError(f"--seeds {text}: give different numbers from 0 on")
         return numbers
-    if numbers[0] < 1:
-        raise UserError(f"--seeds {text}: give 1 or more")
+    if not 1 <= numbers[0] <= _MOST_SEEDS:
+        raise UserError(f"--seeds {text}: give a number from 1 to {_MOST_SEEDS}")
     return list(range(1, numbers[0] + 1))
 
 
