@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -166,6 +167,14 @@ def test_checkpoints_are_due_at_multiples(tmp_path):
     wanted = {18: False, 24: True, 28: False, 30: True}
     assert {n: saved(resumed, n) for n in wanted} == wanted
     assert resumed.save(checkpoint_number=30, check_interval=False) is None
+
+
+def test_a_checkpoint_of_another_folder_is_not_taken(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "checkpoint").write_text(f'model_checkpoint_path: "{folder}/ckpt-30"')
+    with pytest.raises(UserError, match="is lost, broken or names another"):
+        find_start(str(copy))
 
 
 def test_runs_within_a_run_are_let_alone(folder):

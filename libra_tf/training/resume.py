@@ -39,11 +39,12 @@ def newest_checkpoint(model_dir: str) -> str | None:
     """
     with contextlib.suppress(ValueError):  # an empty state file
         latest = tf.train.latest_checkpoint(model_dir)
-        if latest:
+        if latest and _is_in(latest, model_dir):
             return latest
         state = tf.train.get_checkpoint_state(model_dir)
-        if state and data_files(state.model_checkpoint_path):
-            return state.model_checkpoint_path  # without its index
+        path = state.model_checkpoint_path if state else ""
+        if state and _is_in(path, model_dir) and data_files(path):
+            return path  # without its index
     names = [os.path.basename(p) for p in tf.io.gfile.glob(f"{model_dir}/ckpt-*.index")]
     if not names:
         return None
@@ -53,6 +54,13 @@ def newest_checkpoint(model_dir: str) -> str | None:
         "lost, broken or names another; write the line "
         f'model_checkpoint_path: "ckpt-{steps[-1]}" into it, or give another folder'
     )
+
+
+def _is_in(checkpoint: str, folder: str) -> bool:
+    """Whether a checkpoint is the folder's own: a state file can name any."""
+    if "://" in folder:
+        return True
+    return os.path.realpath(os.path.dirname(checkpoint)) == os.path.realpath(folder)
 
 
 @dataclasses.dataclass(frozen=True)
