@@ -81,7 +81,7 @@ INHERITED = {
     "task.model.input_size": Limits(high=2**16, unit="pixels"),
     # At 1 there are no outer boxes.
     "task.model.outer_boxes_scale": Limits(low=1, high=100),
-    "task.model.num_classes": Limits(low=0, high=2**20),
+    "task.model.num_classes": Limits(high=2**20),
     # Of Cascade R-CNN: the IoU from which a RoI is foreground.
     "task.model.roi_sampler.cascade_iou_thresholds": Limits(above=0, high=1),
     **{f"task.model.roi_sampler.{n}": limits_of(SamplingRule, n) for n in _RULE},

@@ -200,4 +200,10 @@ def load_run(folder: str) -> Any:
             check_fields(params)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
+        # Before a run, any number below 2 stands for one that is not set yet.
+        if params.task.model.num_classes < 0:
+            raise UserError(
+                f"{path}: task.model.num_classes is {params.task.model.num_classes}; "
+                "it must be >= 0"
+            )
     return params
