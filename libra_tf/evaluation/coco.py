@@ -66,6 +66,7 @@ def evaluate_detections(
     max_detections: int = 100,
     image_ids: Iterable[int] | None = None,
     backend: Backend = "auto",
+    own_masks: bool = False,
 ) -> DetectionMetrics:
     """Returns COCO metrics of detections over all images of an annotation file.
 
@@ -82,6 +83,8 @@ def evaluate_detections(
         image_ids: evaluate these images only.
         backend: "auto" takes `faster_coco_eval` where it is installed; the figures
             are equal.
+        own_masks: the detections' masks were encoded here, and those of the ground
+            truth were checked when they were read: not looked into again.
 
     Raises:
         UserError: for a file that cannot be used, naming it and the first records.
@@ -96,9 +99,11 @@ def evaluate_detections(
     truth = truth.on_images(kept)
     found = [d for d in found if d["image_id"] in kept]
     if iou_type == "segm":
-        kinds = (list, dict)
-        coco_checks.check_masks(truth.annotations, truth.name, kinds, truth)
-        coco_checks.check_masks(found, name, (dict,), truth)
+        coco_checks.check_have_masks(truth.annotations, truth.name, (list, dict))
+        coco_checks.check_have_masks(found, name, (dict,))
+        if not own_masks:
+            coco_checks.check_masks(truth.annotations, truth.name, truth)
+            coco_checks.check_masks(found, name, truth)
     limits = sorted({n for n in RECALL_LIMITS if n < max_detections} | {max_detections})
     curves = match(
         truth, found, kept, iou_type=iou_type, limits=limits, backend=backend

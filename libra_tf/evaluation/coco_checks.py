@@ -175,17 +175,25 @@ def check_detections(
     _check_numbers(detections, name)
 
 
-def check_masks(
-    records: list[dict[str, Any]], name: str, kinds: tuple, truth: GroundTruth
-) -> None:
-    """Checks that each record has a mask of its image.
+def check_have_masks(records: Records, name: str, kinds: tuple) -> None:
+    """Checks that each record has a segmentation of one of the Python types `kinds`."""
+    for number, record in enumerate(records, start=1):
+        mask = record.get("segmentation")
+        if not mask or not isinstance(mask, kinds):
+            raise UserError(
+                f"{name}: record {number} (image {record['image_id']}) has no mask; "
+                "mask AP needs a segmentation in every record"
+            )
+
+
+def check_masks(records: Records, name: str, truth: GroundTruth) -> None:
+    """Checks that each record's segmentation is a mask of its image.
 
     The matchers trust run lengths and polygons: in C, a wrong one has no end.
 
     Args:
         records: on images of `truth`.
         name: the file, for messages.
-        kinds: Python types that a segmentation may have.
         truth: tells the sizes of the images.
 
     Raises:
@@ -193,19 +201,15 @@ def check_masks(
     """
     sizes = {image["id"]: image for image in truth.images}
     for number, record in enumerate(records, start=1):
-        image, mask = sizes[record["image_id"]], record.get("segmentation")
-        where = f"{name}: record {number} (image {image['id']})"
-        if not mask or not isinstance(mask, kinds):
-            raise UserError(
-                f"{where} has no mask; mask AP needs a segmentation in every record"
-            )
+        image = sizes[record["image_id"]]
         width, height = image.get("width", 0), image.get("height", 0)
         if not all(type(x) is int and 0 < x <= MAX_SIDE for x in (width, height)):
             raise UserError(
                 f"{truth.name}: image {image['id']}: mask AP needs its width and "
                 f"height, from 1 to {MAX_SIDE}"
             )
-        check_mask(mask, width, height, where)
+        where = f"{name}: record {number} (image {image['id']})"
+        check_mask(record["segmentation"], width, height, where)
 
 
 def _check_known(

@@ -196,6 +196,7 @@ class CocoEvaluator:
             max_detections=self._max_detections,
             image_ids=self._images,
             backend=self._backend,
+            own_masks=True,
         )
         logging.info("%s", format_table(metrics))
         return metrics

@@ -33,7 +33,8 @@ def read_ground_truth(
     data = _read_remote(path) if "://" in path else read_json(path)
     truth = coco_checks.check_ground_truth(data, path)
     if include_mask:
-        coco_checks.check_masks(truth.annotations, path, (list, dict), truth)
+        coco_checks.check_have_masks(truth.annotations, path, (list, dict))
+        coco_checks.check_masks(truth.annotations, path, truth)
     for category in truth.categories:
         if category["id"] in class_names:
             category["name"] = class_names[category["id"]]
