@@ -72,7 +72,7 @@ def draft_of(path: Path) -> Iterator[Path]:
 
     If what is within raises, the draft goes and `path` is as it was.
     """
-    draft = path.with_name(f".{_short(path.name)}.{os.getpid()}{_DRAFT}")
+    draft = draft_name(path)
     try:
         yield draft
         sync(draft)
@@ -85,7 +85,7 @@ def draft_of(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def draft_folder(path: Path) -> Iterator[Path]:
     """The same of a folder, which is not there yet; those above it are made."""
-    draft = path.with_name(f".{_short(path.name)}.{os.getpid()}{_DRAFT}")
+    draft = draft_name(path)
     make_folder(draft)
     try:
         yield draft
@@ -95,11 +95,12 @@ def draft_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def _short(name: str) -> str:
-    """A name with room for what is put around it."""
-    if len(os.fsencode(name)) <= _LONGEST:
-        return name
-    return hashlib.sha256(os.fsencode(name)).hexdigest()
+def draft_name(path: Path) -> Path:
+    """Returns the hidden name, of this process, for what is to take a path's place."""
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST:  # no room for what is put around it
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{os.getpid()}{_DRAFT}")
 
 
 def abandoned_drafts(folder: str | os.PathLike) -> list[Path]:

@@ -6,17 +6,25 @@ import os
 
 from libra_tf.errors import UserError
 
-_SIGNS = "*?["
-
 
 def refuse_patterns(folder: str | os.PathLike) -> None:
-    """Refuses a folder in which TensorFlow would look for another's checkpoints.
+    """Refuses a folder in which TensorFlow would look for another's checkpoints."""
+    refuse_signs(folder, "*?[", "TensorFlow finds no checkpoints in")
+
+
+def refuse_signs(folder: str | os.PathLike, signs: str, who: str) -> None:
+    """Refuses a folder with one of some characters in its path.
+
+    Args:
+        folder: its path.
+        signs: the characters.
+        who: cannot do what there, for the message.
 
     Raises:
-        UserError: there is a sign of a pattern in the name.
+        UserError: there is one.
     """
-    if any(sign in os.fspath(folder) for sign in _SIGNS):
+    if any(sign in os.fspath(folder) for sign in signs):
         raise UserError(
-            f"{folder}: TensorFlow finds no checkpoints in a folder with one of the "
-            f"characters {' '.join(_SIGNS)} in its path; rename it"
+            f"{folder}: {who} a folder with one of the characters {' '.join(signs)} in "
+            "its path; rename it"
         )

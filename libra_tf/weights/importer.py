@@ -16,7 +16,7 @@ import tf_keras
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import PARAMS_FILE, dump_params
-from libra_tf.files.atomic import make_folder, write_text
+from libra_tf.files.atomic import draft_name, make_folder, write_text
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.weights.published_detector import PublishedDetector
@@ -78,7 +78,7 @@ def import_weights(
     assign_weights(published.state, matches, list(published.class_names))
     record = describe(published, matches)
     make_folder(out.parent)
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    draft = draft_name(out)
     try:
         draft.mkdir()
         _write(draft, out, published.params, model, record)
