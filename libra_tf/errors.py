@@ -56,6 +56,11 @@ def printable(text: str) -> str:
     )
 
 
+def shown_name(name: object) -> str:
+    """Returns a name from a file as it is shown among others."""
+    return shortened(printable(str(name)), LONGEST_NAME)
+
+
 def shortened(text: str, most: int = LONGEST_LINE) -> str:
     """Returns at most so many characters, without those in the middle."""
     if len(text) <= most:

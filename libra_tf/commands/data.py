@@ -13,7 +13,7 @@ from libra_tf.commands.data_convert import CONVERT, positive
 from libra_tf.commands.data_verify import VERIFY
 from libra_tf.commands.verbs import add_verb
 from libra_tf.data.findings import Findings
-from libra_tf.errors import LONGEST_NAME, printable, shortened
+from libra_tf.errors import shown_name
 
 SYNTHESIZE = """\
 Draws rectangles, ellipses and triangles with exact boxes and masks, in COCO's layout.
@@ -93,17 +93,13 @@ def _info(args: argparse.Namespace) -> int:
             f"boxes, at most {_count(most, 'box')} in an image"
         )
         for key in ("per_class", "per_size"):
-            counts = (f"{_shown(n)} {count}" for n, count in numbers[key].items())
+            counts = (f"{shown_name(n)} {count}" for n, count in numbers[key].items())
             lines.append("  " + ", ".join(counts))
         found = Findings.from_dict(numbers["findings"])
         lines += (f"  found: {text}" for text in found.lines())
     lines += _without_val(list(summary["splits"]))
     _print(summary, args.json, lines)
     return 0
-
-
-def _shown(name: str) -> str:
-    return shortened(printable(name), LONGEST_NAME)
 
 
 def _without_val(names: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from libra_tf.data.rules import RULES
-from libra_tf.errors import LONGEST_NAME, printable, shortened
+from libra_tf.errors import shown_name
 
 NUM_NAMED = 10
 
@@ -63,10 +63,7 @@ class Findings:
         for name, rule in RULES.items():
             finding = self[name]
             if finding.count and strict in (None, rule.strict):
-                names = ", ".join(
-                    shortened(printable(str(name)), LONGEST_NAME)
-                    for name in finding.first
-                )
+                names = ", ".join(map(shown_name, finding.first))
                 more = ", ..." if finding.count > len(finding.first) else ""
                 said = rule.said(finding.count)
                 yield f"{finding.count} {said} ({rule.things} {names}{more})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from libra_tf.errors import LONGEST_NAME, printable, shortened
+from libra_tf.errors import shown_name
 from libra_tf.evaluation.coco import DetectionMetrics
 
 CLASS_COLUMNS = ("AP", "AP50", "AP75", "AR")
@@ -38,7 +38,7 @@ def to_json_dict(metrics: DetectionMetrics) -> dict[str, Any]:
 
 
 def _class_lines(metrics: DetectionMetrics) -> list[str]:
-    names = [shortened(printable(n), LONGEST_NAME) for n in metrics.per_class]
+    names = [shown_name(name) for name in metrics.per_class]
     width = max(map(len, ["class", *names]))
     columns = "".join(column.rjust(8) for column in CLASS_COLUMNS)
     lines = [f"{'class'.ljust(width)}{columns} objects".rstrip()]

@@ -17,6 +17,7 @@ from libra_tf.experiments.task_config import (
     RetinaNetTask,
 )
 from libra_tf.files.json_files import read_json
+from libra_tf.files.names import refuse_signs
 
 
 def resolve(params: ExperimentConfig) -> None:
@@ -48,11 +49,7 @@ def resolve(params: ExperimentConfig) -> None:
 
 
 def _fill_in_dataset(task: MaskRCNNTask | RetinaNetTask, manifest: Manifest) -> None:
-    if any(c in manifest.folder for c in ",*?["):
-        raise UserError(
-            f"{manifest.folder}: Model Garden cannot read from a folder with one of "
-            "the characters , * ? [ in its path; rename it"
-        )
+    refuse_signs(manifest.folder, ",*?[", "Model Garden cannot read from")
     task.dataset = manifest.folder
     for split_name, data in (
         (task.train_split, task.train_data),
