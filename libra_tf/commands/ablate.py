@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from libra_tf.ablation.plan import SCALES
 from libra_tf.errors import UserError
 
+_MOST_SEEDS = 1000
 EPILOG = """\
 examples:
   libra ablate --list
@@ -175,9 +176,6 @@ def _tell(plan: Any, failed: list[dict], args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if failed else 0
-
-
-_MOST_SEEDS = 1000
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -38,24 +38,22 @@ def cut_events(folders: Iterable[str | os.PathLike], step: int) -> int:
 
 
 def _cut(path: Path, step: int) -> int:
-    records = read_records(str(path))
-    first = next(records, (0, None))[1]
-    begin = _event(first)
+    begin = _event(next(read_records(str(path)), (0, None))[1])
     if begin is None or not begin.file_version.startswith(_VERSION):
         return 0
-    kept: list[bytes] = [begin.SerializeToString()]
-    count = 0
-    for _, record in records:
-        event = _event(record)
-        if event is None or event.step > step:
-            count += 1
-        else:
-            kept.append(event.SerializeToString())
+    # Twice rather than held: events have pictures.
+    count = sum(not _is_kept(record, step) for _, record in read_records(str(path)))
     if count:
         with draft_of(path) as draft, tf.io.TFRecordWriter(str(draft)) as writer:
-            for record in kept:
-                writer.write(record)
+            for _, record in read_records(str(path)):
+                if _is_kept(record, step):
+                    writer.write(record)
     return count
+
+
+def _is_kept(record: bytes | RecordFault, step: int) -> bool:
+    event = _event(record)
+    return event is not None and event.step <= step
 
 
 def _event(record: bytes | RecordFault | None) -> Any | None:

@@ -107,16 +107,16 @@ class Start:
             if removed:
                 names = ", ".join(removed)
                 lines.append(f"removed what a killed save had left: {names}")
-        counts = {
-            f"{METRICS_FILE}: {{}} line(s)": cut_metrics(self.model_dir, self.step),
-            "TensorBoard's event files: {} event(s)": cut_events(
-                event_folders, self.step
-            ),
-        }
+        lines_cut = cut_metrics(self.model_dir, self.step)
+        events_cut = cut_events(event_folders, self.step)
+        taken_out = [
+            (METRICS_FILE, lines_cut, "line(s)"),
+            ("TensorBoard's event files", events_cut, "event(s)"),
+        ]
         lines += [
-            f"{what.format(count)} of steps after {self.step} were taken out; these "
+            f"{where}: {count} {what} of steps after {self.step} were taken out; these "
             "steps come again"
-            for what, count in counts.items()
+            for where, count, what in taken_out
             if count
         ]
         return lines
