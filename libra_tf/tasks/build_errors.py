@@ -7,16 +7,16 @@ slips through, mostly parts of Model Garden that do not fit each other.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import tensorflow as tf
 from official.modeling import hyperparams
 
 from libra_tf.errors import UserError
+from libra_tf.experiments.fields import Field, walk
 
 _MOST_SETTINGS = 12
-_ABSENT = object()
+_PATH = "task.model."
 
 
 @contextlib.contextmanager
@@ -35,11 +35,8 @@ def named_build_errors(model: hyperparams.Config) -> Iterator[None]:
         raise
     except Exception as error:
         # The kinds of parts first: it is mostly one of them.
-        found = sorted(
-            _changed(model.as_dict(), type(model)().as_dict()),
-            key=lambda setting: not setting[0].endswith(".type"),
-        )
-        changed = [f"{key} = {value!r}" for key, value in found]
+        found = sorted(_changed(model), key=lambda field: field.name != "type")
+        changed = [f"{field.path} = {field.value!r}" for field in found]
         if not changed:
             raise
         more = len(changed) - _MOST_SETTINGS
@@ -51,13 +48,12 @@ def named_build_errors(model: hyperparams.Config) -> Iterator[None]:
         ) from error
 
 
-def _changed(
-    now: Mapping[str, Any], default: Mapping[str, Any], path: str = "task.model"
-) -> Iterator[tuple[str, Any]]:
-    for key, value in now.items():
-        usual = default.get(key, _ABSENT)
-        if isinstance(value, Mapping):
-            known = usual if isinstance(usual, Mapping) else {}
-            yield from _changed(value, known, f"{path}.{key}")
-        elif usual is not _ABSENT and value != usual:
-            yield f"{path}.{key}", value
+def _changed(model: hyperparams.Config) -> list[Field]:
+    usual = {field.path: field.value for field in walk(type(model)(), _PATH)}
+    return [
+        field
+        for field in walk(model, _PATH, chosen_only=True)
+        if not field.is_section
+        and field.path in usual
+        and field.value != usual[field.path]
+    ]
