@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from fuzzing.coco import Coco
-from fuzzing.mutate import change_bytes, change_tree
-from fuzzing.settings import EXPERIMENT, with_bomb, written
+from fuzzing.settings import EXPERIMENT, YamlFile, changed
 
 
 def _row(**fields):
@@ -20,7 +19,7 @@ FOUND = {
 }
 
 
-class Plans:
+class Plans(YamlFile):
     """Two rows over one small experiment file, and a converted folder."""
 
     lists_faults = False
@@ -48,12 +47,7 @@ class Plans:
         if rng.random() < 0.3:
             group = {"title": "One", "rows": content.pop("rows")}
             content["groups"] = [group]
-        data = with_bomb(rng, written(change_tree(rng, content)))
-        return change_bytes(rng, data) if rng.random() < 0.2 else data
-
-    def save(self, content):
-        data = content if isinstance(content, bytes) else written(content)
-        self.file.write_bytes(data)
+        return changed(rng, content)
 
     def uses(self):
         from libra_tf.commands import ablate

@@ -41,7 +41,15 @@ FOUND = {
 }
 
 
-class Settings:
+class YamlFile:
+    """A kind of input that is a YAML file, `file`."""
+
+    def save(self, content):
+        data = content if isinstance(content, bytes) else written(content)
+        self.file.write_bytes(data)
+
+
+class Settings(YamlFile):
     """The folder of a run."""
 
     lists_faults = False
@@ -74,12 +82,7 @@ class Settings:
         self.is_whole = rng.random() < 0.1
         if self.is_whole:
             content = copy.deepcopy(self.settings)
-        data = with_bomb(rng, written(change_tree(rng, content)))
-        return change_bytes(rng, data) if rng.random() < 0.2 else data
-
-    def save(self, content):
-        data = content if isinstance(content, bytes) else written(content)
-        self.file.write_bytes(data)
+        return changed(rng, content)
 
     def uses(self):
         from libra_tf.commands import config
@@ -92,6 +95,12 @@ class Settings:
         if self.is_whole:
             start = Start(str(self.folder), "ckpt-1", 1)
             yield lambda: check_settings(self.params, start, PARAMS_FILE)
+
+
+def changed(rng, content):
+    """Returns YAML of what some content is turned into."""
+    data = with_bomb(rng, written(change_tree(rng, content)))
+    return change_bytes(rng, data) if rng.random() < 0.2 else data
 
 
 def with_bomb(rng, data):
