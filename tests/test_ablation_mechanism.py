@@ -7,7 +7,9 @@ import pytest
 
 from libra_tf.ablation import children, mechanism
 from libra_tf.ablation.plan import Row
-from libra_tf.ablation.runs import Run
+from libra_tf.ablation.runs import RESULT_KEYS, Run
+
+RESULT = dict.fromkeys(RESULT_KEYS, "a") | {"metrics": {"AP": 1.0}}
 
 
 def row(name):
@@ -17,7 +19,7 @@ def row(name):
 def run(folder, finished=True):
     folder.mkdir(parents=True)
     if finished:
-        (folder / "result.json").write_text("{}")
+        (folder / "result.json").write_text(json.dumps(RESULT))
     settings = {"trainer": {"train_steps": 600}}
     return Run(folder.name, 1, str(folder), ("train",), settings)
 
@@ -57,7 +59,8 @@ def test_only_finished_runs_that_were_not_measured(tmp_path, measured):
 
 def test_a_run_that_was_taken_over_is_measured_where_it_was_trained(tmp_path, measured):
     taken = run(tmp_path / "taken")
-    (tmp_path / "taken" / "result.json").write_text('{"reused_from": "there"}')
+    result = json.dumps(RESULT | {"reused_from": "there"})
+    (tmp_path / "taken" / "result.json").write_text(result)
     mechanism.measure([taken], images=7, jobs=1, stream=io.StringIO())
     assert measured[0][1:4] == ["there", "--checkpoint", "there/ckpt-600"]
     assert measured[0][-1] == f"{taken.folder}/mechanism.json"
