@@ -17,7 +17,12 @@ class UserError(Exception):
 
     Where several things are wrong, each argument is a line. What a file holds may be in
     it as it is: see `printable` and `shortened`.
+
+    Attributes:
+        exit_code: of the process.
     """
+
+    exit_code = 2
 
     @property
     def reasons(self) -> list[str]:
@@ -26,6 +31,12 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(self.reasons)
+
+
+class LostWorker(UserError):
+    """Another process of a run has gone; see `Terminated`."""
+
+    exit_code = 75
 
 
 class Terminated(KeyboardInterrupt):

@@ -63,7 +63,7 @@ def main(_: list[str]) -> None:
             )
         except UserError as error:
             print(f"libra_tf.train: error: {error}", file=sys.stderr)
-            sys.exit(2)
+            sys.exit(error.exit_code)
         except KeyboardInterrupt as stop:
             sys.exit(getattr(stop, "exit_code", 130))
 

@@ -18,7 +18,7 @@ from libra_tf.experiments.saved import dump_params
 # What a block may need that the tests do not have; CONTRIBUTING.md tells it.
 NEEDS = {
     "minutes", "gpu", "network", "bccd", "coco", "voc", "checkpoint", "mmdetection",
-    "edits",
+    "edits", "cluster",
 }  # fmt: skip
 COMMANDS = [words for block in all_blocks("sh") for words in block.commands]
 # README trains what the pages after it use.

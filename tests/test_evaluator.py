@@ -15,6 +15,7 @@ from libra_tf.errors import UserError
 from libra_tf.evaluation import coco_checks
 from libra_tf.evaluation.coco import evaluate_detections
 from libra_tf.evaluation.evaluator import CocoEvaluator
+from libra_tf.evaluation.parts import pack
 from libra_tf.files.json_files import write_json
 
 BATCH, PADDED, OBJECTS = 4, 30, 12
@@ -229,6 +230,24 @@ def test_several_replicas_and_numpy(tmp_path):
     plain = [tuple({k: v.numpy() for k, v in p.items()} for p in data.batches[2])]
     ours = run(CocoEvaluator(path), [joined, *plain])
     assert ours == run(CocoEvaluator(path), data.batches)
+
+
+@pytest.mark.parametrize("with_file", [True, False])
+def test_several_processes_compute_the_figures_of_one(tmp_path, with_file):
+    """One of them sees nothing, and one the first batch of the other again."""
+    data = Data()
+    path = data.write(tmp_path / "val.json") if with_file else None
+    evaluators = [CocoEvaluator(path) for _ in range(3)]
+    for groundtruths, predictions in data.batches[:2]:
+        evaluators[0].update_state(groundtruths, predictions)
+    for groundtruths, predictions in data.batches[2:] + data.batches[:1]:
+        evaluators[2].update_state(groundtruths, predictions)
+    said = [pack(e._images, e._collected.state) for e in evaluators]
+    expected = run(CocoEvaluator(path), data.batches)
+    for evaluator, own in zip(evaluators, said, strict=True):
+        evaluator.exchange = lambda data, own=own: said if data == own else None
+        assert evaluator.result() == expected
+        assert evaluator.detections() == evaluators[0].detections()
 
 
 def test_repeated_images_count_once_and_the_first_wins(tmp_path):

@@ -1,11 +1,14 @@
 """`runtime.deterministic`: the input pipeline draws in one order."""
 
+import types
+
 import numpy as np
+import orbit
 import pytest
 import tensorflow as tf
 import tf_keras
 import tiny
-from official.core import task_factory
+from official.core import config_definitions, task_factory
 
 from libra_tf.experiments.resolve import resolve
 from libra_tf.inputs.one_order import one_by_one
@@ -87,3 +90,22 @@ def test_detectors_see_the_same_images_and_labels(name, records):
         tf.nest.map_structure(np.testing.assert_array_equal, one, other)
     assert len(one) == 3
     assert not np.array_equal(one[0][0], one[1][0])
+
+
+def test_a_pipeline_in_one_order_knows_its_replicas():
+    """Else each replica would get the global batch."""
+    seen = []
+
+    def build(data, input_context=None):
+        seen.append(input_context)
+        return tf.data.Dataset.range(4)
+
+    trainer = types.SimpleNamespace(
+        config=types.SimpleNamespace(trainer=types.SimpleNamespace(seed=1))
+    )
+    orbit.utils.make_distributed_dataset(
+        tf.distribute.OneDeviceStrategy("CPU:0"),
+        Trainer._in_one_order(trainer, build),
+        config_definitions.DataConfig(seed=3),
+    )
+    assert isinstance(seen[0], tf.distribute.InputContext)

@@ -69,7 +69,7 @@ def _run(args: argparse.Namespace) -> int:
             return command.run(args) or 0
     except UserError as error:
         print(f"libra: error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except KeyboardInterrupt as stop:
         print("libra: interrupted", file=sys.stderr)
         return getattr(stop, "exit_code", 130)

@@ -10,7 +10,7 @@ file, and memory without padding.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from libra_tf.evaluation.coco_results import to_coco_results, yxyx_to_xywh
 from libra_tf.evaluation.file_ids import FileIds
 from libra_tf.evaluation.ground_truth import CollectedGroundTruth, read_ground_truth
 from libra_tf.evaluation.metrics_table import format_table
+from libra_tf.evaluation.parts import pack, unpack
 from libra_tf.files.json_files import write_json
 
 
@@ -43,9 +44,15 @@ class CocoEvaluator:
         name: under which the task logs the outputs of a step.
         backend: see `coco.evaluate_detections`.
 
+    Attributes:
+        exchange: where several processes share an evaluation: takes what this one saw,
+            returns what each of them did.
+
     Raises:
         UserError: for an annotation file that cannot be used.
     """
+
+    exchange: Callable[[bytes], list[bytes]] | None = None
 
     def __init__(
         self,
@@ -120,6 +127,8 @@ class CocoEvaluator:
         Raises:
             UserError: when no image was evaluated.
         """
+        if self.exchange is not None and not self._finished:
+            self._add_others(self.exchange)
         if not self._images:
             raise UserError(
                 "no image was evaluated; check validation_data.input_path and "
@@ -171,6 +180,14 @@ class CocoEvaluator:
         write_json(
             path, self._truth.file_ids.write(results) if self._truth else results
         )
+
+    def _add_others(self, exchange: Callable[[bytes], list[bytes]]) -> None:
+        parts = exchange(pack(self._images, self._collected.state))
+        self._images, self._collected = {}, CollectedGroundTruth(self._include_mask)
+        for part in parts:
+            images, collected = unpack(part)
+            self._images |= {i: x for i, x in images.items() if i not in self._images}
+            self._collected.add_state(collected)
 
     def _ground_truth(self) -> GroundTruth:
         if self._truth is not None:

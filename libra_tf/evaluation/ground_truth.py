@@ -83,6 +83,17 @@ class CollectedGroundTruth:
                 }
                 self._annotations += self._read(image_id, image)
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """Everything so far, of what JSON can hold."""
+        return {"images": [*self._images.values()], "annotations": self._annotations}
+
+    def add_state(self, state: dict[str, Any]) -> None:
+        """Adds the `state` of another, without images that are here."""
+        new = {i["id"]: i for i in state["images"] if i["id"] not in self._images}
+        self._images |= new
+        self._annotations += [a for a in state["annotations"] if a["image_id"] in new]
+
     def dataset(self, class_names: Mapping[int, str]) -> coco_checks.GroundTruth:
         """Returns everything as COCO annotations, checked."""
         data = {

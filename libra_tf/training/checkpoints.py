@@ -31,7 +31,17 @@ class CheckpointManager(tf.train.CheckpointManager):
     A checkpoint is due where a multiple of the interval is reached or passed. The base
     class counts from the last one and makes the first at once, so that a run that was
     stopped would have its checkpoints at other steps.
+
+    Args:
+        *args: see the base class.
+        first: what to restore, where another process has written it.
+        **kwargs: see the base class.
     """
+
+    def __init__(self, *args: Any, first: str | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if first is not None:
+            self._latest_checkpoint = first
 
     def save(
         self,

@@ -39,9 +39,16 @@ class Controller(orbit.Controller):
 
 
 class ExperimentRunner(train_lib.OrbitExperimentRunner):
-    """Model Garden's runner with our controller and manager of checkpoints."""
+    """Model Garden's runner with our controller and manager of checkpoints.
 
-    def __init__(self, **kwargs: Any):
+    Args:
+        first: what to restore, where it is not the newest in the folder; see
+            `CheckpointManager`.
+        **kwargs: see the base class.
+    """
+
+    def __init__(self, *, first: str | None = None, **kwargs: Any):
+        self._first = first
         super().__init__(controller_cls=Controller, **kwargs)
 
     def finish_saves(self) -> None:
@@ -89,12 +96,13 @@ class ExperimentRunner(train_lib.OrbitExperimentRunner):
         return controller
 
     def _maybe_build_checkpoint_manager(self) -> CheckpointManager:
-        stock = super()._maybe_build_checkpoint_manager()
+        trainer = self.params.trainer
         return CheckpointManager(
-            stock.checkpoint,
-            directory=stock.directory,
-            max_to_keep=self.params.trainer.max_to_keep,
+            self.trainer.checkpoint,
+            directory=self.model_dir,
+            max_to_keep=trainer.max_to_keep,
             step_counter=self.trainer.global_step,
-            checkpoint_interval=stock.checkpoint_interval,
+            checkpoint_interval=trainer.checkpoint_interval,
             init_fn=self.trainer.initialize,
+            first=self._first,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import shutil
 import threading
@@ -125,6 +126,38 @@ class Recorder:
             return np.True_
 
         return tf.numpy_function(keep, [step, replica, finite, *tensors], tf.bool)
+
+
+def pack(failed: FailedStep | None) -> bytes:
+    """Returns a step as bytes, for other processes; b"" for None."""
+    if failed is None:
+        return b""
+    note = json.dumps({"step": failed.step, "gradients": failed.gradients}).encode()
+    arrays: dict[str, Any] = {
+        f"{replica} {name}": _readable(array)
+        for replica, batch in failed.batches.items()
+        for name, array in batch.items()
+    }
+    stream = io.BytesIO()
+    np.savez(stream, note=np.frombuffer(note, np.uint8), **arrays)
+    return stream.getvalue()
+
+
+def merged(parts: Sequence[bytes]) -> FailedStep | None:
+    """Returns one step of what `pack` gave in each process; None if none has any."""
+    whole: FailedStep | None = None
+    for part in filter(None, parts):
+        with np.load(io.BytesIO(part), allow_pickle=False) as arrays:
+            note = json.loads(arrays["note"].tobytes())
+            whole = whole or FailedStep(note["step"])
+            whole.gradients += [
+                g for g in note["gradients"] if g not in whole.gradients
+            ]
+            for key in arrays.files:
+                replica, _, name = key.partition(" ")
+                if name:
+                    whole.batches.setdefault(int(replica), {})[name] = arrays[key]
+    return whole
 
 
 def _with_paths(inputs: Any) -> list[tuple[tuple[Any, ...], tf.Tensor]]:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices | None
+_MIRRORED = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def is_finite(tensors: Iterable[Gradient]) -> tf.Tensor:
@@ -71,8 +72,7 @@ class GradientCollector:
             self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
         strategy = tf.distribute.get_strategy()
-        is_mirrored = isinstance(strategy, tf.distribute.MirroredStrategy)
-        if compiled or not is_mirrored:
+        if compiled or not isinstance(strategy, _MIRRORED):
             tf.cond(good, _done(lambda: apply(gradients)), _done(lambda: None))
             return
 
@@ -90,6 +90,16 @@ class GradientCollector:
 
         context = tf.distribute.get_replica_context()
         context.merge_call(apply_on_all, args=(good, gradients))
+
+
+def anywhere(*flags: tf.Tensor) -> list[tf.Tensor]:
+    """Returns for each boolean whether it is true on any replica of any process.
+
+    To be called in a replica.
+    """
+    context = tf.distribute.get_replica_context()
+    counts = context.all_reduce("sum", tf.cast(tf.stack(flags), tf.float32))
+    return tf.unstack(counts > 0.0)
 
 
 def _done(action: Callable[[], object]) -> Callable[[], tf.Tensor]:

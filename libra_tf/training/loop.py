@@ -12,6 +12,7 @@ from official.vision.utils import summary_manager
 
 from libra_tf.errors import UserError
 from libra_tf.training.best_checkpoint import best_checkpoint
+from libra_tf.training.cluster import Cluster
 from libra_tf.training.experiment_runner import ExperimentRunner
 from libra_tf.training.progress import Progress
 from libra_tf.training.stop import StopOnSignal
@@ -27,6 +28,7 @@ class Job:
     model_dir: str
     async_checkpoints: bool
     stream: TextIO
+    cluster: Cluster = dataclasses.field(default_factory=Cluster)
 
     @property
     def trains(self) -> bool:
@@ -98,15 +100,27 @@ def build_trainer(job: Job, task: base_task.Task, step: int) -> Trainer:
         optimizer=train_utils.create_optimizer(task, job.params),
         train=job.trains,
         step=step,
+        cluster=job.cluster,
         evaluate="eval" in job.mode,
         checkpoint_exporter=best_checkpoint(job.params, job.model_dir),
     )
 
 
 def build_loop(
-    job: Job, strategy: tf.distribute.Strategy, task: base_task.Task, trainer: Trainer
+    job: Job,
+    strategy: tf.distribute.Strategy,
+    task: base_task.Task,
+    trainer: Trainer,
+    checkpoint: str | None = None,
 ) -> Loop:
     """Returns the loop, after restoring the newest checkpoint if there is one.
+
+    Args:
+        job: what was asked for.
+        strategy: devices.
+        task: Model Garden's.
+        trainer: of that task.
+        checkpoint: the newest, where it is not in the folder of the job.
 
     Raises:
         UserError: the checkpoint is of another model.
@@ -118,8 +132,9 @@ def build_loop(
         job.model_dir,
         job.stream,
     )
-    stop = StopOnSignal(job.stream)
-    trainer.stops = stop.is_requested
+    several = not job.cluster.is_one
+    stop = StopOnSignal(job.stream, job.cluster.exchange if several else None)
+    trainer.stops, trainer.all_stop = stop.is_requested, stop.is_agreed
     last: dict[str, float] = {}
 
     def remember(output: dict[str, Any]) -> None:
@@ -127,6 +142,7 @@ def build_loop(
 
     try:
         runner = ExperimentRunner(
+            first=checkpoint,
             distribution_strategy=strategy,
             task=task,
             mode=job.mode,

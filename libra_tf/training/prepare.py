@@ -13,20 +13,23 @@ from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.training.strategy import build_strategy, check_batch_size
 
 
-def prepare(params: Any) -> tf.distribute.Strategy:
+def prepare(
+    params: Any, strategy: tf.distribute.Strategy | None = None
+) -> tf.distribute.Strategy:
     """Resolves and locks `params`, sets precision and seed; returns the strategy.
 
     Experiments of Model Garden itself are run as they are.
 
     Args:
         params: experiment; changed in place.
+        strategy: if there is one already; several processes have it first of all.
     """
     if is_libra_experiment(params):
         resolve(params)
         _seed(params)
     params.validate()
     params.lock()
-    strategy = build_strategy(params.runtime)
+    strategy = strategy or build_strategy(params.runtime)
     check_batch_size(params, strategy)
     # Notes on what a checkpoint holds beside the model; run_report counts instead.
     tf.get_logger().setLevel("ERROR")

@@ -122,8 +122,8 @@ class Start:
         return lines
 
 
-def check_newest(model_dir: str) -> None:
-    """Refuses to evaluate a damaged checkpoint.
+def find_newest(model_dir: str) -> Start:
+    """Finds the checkpoint that an evaluation takes, which is not a damaged one.
 
     Raises:
         UserError: the newest checkpoint of the folder cannot be read.
@@ -135,6 +135,7 @@ def check_newest(model_dir: str) -> None:
             f"{latest} is damaged ({fault}); `libra eval --model` takes another "
             "checkpoint of the run"
         )
+    return Start(model_dir, latest)
 
 
 def find_start(model_dir: str) -> Start:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+import tensorflow as tf
 from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
@@ -20,9 +21,9 @@ from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.disk import named_disk_errors, require_space
 from libra_tf.files.lock import locked_run
 from libra_tf.files.names import refuse_patterns
-from libra_tf.inputs.check_records import check_records
 from libra_tf.inputs.data_errors import named_data_errors
 from libra_tf.training.checkpoints import refuse_not_finite, size_in_bytes
+from libra_tf.training.cluster import named_lost_workers, read_place
 from libra_tf.training.event_files import cut_events
 from libra_tf.training.failed_step import FailedStep, NonFiniteStep, write_dump
 from libra_tf.training.loop import Job, Loop, build_loop, build_trainer
@@ -30,15 +31,11 @@ from libra_tf.training.memory_errors import named_memory_errors
 from libra_tf.training.metrics_file import cut_metrics, last_evaluation
 from libra_tf.training.prepare import prepare
 from libra_tf.training.progress import NOT_FINITE_CURE
-from libra_tf.training.resume import (
-    Start,
-    check_complete,
-    check_newest,
-    check_settings,
-    find_start,
-)
+from libra_tf.training.ready import check_data, make_ready
+from libra_tf.training.resume import Start, check_complete, find_newest, find_start
 from libra_tf.training.run_report import describe_run
 from libra_tf.training.stop import StopTraining
+from libra_tf.training.together import joined
 
 LOG_FILE = "orbit.log"
 
@@ -73,23 +70,34 @@ def run(
     """
     job = Job(params, mode, model_dir, async_checkpoints, stream or sys.stdout)
     refuse_patterns(model_dir)
-    with named_disk_errors(folder=model_dir):
-        if not job.trains:
-            make_folder(model_dir)
-            check_newest(model_dir)
-            return _run(job, Start(model_dir))
-        with locked_run(model_dir):
-            return _run(job, find_start(model_dir))
+    place = read_place(params.runtime.distribution_strategy)
+    if place.count == 1:
+        return _run_alone(job)
+    with (
+        named_lost_workers(place),
+        joined(job, place) as (job, start, strategy),
+        named_disk_errors(folder=job.model_dir),
+    ):
+        return _run(job, start, strategy)
 
 
-def _run(job: Job, start: Start) -> dict[str, float]:
-    strategy = prepare(job.params)
-    if job.trains:
-        check_settings(job.params, start, PARAMS_FILE)
-        for line in start.tidy(job.event_folders, best=job.mode != "train"):
-            job.tell(line)
-    for line in check_records(job.params, job.data):
-        job.tell(line)
+def _run_alone(job: Job) -> dict[str, float]:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(named_disk_errors(folder=job.model_dir))
+        if job.trains:
+            stack.enter_context(locked_run(job.model_dir))
+            start = find_start(job.model_dir)
+        else:
+            make_folder(job.model_dir)
+            start = find_newest(job.model_dir)
+        strategy = prepare(job.params)
+        if job.trains:
+            make_ready(job, start)
+        check_data(job)
+        return _run(job, start, strategy)
+
+
+def _run(job: Job, start: Start, strategy: tf.distribute.Strategy) -> dict[str, float]:
     with strategy.scope():
         task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
         trainer = build_trainer(job, task, start.step)
@@ -101,7 +109,7 @@ def _run(job: Job, start: Start) -> dict[str, float]:
         named_memory_errors(job.params),
         named_disk_errors(needed, job.model_dir),
     ):
-        loop = build_loop(job, strategy, task, trainer)
+        loop = build_loop(job, strategy, task, trainer, start.checkpoint)
         _begin(job, loop)
         if job.trains:
             _run_until_signal(job, loop)

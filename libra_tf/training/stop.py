@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any, TextIO
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,10 +27,17 @@ class StopOnSignal:
 
     Args:
         stream: for the line that says what will happen.
+        exchange: where several processes train together: takes what this one has to
+            say, returns what each of them said.
     """
 
-    def __init__(self, stream: TextIO):
+    def __init__(
+        self,
+        stream: TextIO,
+        exchange: Callable[[bytes], list[bytes]] | None = None,
+    ):
         self._stream = stream
+        self._exchange = exchange
         self._first: int | None = None
         self._lock = threading.Lock()
         self._former: dict[int, Any] = {}
@@ -71,9 +79,19 @@ class StopOnSignal:
         """Whether a signal has come."""
         return self._first is not None
 
+    def is_agreed(self) -> bool:
+        """Whether a signal has come to any process; each of them has to ask."""
+        if self._exchange is None:
+            return self.is_requested()
+        said = self._exchange(str(self._first or 0).encode())
+        numbers = [number for number in map(int, said) if number]
+        if numbers:
+            self._request(max(numbers))
+        return bool(numbers)
+
     def check(self, _: object) -> None:
-        """Raises `StopTraining` if a signal has come."""
-        if self.is_requested():
+        """Raises `StopTraining` if a signal has come; see `is_agreed`."""
+        if self.is_agreed():
             raise StopTraining
 
     def _listen(self, end: socket.socket) -> None:

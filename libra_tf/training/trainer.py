@@ -13,13 +13,16 @@ from official.core import base_trainer
 from official.core.config_definitions import DataConfig
 from official.modeling import optimization
 
+from libra_tf.evaluation.evaluator import CocoEvaluator
 from libra_tf.experiments.stock import of_ours
 from libra_tf.inputs.one_order import one_by_one
 from libra_tf.training.checkpoints import raise_failed_save
+from libra_tf.training.cluster import Cluster
 from libra_tf.training.data_position import begin_of_part, seeded
-from libra_tf.training.failed_step import NonFiniteStep, Recorder
+from libra_tf.training.failed_step import NonFiniteStep, Recorder, merged, pack
 from libra_tf.training.finite_step import (
     GradientCollector,
+    anywhere,
     is_finite,
     train_while_finite,
 )
@@ -38,24 +41,37 @@ class Trainer(base_trainer.Trainer):
     Attributes:
         recorder: knows that step.
         stops: is asked before each step whether the loop has to end.
+        all_stop: the same of all processes, which ask together.
     """
 
-    def __init__(self, *args: Any, train: bool = True, step: int = 0, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        train: bool = True,
+        step: int = 0,
+        cluster: Cluster | None = None,
+        **kwargs: Any,
+    ):
         """Takes what the base class takes; to be called in the strategy's scope.
 
         Args:
             *args: see the base class.
             train: whether it trains.
             step: at which training goes on; the data are drawn with another seed then.
+            cluster: the processes that train together.
             **kwargs: see the base class.
         """
         config = args[0] if args else kwargs["config"]
         self._data_begin = step
+        self._cluster = cluster or Cluster()
         if of_ours(config.runtime, "deterministic"):
             self._data_begin = begin_of_part(step, config.trainer)
         super().__init__(*args, train=train, **kwargs)
         self.recorder = Recorder(self.model.trainable_variables)
         self.stops: Callable[[], bool] = lambda: False
+        self.all_stop: Callable[[], bool] = lambda: False
+        if not self._cluster.is_one and (evaluator := self._evaluator):
+            evaluator.exchange = self._cluster.exchange
         if train:
             self._train_iter: Any
             # Created in the first step, they would have it traced twice.
@@ -68,17 +84,37 @@ class Trainer(base_trainer.Trainer):
         *args: object,
         **kwargs: object,
     ) -> tf.distribute.DistributedDataset:
-        """Opens an input pipeline on the strategy; see the base class."""
+        """Opens an input pipeline on the strategy; see the base class.
+
+        Of several processes each evaluates its own part, with no regard to how many
+        batches the others have.
+        """
         if data.is_training and data.seed is not None:
             data = data.replace(seed=data.seed + self._data_begin)
-        if not of_ours(self.config.runtime, "deterministic"):
-            return super().distribute_dataset(dataset_or_fn, data, *args, **kwargs)
+        build = dataset_or_fn
+        if of_ours(self.config.runtime, "deterministic"):
+            build = self._in_one_order(dataset_or_fn)
+        if data.is_training or self._cluster.is_one:
+            return super().distribute_dataset(build, data, *args, **kwargs)
+        place = self._cluster.place
+        context = tf.distribute.InputContext(
+            num_input_pipelines=place.count,
+            input_pipeline_id=place.index,
+            num_replicas_in_sync=self.strategy.num_replicas_in_sync,
+        )
+        return build(data, *args, input_context=context, **kwargs)
 
-        def build(data: DataConfig, *args: object, **kwargs: object) -> tf.data.Dataset:
+    def _in_one_order(
+        self, dataset_fn: Callable[..., tf.data.Dataset]
+    ) -> Callable[..., tf.data.Dataset]:
+        # Orbit looks for the name `input_context` among the positional arguments.
+        def build(
+            data: DataConfig, input_context: tf.distribute.InputContext | None = None
+        ) -> tf.data.Dataset:
             with seeded(data.seed, then=self.config.trainer.seed):
-                return one_by_one(dataset_or_fn(data, *args, **kwargs))
+                return one_by_one(dataset_fn(data, input_context=input_context))
 
-        return super().distribute_dataset(build, data, *args, **kwargs)
+        return build
 
     def train_loop_begin(self):
         """Tells of a save that failed meanwhile, and opens the data that are needed.
@@ -104,12 +140,18 @@ class Trainer(base_trainer.Trainer):
     def train_step(self, iterator):
         """Runs one step; returns whether its losses and gradients were finite."""
         inputs = self.next_train_inputs(iterator)
-        good = self.strategy.run(
-            self._step_of_replica, args=(inputs,), options=self._runtime_options
+        stopped = False
+        if not self._cluster.is_one:
+            # They end together, and have to find out in a step.
+            stopped = tf.numpy_function(lambda: self.stops(), [], tf.bool)
+        go_on = self.strategy.run(
+            self._step_of_replica,
+            args=(inputs, stopped),
+            options=self._runtime_options,
         )
-        return tf.reduce_all(self.strategy.experimental_local_results(good))
+        return tf.reduce_all(self.strategy.experimental_local_results(go_on))
 
-    def _step_of_replica(self, inputs):
+    def _step_of_replica(self, inputs, stopped):
         runtime = self.config.runtime
         on_one_cpu = runtime.num_gpus == 0 and self.strategy.num_replicas_in_sync == 1
         compiled = runtime.enable_xla and (runtime.num_gpus > 0 or on_one_cpu)
@@ -117,7 +159,7 @@ class Trainer(base_trainer.Trainer):
         if compiled:
             step = tf.function(step, jit_compile=True)
         number = self.global_step + 1
-        loss, finite, good = step(inputs, number)
+        loss, finite, good, go_on = step(inputs, number, stopped)
         self._train_loss.update_state(loss)
         self.global_step.assign_add(1)
         tf.cond(
@@ -125,10 +167,10 @@ class Trainer(base_trainer.Trainer):
             lambda: tf.constant(True),
             lambda: self.recorder.record(number, finite, inputs),
         )
-        return good
+        return go_on
 
-    def _guarded(self, inputs, number, compiled):
-        """Returns the loss, which gradients were finite, and whether all is good."""
+    def _guarded(self, inputs, number, stopped, compiled):
+        """Returns the loss, which gradients are finite, if all is good, and goes on."""
         # One that scales the loss (float16) passes over gradients that are not finite
         # itself, which is how it finds its scale.
         scales = isinstance(self.optimizer, tf_keras.mixed_precision.LossScaleOptimizer)
@@ -139,10 +181,13 @@ class Trainer(base_trainer.Trainer):
         loss = logs[self.task.loss]
         finite = is_finite([] if scales else optimizer.gradients)
         in_range = (loss <= self._loss_bound(number)) & tf.math.is_finite(loss)
-        good = in_range & tf.reduce_all(finite)
+        good = go_on = in_range & tf.reduce_all(finite)
+        if not self._cluster.is_one:
+            bad, stopped = anywhere(~good, stopped)
+            good, go_on = ~bad, ~(bad | stopped)
         if not scales:
             optimizer.apply_if(good, compiled=compiled)
-        return loss, finite, good
+        return loss, finite, good, go_on
 
     def _loss_bound(self, step: tf.Tensor) -> tf.Tensor:
         trainer = self.config.trainer
@@ -165,8 +210,35 @@ class Trainer(base_trainer.Trainer):
     def eval_reduce(self, state=None, step_outputs=None):
         """Adds what a step of evaluation gave; see the base class."""
         if self.stops():
+            self.all_stop()  # the others ask at their end
             raise StopTraining
         return super().eval_reduce(state, step_outputs)
+
+    def eval_begin(self):
+        """Sets up metrics; see the base class."""
+        super().eval_begin()
+        if not self._cluster.is_one and (evaluator := self._evaluator):
+            evaluator.reset_states()  # it may see no image here
+
+    def eval_end(self, aggregated_logs=None):
+        """Computes metrics, of what all processes saw; see the base class."""
+        if self._cluster.is_one:
+            return super().eval_end(aggregated_logs)
+        if self.all_stop():
+            raise StopTraining
+        return super().eval_end(aggregated_logs or True)
+
+    def next_eval_inputs(self, iterator):
+        """Fetches the next inputs; see the base class."""
+        if self._cluster.is_one:
+            return super().next_eval_inputs(iterator)
+        values = self.strategy.experimental_distribute_values_from_function
+        return values(lambda _: next(iterator)), {}
+
+    @property
+    def _evaluator(self) -> CocoEvaluator | None:
+        found = getattr(self.task, "coco_metric", None)
+        return found if isinstance(found, CocoEvaluator) else None
 
     def create_train_loop_fn(self):
         """Returns Orbit's inner loop, which ends early where it has to."""
@@ -175,7 +247,7 @@ class Trainer(base_trainer.Trainer):
             return super().create_train_loop_fn()
 
         def go_on():
-            return tf.numpy_function(lambda: not self.stops(), [], tf.bool)
+            return tf.numpy_function(lambda: not self._ends(), [], tf.bool)
 
         def in_graph(iterator, num_steps):
             train_while_finite(lambda: self.train_step(iterator), num_steps, go_on)
@@ -188,10 +260,14 @@ class Trainer(base_trainer.Trainer):
 
         def loop(iterator, num_steps):
             for _ in range(num_steps):
-                if self.stops() or not step(iterator):
+                if self._ends() or not step(iterator):
                     break
 
         return loop
+
+    def _ends(self) -> bool:
+        """Whether no step may begin; several processes see to it in the step before."""
+        return self._cluster.is_one and self.stops()
 
     def train_loop_end(self):
         """Returns the logs of the loop.
@@ -200,10 +276,12 @@ class Trainer(base_trainer.Trainer):
             NonFiniteStep: it ended at such a step.
             StopTraining: it ended before its first step.
         """
-        if self.stops() and not float(self.train_loss.count):
+        if self._ends() and not float(self.train_loss.count):
             raise StopTraining
         logs = super().train_loop_end()
         failed, self.recorder.failed = self.recorder.failed, None
+        if not self._cluster.is_one:
+            failed = merged(self._cluster.exchange(pack(failed)))
         if failed is not None:
             failed.name_parts(logs)
             raise NonFiniteStep(failed)
