@@ -11,11 +11,15 @@ from official.core import base_task, train_utils
 from official.vision.utils import summary_manager
 
 from libra_tf.errors import UserError
+from libra_tf.experiments.saved import PARAMS_FILE
 from libra_tf.training.best_checkpoint import best_checkpoint
 from libra_tf.training.experiment_runner import ExperimentRunner
+from libra_tf.training.metrics_file import METRICS_FILE
 from libra_tf.training.progress import Progress
 from libra_tf.training.stop import StopOnSignal
 from libra_tf.training.trainer import Trainer
+
+ORBIT_LOG = "orbit.log"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +54,22 @@ class Job:
         """Where TensorBoard's files go: those of training where Model Garden says."""
         subfolders = "train", self.params.trainer.validation_summary_subdir
         return [os.path.join(self.model_dir, folder) for folder in subfolders]
+
+    @property
+    def folders(self) -> list[str]:
+        """Where files are made."""
+        return [self.model_dir, *self.event_folders, self.best_folder]
+
+    @property
+    def grown_files(self) -> list[str]:
+        """Files that each process of the run goes on with."""
+        return [os.path.join(self.model_dir, x) for x in (METRICS_FILE, ORBIT_LOG)]
+
+    @property
+    def replaced_files(self) -> list[str]:
+        """Files that a process that trains writes anew."""
+        names = [PARAMS_FILE, "checkpoint"] if self.trains else []
+        return [os.path.join(self.model_dir, name) for name in names]
 
     def tell(self, text: str) -> None:
         """Prints a line for people."""

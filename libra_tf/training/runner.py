@@ -20,14 +20,15 @@ from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.disk import named_disk_errors, require_space
 from libra_tf.files.lock import locked_run
 from libra_tf.files.names import refuse_patterns
+from libra_tf.files.writable import require_writable
 from libra_tf.inputs.check_records import check_records
 from libra_tf.inputs.data_errors import named_data_errors
 from libra_tf.training.checkpoints import refuse_not_finite, size_in_bytes
-from libra_tf.training.event_files import cut_events
 from libra_tf.training.failed_step import FailedStep, NonFiniteStep, write_dump
-from libra_tf.training.loop import Job, Loop, build_loop, build_trainer
+from libra_tf.training.later_steps import cut_later_steps
+from libra_tf.training.loop import ORBIT_LOG, Job, Loop, build_loop, build_trainer
 from libra_tf.training.memory_errors import named_memory_errors
-from libra_tf.training.metrics_file import cut_metrics, last_evaluation
+from libra_tf.training.metrics_file import last_evaluation
 from libra_tf.training.prepare import prepare
 from libra_tf.training.progress import NOT_FINITE_CURE
 from libra_tf.training.resume import (
@@ -39,8 +40,6 @@ from libra_tf.training.resume import (
 )
 from libra_tf.training.run_report import describe_run
 from libra_tf.training.stop import StopTraining
-
-LOG_FILE = "orbit.log"
 
 
 def run(
@@ -86,15 +85,21 @@ def _run(job: Job, start: Start) -> dict[str, float]:
     strategy = prepare(job.params)
     if job.trains:
         check_settings(job.params, start, PARAMS_FILE)
-        for line in start.tidy(job.event_folders, best=job.mode != "train"):
-            job.tell(line)
+    require_writable(job.folders, job.grown_files, job.replaced_files)
     for line in check_records(job.params, job.data):
         job.tell(line)
+    notes = _notes(job)
     with strategy.scope():
         task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
         trainer = build_trainer(job, task, start.step)
     needed = size_in_bytes(trainer.checkpoint)
     require_space(job.model_dir, needed if job.trains else 0)
+    if start.checkpoint:
+        check_complete(start.checkpoint, trainer.model)
+    if job.trains:
+        # Last: where the run is refused, its folder is as it was.
+        for line in start.tidy(job.event_folders, best=job.mode != "train"):
+            job.tell(line)
     with (
         _orbit_log(job.model_dir),
         named_data_errors(job.params, job.data),
@@ -102,7 +107,7 @@ def _run(job: Job, start: Start) -> dict[str, float]:
         named_disk_errors(needed, job.model_dir),
     ):
         loop = build_loop(job, strategy, task, trainer)
-        _begin(job, loop)
+        _begin(job, loop, notes)
         if job.trains:
             _run_until_signal(job, loop)
         else:
@@ -115,11 +120,18 @@ def _run(job: Job, start: Start) -> dict[str, float]:
     return last
 
 
-def _begin(job: Job, loop: Loop) -> None:
-    """Checks what was restored, keeps the settings, and tells what will run."""
+def _notes(job: Job) -> list[str]:
+    """What limits cost on the data; raises `UserError` where nothing is left."""
+    if not is_libra_experiment(job.params):
+        return []
+    return lost_objects(job.params.task, job.trains, job.mode != "train")
+
+
+def _begin(job: Job, loop: Loop, notes: list[str]) -> None:
+    """Keeps the settings, and tells what will run, with `notes` on the data."""
     step, steps = loop.step, job.params.trainer.train_steps
     latest = loop.runner.checkpoint_manager.latest_checkpoint if step else None
-    if latest:
+    if latest and not job.trains:
         check_complete(latest, loop.trainer.model)
     if job.trains:
         write_text(pathlib.Path(job.model_dir, PARAMS_FILE), [dump_params(job.params)])
@@ -134,9 +146,8 @@ def _begin(job: Job, loop: Loop) -> None:
             job.model_dir,
         )
     )
-    if is_libra_experiment(job.params):
-        for line in lost_objects(job.params.task, job.trains, job.mode != "train"):
-            job.tell(line)
+    for line in notes:
+        job.tell(line)
     if job.trains and step >= steps:
         job.tell(
             f"already at step {step} of {steps}: nothing to train (raise "
@@ -185,8 +196,8 @@ def _keep_failed_step(job: Job, loop: Loop, failed: FailedStep, trials: int) -> 
     if checkpoint is None:
         # The step left the weights as they were, but not what BatchNorm has seen.
         refuse_not_finite(loop.trainer.checkpoint)
-    cut_metrics(job.model_dir, loop.step)
-    cut_events(job.event_folders, loop.step)
+    for line in cut_later_steps(job.model_dir, job.event_folders, loop.step):
+        job.tell(line)
     loop.progress.go_back()
     job.tell(
         f"{text}; going on from {checkpoint or 'there'} without this batch "
@@ -225,7 +236,7 @@ def _tell_best(job: Job, loop: Loop) -> None:
 def _orbit_log(folder: str) -> Iterator[None]:
     """Orbit prints its own lines; they go to a file beside the metrics."""
     with (
-        open(os.path.join(folder, LOG_FILE), "a", encoding="utf-8") as log,
+        open(os.path.join(folder, ORBIT_LOG), "a", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
     ):
         yield
