@@ -102,7 +102,7 @@ def test_a_damaged_checkpoint_is_passed_over(folder, damage):
         (data if damage == "no data" else index).unlink()
     start = find_start(str(folder))
     assert start.step == 20
-    assert "ckpt-30 is damaged" in [*start.tidy()][0]
+    assert "ckpt-30 is damaged" in next(start.tidy())
     assert find_start(str(folder)).step == 20
 
 

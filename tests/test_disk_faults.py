@@ -93,6 +93,62 @@ def experiment(records):
     return params
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("params.yaml", "is a folder, but a file is needed"),
+        ("metrics.jsonl", "is a folder, but a file is needed"),
+        ("orbit.log", "is a folder, but a file is needed"),
+        ("validation", "is a file, but a folder is needed"),
+        ("best_ckpt", "is a file, but a folder is needed"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_anything_changes(
+    name, message, records, tmp_path
+):
+    """Of a run that was killed before its first checkpoint."""
+    metrics = tmp_path / "metrics.jsonl"
+    if name != metrics.name:
+        metrics.write_text('{"kind": "train", "step": 1}\ngarbage\n')
+    (tmp_path / "ckpt-2_temp").mkdir()
+    if "folder," in message:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).touch()
+    before = contents(tmp_path)
+    stream = io.StringIO()
+    with pytest.raises(UserError) as error:
+        run(experiment(records), "train", str(tmp_path), stream=stream)
+    assert str(error.value) == f"{tmp_path / name}: {message}; move it away"
+    assert not stream.getvalue()
+    assert contents(tmp_path) == before
+
+
+def test_data_that_are_refused_change_nothing_in_a_run(records, tmp_path):
+    params = experiment(records)
+    params.override({"task": {"train_data": {"input_path": str(tmp_path / "none")}}})
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 1}\n')
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="no file matches"):
+        run(params, "train", str(tmp_path), stream=io.StringIO())
+    assert contents(tmp_path) == before
+
+
+def test_metrics_that_are_a_folder_are_told_before_an_evaluation(records, tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics.jsonl: is a folder"):
+        run(experiment(records), "eval", str(tmp_path), stream=io.StringIO())
+
+
+def contents(folder):
+    """What a folder holds, but for the lock."""
+    return {
+        path.relative_to(folder): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if path.name != ".lock"
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("background", [False, True])
 def test_a_quota_ends_a_training_in_one_line(background, records, tmp_path, short_step):

@@ -36,8 +36,8 @@ def test_lines_that_are_no_json_are_told_apart_from_later_steps(tmp_path):
     assert list(cut_later_steps(str(tmp_path), [], 4)) == [
         "metrics.jsonl: 1 line of steps after 4 was taken out; these steps come again",
         "metrics.jsonl: its last line, which a kill had cut off, was taken out",
-        "metrics.jsonl: 2 lines are no JSON with a step and left out; 2 lines kept; the "
-        "file as it was is damaged/metrics.jsonl",
+        "metrics.jsonl: 2 lines are no JSON with a step and left out; 2 lines kept; "
+        "the file as it was is damaged/metrics.jsonl",
     ]
     assert path.read_bytes() == line(2) + line(4)
     assert (tmp_path / "damaged" / "metrics.jsonl").read_bytes() == before

@@ -66,7 +66,7 @@ def _cut(path: Path, step: int) -> Cut:
 def _why_foreign(first: bytes | RecordFault | None) -> str:
     """Why a file is none of TensorBoard's, by its first record; "" if it is one."""
     if isinstance(first, RecordFault):
-        # With a length that has its checksum it is a record file, by its name of events.
+        # Where its length has its checksum, it is a record file, and named as theirs.
         return "" if first.damage == Damage.CONTENT else first.text
     event = _event(first)
     is_version = event is not None and event.file_version.startswith(_VERSION)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from libra_tf.training.cut import Cut
 from libra_tf.training.event_files import cut_events
-from libra_tf.training.metrics_file import cut_metrics
+from libra_tf.training.metrics_file import METRICS_FILE, cut_metrics
 
 
 def cut_later_steps(
@@ -23,8 +23,8 @@ def cut_later_steps(
     Yields:
         Lines that say what was done, each as soon as it is.
     """
-    metrics = cut_metrics(model_dir, step)
-    yield from _lines(model_dir, [metrics], step, "line", os.path.basename(metrics.path))
+    metrics = [cut_metrics(model_dir, step)]
+    yield from _lines(model_dir, metrics, step, "line", METRICS_FILE)
     events = cut_events(event_folders, step)
     yield from _lines(model_dir, events, step, "event", "TensorBoard's event files")
 
