@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 # They join letters, in Persian as in emoji, and do nothing else.
 JOINERS = "\u200c\u200d"
 # Characters of a line, and of a name among others; of a longer one the beginning and
 # the end say most.
 LONGEST_LINE, LONGEST_NAME = 700, 100
+_NODE = re.compile(r"^(\{\{[^}]*\}\}\s*)+")  # of a graph, before what is wrong
+# How errors begin that tell the place first, a line for each call.
+_PLACES_FIRST = ("in user code:", "Graph execution error:")
 
 
 class UserError(Exception):
@@ -42,6 +47,19 @@ class Terminated(KeyboardInterrupt):
 def terminate(*_: object) -> None:
     """Handles SIGTERM as Ctrl-C is, so that half-written files are cleaned up."""
     raise Terminated
+
+
+def cause_of(error: BaseException) -> str:
+    """Returns the line of an error that says what is wrong.
+
+    What TensorFlow raises while it traces or runs a graph begins with where that was,
+    and ends with the cause.
+    """
+    lines = [_NODE.sub("", line.strip()) for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not line.startswith("[[")]
+    if not lines:
+        return type(error).__name__
+    return lines[-1 if lines[0] in _PLACES_FIRST else 0]
 
 
 def printable(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import resource
@@ -56,6 +57,15 @@ def test_a_folder_or_a_long_name_where_a_file_is_written(tmp_path, name):
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=name), disk.named_disk_errors():
         (tmp_path / name).write_text("")
+
+
+@pytest.mark.parametrize("number", ["EISDIR", "ENOTDIR", "EACCES", "EROFS", "EIO"])
+def test_space_is_not_told_where_it_is_beside_the_point(number, tmp_path):
+    error = OSError(getattr(errno, number), "What it is", str(tmp_path))
+    assert str(disk.disk_fault(error, needed=5)) == f"{tmp_path}: What it is"
+    text = f"{tmp_path}/x; Is a directory"
+    fault = disk.disk_fault(tf.errors.FailedPreconditionError(None, None, text), 5)
+    assert str(fault) == text
 
 
 def test_an_error_of_tensorflow():

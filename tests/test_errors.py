@@ -2,7 +2,10 @@
 
 import pickle
 
-from libra_tf.errors import LONGEST_LINE, UserError, shortened
+import pytest
+import tensorflow as tf
+
+from libra_tf.errors import LONGEST_LINE, UserError, cause_of, shortened
 
 
 def test_a_line_is_as_it_was_given():
@@ -35,3 +38,28 @@ def test_as_many_characters_as_asked_for_stay():
         "abcd...ij",
         "ab...j",
     ]
+
+
+def test_the_cause_of_an_error_that_was_made_while_tracing():
+    @tf.function
+    def trace(x):
+        return {"a": x}["b"]
+
+    with pytest.raises(KeyError, match="in user code:") as error:
+        trace(tf.zeros([1]))
+    assert cause_of(error.value) == "KeyError: 'b'"
+
+
+def test_the_cause_of_an_error_of_a_graph():
+    @tf.function
+    def reshape(x):
+        return tf.reshape(x, [x[0], x[1]])
+
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        reshape(tf.constant([7, 2]))
+    assert cause_of(error.value).startswith("Input to reshape is a tensor with 2 ")
+
+
+def test_the_cause_of_other_errors():
+    assert cause_of(KeyError()) == "KeyError"
+    assert cause_of(ValueError("one\ntwo")) == "one"
