@@ -11,6 +11,7 @@ JOINERS = "\u200c\u200d"
 LONGEST_LINE, LONGEST_NAME = 700, 100
 _NODE = re.compile(r"^(\{\{[^}]*\}\}\s*)+")  # of a graph, before what is wrong
 # How errors begin that tell the place first, a line for each call.
+_ARGUMENTS = "Call arguments received by"
 _PLACES_FIRST = ("in user code:", "Graph execution error:")
 
 
@@ -59,7 +60,11 @@ def cause_of(error: BaseException) -> str:
     lines = [line for line in lines if line and not line.startswith("[[")]
     if not lines:
         return type(error).__name__
-    return lines[-1 if lines[0] in _PLACES_FIRST else 0]
+    if lines[0] not in _PLACES_FIRST:
+        return lines[0]
+    # Keras lists the arguments of the call after the cause.
+    end = next((i for i, x in enumerate(lines) if x.startswith(_ARGUMENTS)), None)
+    return lines[:end][-1].removeprefix(f"{type(error).__name__}: ")
 
 
 def printable(text: str) -> str:

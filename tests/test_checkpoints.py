@@ -106,6 +106,33 @@ def test_a_damaged_checkpoint_is_passed_over(folder, damage):
     assert find_start(str(folder)).step == 20
 
 
+def test_a_checkpoint_under_the_name_of_another_is_passed_over(folder):
+    """Whole and good, but of step 10: the run would go on with the wrong weights."""
+    for path in folder.glob("ckpt-10.*"):
+        shutil.copy(path, folder / path.name.replace("10", "30"))
+    start = find_start(str(folder))
+    assert start.step == 20
+    fault = "ckpt-30 is damaged (it is of step 10, another's under its name)"
+    assert next(start.tidy()).startswith(fault)
+
+
+def test_numbers_of_another_checkpoint_are_passed_over(folder):
+    """As large as its own, and good where they come from."""
+    data = "ckpt-{}.data-00000-of-00001"
+    other = checkpoint_of(7.0)
+    other.global_step.assign(30)
+    other.write(str(folder / "other"))
+    shutil.copy(folder / "other.data-00000-of-00001", folder / data.format(30))
+    start = find_start(str(folder))
+    assert start.step == 20
+    assert "ckpt-30 is damaged" in next(start.tidy())
+
+
+def test_a_checkpoint_without_a_step_is_passed_over(folder):
+    tf.train.Checkpoint(model=checkpoint_of().model).write(f"{folder}/ckpt-30")
+    assert find_start(str(folder)).step == 20
+
+
 def test_what_is_damaged_is_found_again_where_it_could_not_be_moved(folder):
     poison(folder, 30)
     (folder / DAMAGED).touch()

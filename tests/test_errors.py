@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from libra_tf.errors import LONGEST_LINE, UserError, cause_of, shortened
 
@@ -47,7 +48,17 @@ def test_the_cause_of_an_error_that_was_made_while_tracing():
 
     with pytest.raises(KeyError, match="in user code:") as error:
         trace(tf.zeros([1]))
-    assert cause_of(error.value) == "KeyError: 'b'"
+    assert cause_of(error.value) == "'b'"
+
+
+def test_the_cause_of_an_error_in_a_layer():
+    """Keras tells the arguments of the call behind it."""
+    layer = tf_keras.layers.Dense(2)
+    model = tf_keras.Sequential([layer])
+    model.build([None, 3])
+    with pytest.raises(ValueError, match="Call arguments received by") as error:
+        tf.function(lambda x: model(x))(tf.zeros([1, 4]))
+    assert cause_of(error.value).startswith('Input 0 of layer "dense')
 
 
 def test_the_cause_of_an_error_of_a_graph():

@@ -15,6 +15,7 @@ import tensorflow as tf
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import abandoned_drafts, make_folder
 from libra_tf.files.damaged import DAMAGED
+from libra_tf.weights.restore import checkpoint_step
 
 # Of a file that is there and cannot be reached now, which is no damage.
 _OUT_OF_REACH = re.compile(
@@ -118,6 +119,16 @@ def fault_of(prefix: str) -> str | None:
     return None
 
 
+def _fault_of_step(prefix: str) -> str | None:
+    """Returns what is wrong with the step in a checkpoint of a run, if anything is."""
+    try:
+        step = checkpoint_step(prefix)
+    except UserError:
+        return "no training step is in it"
+    is_own = step == checkpoint_number(prefix)
+    return None if is_own else f"it is of step {step}, another's under its name"
+
+
 def newest_good(model_dir: str, latest: str) -> tuple[str, dict[str, str]]:
     """Finds the newest checkpoint that is good.
 
@@ -133,7 +144,7 @@ def newest_good(model_dir: str, latest: str) -> tuple[str, dict[str, str]]:
     """
     faults: dict[str, str] = {}
     for prefix in [latest, *older_checkpoints(model_dir, latest)]:
-        fault = fault_of(prefix)
+        fault = fault_of(prefix) or _fault_of_step(prefix)
         if fault is None:
             return prefix, faults
         faults[prefix] = fault

@@ -70,7 +70,7 @@ def replay(folder: str, *, find_operation: bool = False) -> tuple[FailedStep, li
     prepare(params)
     task = task_factory.get_task(params.task)
     model = task.build_model()
-    restore_all(weights, {"model": model})
+    restore_all(weights, {"model": model}, finite=False)
     dtype = params.task.train_data.dtype
     if find_operation:
         tf.debugging.enable_check_numerics()
