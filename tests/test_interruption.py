@@ -153,11 +153,11 @@ def short_train_step(self, inputs, model, optimizer, metrics=None):
 
 
 def signal_before(patch, kind, name):
-    """This process gets SIGTERM when a method is called, once."""
+    """This process gets SIGTERM when a method is called at step 2, once."""
     method, sent = getattr(kind, name), []
 
     def with_signal(self, *args, **kwargs):
-        if not sent:
+        if not sent and kwargs.get("checkpoint_number", 2) == 2:
             sent.append(True)
             os.kill(os.getpid(), signal.SIGTERM)
         return method(self, *args, **kwargs)

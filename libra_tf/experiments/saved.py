@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import os
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ _NO_YAML = (
     TypeError,
     ValueError,
 )
+# What YAML makes of 2020-01-01, !!binary and !!set.
+_ONLY_IN_YAML = (datetime.date, bytes, set)
 _SHOWN = 300  # characters of what cannot be read
 _MOST_PARTS = 100_000  # mappings, lists, keys and values of a file
 
@@ -178,13 +181,13 @@ def _unknown_kind(value: Any, path: str = "") -> str | None:
         parts = [(f"{path}.{key}".lstrip("."), part) for key, part in value.items()]
     elif isinstance(value, list | tuple):
         parts = [(path, part) for part in value]
-    elif value is None or isinstance(value, str | int | float):
-        return None
-    else:
+    elif isinstance(value, _ONLY_IN_YAML):
         return (
             f"{path} is {value!r}, which YAML takes for a {type(value).__name__}; put "
             "it in quotes if it is a text"
         )
+    else:
+        return None
     return next(filter(None, (_unknown_kind(part, at) for at, part in parts)), None)
 
 
