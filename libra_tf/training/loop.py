@@ -71,6 +71,19 @@ class Job:
         names = [PARAMS_FILE, "checkpoint"] if self.trains else []
         return [os.path.join(self.model_dir, name) for name in names]
 
+    def check_present(self, _: object = None) -> None:
+        """Refuses to go on in a folder that was removed: a save would make a new one.
+
+        Raises:
+            UserError: the settings of the run are gone.
+        """
+        path = os.path.join(self.model_dir, PARAMS_FILE)
+        if not os.path.isfile(path):
+            raise UserError(
+                f"{path}: is gone: the folder was removed or emptied while a run "
+                "trained in it; begin again"
+            )
+
     def tell(self, text: str) -> None:
         """Prints a line for people."""
         print(text, file=self.stream, flush=True)
@@ -153,7 +166,11 @@ def build_loop(
             params=job.params,
             model_dir=job.model_dir,
             trainer=trainer,
-            train_actions=[progress.on_train, stop.check] if job.trains else None,
+            train_actions=(
+                [job.check_present, progress.on_train, stop.check]
+                if job.trains
+                else None
+            ),
             eval_actions=[progress.on_eval, remember],
             eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(
                 params=job.params, model_dir=job.model_dir

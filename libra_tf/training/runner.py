@@ -164,6 +164,7 @@ def _run_until_signal(job: Job, loop: Loop) -> None:
             with loop.stop:
                 loop.runner.run()
                 loop.runner.finish_saves()
+            job.check_present()
             return
         except NonFiniteStep as error:
             _keep_failed_step(job, loop, error.failed, trials)
