@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 # They join letters, in Persian as in emoji, and do nothing else.
 JOINERS = "\u200c\u200d"
 # Characters of a line, and of a name among others; of a longer one the beginning and
 # the end say most.
 LONGEST_LINE, LONGEST_NAME = 700, 100
+_NODE = re.compile(r"^(\{\{[^}]*\}\}\s*)+")  # of a graph, before what is wrong
+# How errors begin that tell the place first, a line for each call.
+_ARGUMENTS = "Call arguments received by"
+_PLACES_FIRST = ("in user code:", "Graph execution error:")
 
 
 class UserError(Exception):
@@ -53,6 +59,23 @@ class Terminated(KeyboardInterrupt):
 def terminate(*_: object) -> None:
     """Handles SIGTERM as Ctrl-C is, so that half-written files are cleaned up."""
     raise Terminated
+
+
+def cause_of(error: BaseException) -> str:
+    """Returns the line of an error that says what is wrong.
+
+    What TensorFlow raises while it traces or runs a graph begins with where that was,
+    and ends with the cause.
+    """
+    lines = [_NODE.sub("", line.strip()) for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not line.startswith("[[")]
+    if not lines:
+        return type(error).__name__
+    if lines[0] not in _PLACES_FIRST:
+        return lines[0]
+    # Keras lists the arguments of the call after the cause.
+    end = next((i for i, x in enumerate(lines) if x.startswith(_ARGUMENTS)), None)
+    return lines[:end][-1].removeprefix(f"{type(error).__name__}: ")
 
 
 def printable(text: str) -> str:

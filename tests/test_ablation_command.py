@@ -119,6 +119,7 @@ def test_the_former_name_of_a_flag(capsys, plan, data, tmp_path):
         (["libra_table3", "--data", "x", "--out", "y"], "libra_table3: no such file"),
         (["libra_table2", "--data", "x", "--out", "y", "--jobs", "0"], "--jobs is 0"),
         (["libra_table2", "--data", "x", "--out", "y", "--rows", "z"], "no row 'z'"),
+        (["libra_table2", "--data", "x", "--out", "y", "--rows", ""], "no row ''"),
         (["libra_table2", "--data", "x", "--out", "y", "--set", "a=1"], "setting a"),
         (["libra_table2", "--data", "x", "--out", "y", "--set", "a"], "--set a: write"),
     ],

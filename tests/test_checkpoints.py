@@ -14,9 +14,10 @@ import tensorflow as tf
 import tf_keras
 
 from libra_tf.errors import UserError
+from libra_tf.files.damaged import DAMAGED
 from libra_tf.training import runner
 from libra_tf.training.best_checkpoint import BestCheckpoint
-from libra_tf.training.checkpoints import DAMAGED, CheckpointManager
+from libra_tf.training.checkpoints import CheckpointManager
 from libra_tf.training.resume import find_start
 from libra_tf.weights.restore import checkpoint_path
 
@@ -60,8 +61,10 @@ def test_a_good_run_goes_on_from_its_newest(folder):
     start = find_start(str(folder))
     assert (start.step, start.faults) == (30, {})
     before = set(os.listdir(folder))
-    (line,) = start.tidy()
-    assert line.startswith("metrics.jsonl: 2 line(s) of steps after 30")
+    assert list(start.tidy()) == [
+        "metrics.jsonl: 1 line of steps after 30 was taken out; these steps come again",
+        "metrics.jsonl: its last line, which a kill had cut off, was taken out",
+    ]
     assert set(os.listdir(folder)) == before
     assert steps_in_metrics(folder) == [10, 20, 30]
 
@@ -71,15 +74,15 @@ def test_a_poisoned_checkpoint_is_passed_over(folder):
     start = find_start(str(folder))
     assert start.step == 20
     assert os.path.exists(folder / "ckpt-30.index"), "found, not yet changed"
-    line, metrics = start.tidy()
-    assert metrics.startswith("metrics.jsonl: 3 line(s) of steps after 20")
+    line, metrics, _ = start.tidy()
+    assert metrics.startswith("metrics.jsonl: 2 lines of steps after 20 were taken")
     assert line.startswith("ckpt-30 is damaged (model/")
     assert "is not finite) and was moved to damaged/; going on from ckpt-20" in line
     assert line.endswith("so 10 steps come again")
     assert tf.train.latest_checkpoint(str(folder)).endswith("ckpt-20")
     assert (folder / DAMAGED / "ckpt-30.index").exists()
     assert steps_in_metrics(folder) == [10, 20]
-    assert find_start(str(folder)).tidy() == []
+    assert list(find_start(str(folder)).tidy()) == []
     manager = tf.train.CheckpointManager(checkpoint_of(), str(folder), max_to_keep=2)
     assert [path[-7:] for path in manager.checkpoints] == ["ckpt-10", "ckpt-20"]
     manager.save(checkpoint_number=40)
@@ -99,8 +102,44 @@ def test_a_damaged_checkpoint_is_passed_over(folder, damage):
         (data if damage == "no data" else index).unlink()
     start = find_start(str(folder))
     assert start.step == 20
-    assert "ckpt-30 is damaged" in start.tidy()[0]
+    assert "ckpt-30 is damaged" in next(start.tidy())
     assert find_start(str(folder)).step == 20
+
+
+def test_a_checkpoint_under_the_name_of_another_is_passed_over(folder):
+    """Whole and good, but of step 10: the run would go on with the wrong weights."""
+    for path in folder.glob("ckpt-10.*"):
+        shutil.copy(path, folder / path.name.replace("10", "30"))
+    start = find_start(str(folder))
+    assert start.step == 20
+    fault = "ckpt-30 is damaged (it is of step 10, another's under its name)"
+    assert next(start.tidy()).startswith(fault)
+
+
+def test_numbers_of_another_checkpoint_are_passed_over(folder):
+    """As large as its own, and good where they come from."""
+    data = "ckpt-{}.data-00000-of-00001"
+    other = checkpoint_of(7.0)
+    other.global_step.assign(30)
+    other.write(str(folder / "other"))
+    shutil.copy(folder / "other.data-00000-of-00001", folder / data.format(30))
+    start = find_start(str(folder))
+    assert start.step == 20
+    assert "ckpt-30 is damaged" in next(start.tidy())
+
+
+def test_a_checkpoint_without_a_step_is_passed_over(folder):
+    tf.train.Checkpoint(model=checkpoint_of().model).write(f"{folder}/ckpt-30")
+    assert find_start(str(folder)).step == 20
+
+
+def test_what_is_damaged_is_found_again_where_it_could_not_be_moved(folder):
+    poison(folder, 30)
+    (folder / DAMAGED).touch()
+    with pytest.raises(UserError, match="damaged: this folder cannot be made"):
+        list(find_start(str(folder)).tidy())
+    (folder / DAMAGED).unlink()
+    assert list(find_start(str(folder)).faults) == [f"{folder}/ckpt-30"]
 
 
 def test_damaged_checkpoints_only(folder):
@@ -130,13 +169,13 @@ def test_leftovers_of_killed_saves_go(folder):
     best = folder / "best_ckpt"
     tf.train.CheckpointManager(checkpoint_of(), str(best), max_to_keep=1).save()
     (best / "best_ckpt-9_temp").mkdir()
-    lines = find_start(str(folder)).tidy(best=False)
-    assert lines[:-1] == [
+    lines = list(find_start(str(folder)).tidy(best=False))
+    assert lines[:-2] == [
         "removed what a killed save had left: ckpt-40_temp, "
         f"ckpt-40.data-00000-of-00001, {draft}",
     ]
     assert (folder / f".params.yaml.{os.getpid()}.tmp").exists()
-    assert find_start(str(folder)).tidy() == [
+    assert list(find_start(str(folder)).tidy()) == [
         "removed what a killed save had left: best_ckpt-9_temp"
     ]
     assert (folder / "notes_temp" / "mine").exists()
@@ -182,7 +221,7 @@ def test_runs_within_a_run_are_let_alone(folder):
     tf.train.CheckpointManager(checkpoint_of(), str(other), max_to_keep=1).save()
     (other / "params.yaml").touch()
     (other / "ckpt-9_temp").mkdir()
-    find_start(str(folder)).tidy()
+    list(find_start(str(folder)).tidy())
     assert (other / "ckpt-9_temp").is_dir()
 
 

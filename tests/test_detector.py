@@ -29,6 +29,116 @@ class OneBox(tf.Module):
         }
 
 
+IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8)
+
+
+def saved(folder, serve, specs=(IMAGES,)):
+    """A SavedModel of a function; `out_of` gives what a detector gives."""
+    module = tf.Module()
+    module.serve = tf.function(serve, input_signature=specs)
+    tf.saved_model.save(module, str(folder), signatures=module.serve)
+    return str(folder)
+
+
+def out_of(**outputs):
+    usual = {
+        "detection_boxes": tf.constant([[[0.0, 0.0, 4.0, 6.0]]]),
+        "detection_classes": tf.constant([[3.0]]),
+        "detection_scores": tf.constant([[0.5]]),
+        "num_detections": tf.constant([1]),
+        "image_info": tf.ones([1, 4, 2]),
+    }
+    return usual | outputs
+
+
+@pytest.mark.parametrize(
+    ("serve", "specs", "message"),
+    [
+        (lambda a, b: out_of(), [IMAGES, IMAGES], "takes 2 inputs (a, b), not one"),
+        (lambda: out_of(), [], "takes 0 inputs, not one batch of images"),
+        (
+            lambda inputs: {"x": inputs},
+            [IMAGES],
+            "gives no detection_boxes, so it is no",
+        ),
+        (
+            lambda inputs: out_of(detection_boxes=tf.zeros([1, 1, 3])),
+            [IMAGES],
+            "its detection_boxes are float32 [1, 1, 3], not numbers [None, None, 4]",
+        ),
+        (
+            lambda inputs: out_of(detection_scores=tf.constant([["high"]])),
+            [IMAGES],
+            "its detection_scores are string [1, 1], not numbers",
+        ),
+    ],
+)
+def test_a_saved_model_that_is_no_detector(tmp_path, serve, specs, message):
+    saved(tmp_path, serve, specs)
+    with pytest.raises(UserError) as error:
+        load_detector(str(tmp_path))
+    assert str(error.value).startswith(f"{tmp_path}: ")
+    assert message in str(error.value)
+
+
+def test_an_input_of_another_name(tmp_path):
+    detector = load_detector(saved(tmp_path, lambda pictures: out_of()))
+    found = detector.detect(np.zeros((4, 6, 3), np.uint8))
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 4, 6]])
+
+
+def test_a_detector_that_fails_on_a_picture_costs_that_picture(tmp_path, capsys):
+    """It takes pictures of one size only."""
+    whole = [1, 1, 4]
+    folder = saved(
+        tmp_path / "model",
+        lambda inputs: out_of(
+            detection_boxes=tf.reshape(tf.cast(inputs[..., 0], tf.float32), whole)
+        ),
+    )
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    Image.new("RGB", (6, 4)).save(tmp_path / "b.png")
+    words = ["predict", tmp_path, "--model", folder, "--out", tmp_path / "out"]
+    assert main([*map(str, words), "--no-pictures"]) == 2
+    error = capsys.readouterr().err
+    assert (
+        f"libra: error: {tmp_path}/b.png: {folder} fails on a picture of 6x4" in error
+    )
+    assert "6x4: Input to reshape is a tensor with 24 values" in error
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())) == 1
+
+
+@pytest.mark.parametrize("name", ["detection_boxes", "detection_classes"])
+def test_detections_that_are_not_finite_are_told(tmp_path, name, capsys):
+    bad = {"detection_boxes": [1, 1, 4], "detection_classes": [1, 1]}[name]
+    folder = saved(
+        tmp_path / "model",
+        lambda inputs: out_of(**{name: tf.fill(bad, np.float32(np.nan))}),
+    )
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    words = ["predict", tmp_path / "a.png", "--model", folder, "--out", tmp_path / "o"]
+    assert main([*map(str, words)]) == 2
+    assert (
+        "a.png: 1 detections are no finite numbers and were" in capsys.readouterr().err
+    )
+
+
+def test_what_cannot_be_written_is_told_before_detecting(folder, tmp_path, capsys):
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    (tmp_path / "out" / "detections.json").mkdir(parents=True)
+    words = [
+        "predict",
+        tmp_path / "a.png",
+        "--model",
+        folder,
+        "--out",
+        tmp_path / "out",
+    ]
+    assert main([*map(str, words)]) == 2
+    assert "detections.json: is a folder, but a file is" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "a.png").exists()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import resource
@@ -58,6 +59,15 @@ def test_a_folder_or_a_long_name_where_a_file_is_written(tmp_path, name):
         (tmp_path / name).write_text("")
 
 
+@pytest.mark.parametrize("number", ["EISDIR", "ENOTDIR", "EACCES", "EROFS", "EIO"])
+def test_space_is_not_told_where_it_is_beside_the_point(number, tmp_path):
+    error = OSError(getattr(errno, number), "What it is", str(tmp_path))
+    assert str(disk.disk_fault(error, needed=5)) == f"{tmp_path}: What it is"
+    text = f"{tmp_path}/x; Is a directory"
+    fault = disk.disk_fault(tf.errors.FailedPreconditionError(None, None, text), 5)
+    assert str(fault) == text
+
+
 def test_an_error_of_tensorflow():
     with pytest.raises(tf.errors.OpError) as error:
         tf.io.write_file("/proc/none/x", "text")
@@ -91,6 +101,62 @@ def experiment(records):
     params.override({"task": {"dataset": records, "model": {"num_classes": 0}}})
     params.override({"trainer": {"checkpoint_interval": 2, "train_steps": 6}})
     return params
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("params.yaml", "is a folder, but a file is needed"),
+        ("metrics.jsonl", "is a folder, but a file is needed"),
+        ("orbit.log", "is a folder, but a file is needed"),
+        ("validation", "is a file, but a folder is needed"),
+        ("best_ckpt", "is a file, but a folder is needed"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_anything_changes(
+    name, message, records, tmp_path
+):
+    """Of a run that was killed before its first checkpoint."""
+    metrics = tmp_path / "metrics.jsonl"
+    if name != metrics.name:
+        metrics.write_text('{"kind": "train", "step": 1}\ngarbage\n')
+    (tmp_path / "ckpt-2_temp").mkdir()
+    if "folder," in message:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).touch()
+    before = contents(tmp_path)
+    stream = io.StringIO()
+    with pytest.raises(UserError) as error:
+        run(experiment(records), "train", str(tmp_path), stream=stream)
+    assert str(error.value) == f"{tmp_path / name}: {message}; move it away"
+    assert not stream.getvalue()
+    assert contents(tmp_path) == before
+
+
+def test_data_that_are_refused_change_nothing_in_a_run(records, tmp_path):
+    params = experiment(records)
+    params.override({"task": {"train_data": {"input_path": str(tmp_path / "none")}}})
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 1}\n')
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="no file matches"):
+        run(params, "train", str(tmp_path), stream=io.StringIO())
+    assert contents(tmp_path) == before
+
+
+def test_metrics_that_are_a_folder_are_told_before_an_evaluation(records, tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics.jsonl: is a folder"):
+        run(experiment(records), "eval", str(tmp_path), stream=io.StringIO())
+
+
+def contents(folder):
+    """What a folder holds, but for the lock."""
+    return {
+        path.relative_to(folder): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if path.name != ".lock"
+    }
 
 
 @pytest.mark.slow

@@ -2,7 +2,11 @@
 
 import pickle
 
-from libra_tf.errors import LONGEST_LINE, UserError, shortened
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from libra_tf.errors import LONGEST_LINE, UserError, cause_of, shortened
 
 
 def test_a_line_is_as_it_was_given():
@@ -35,3 +39,38 @@ def test_as_many_characters_as_asked_for_stay():
         "abcd...ij",
         "ab...j",
     ]
+
+
+def test_the_cause_of_an_error_that_was_made_while_tracing():
+    @tf.function
+    def trace(x):
+        return {"a": x}["b"]
+
+    with pytest.raises(KeyError, match="in user code:") as error:
+        trace(tf.zeros([1]))
+    assert cause_of(error.value) == "'b'"
+
+
+def test_the_cause_of_an_error_in_a_layer():
+    """Keras tells the arguments of the call behind it."""
+    layer = tf_keras.layers.Dense(2)
+    model = tf_keras.Sequential([layer])
+    model.build([None, 3])
+    with pytest.raises(ValueError, match="Call arguments received by") as error:
+        tf.function(lambda x: model(x))(tf.zeros([1, 4]))
+    assert cause_of(error.value).startswith('Input 0 of layer "dense')
+
+
+def test_the_cause_of_an_error_of_a_graph():
+    @tf.function
+    def reshape(x):
+        return tf.reshape(x, [x[0], x[1]])
+
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        reshape(tf.constant([7, 2]))
+    assert cause_of(error.value).startswith("Input to reshape is a tensor with 2 ")
+
+
+def test_the_cause_of_other_errors():
+    assert cause_of(KeyError()) == "KeyError"
+    assert cause_of(ValueError("one\ntwo")) == "one"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,11 @@ import tensorflow as tf
 import tiny
 
 from libra_tf.commands.main import main
-from libra_tf.errors import Terminated
+from libra_tf.errors import Terminated, UserError
 from libra_tf.experiments.saved import dump_params
+from libra_tf.tasks.retinanet import LibraRetinaNetTask
+from libra_tf.training.best_checkpoint import BestCheckpoint
+from libra_tf.training.checkpoints import CheckpointManager
 from libra_tf.training.runner import run
 from libra_tf.training.stop import StopOnSignal, StopTraining
 
@@ -112,6 +116,67 @@ def experiment(kind, records, **trainer):
     params.override({"trainer": {"train_steps": 6, "checkpoint_interval": 2}})
     params.override({"trainer": {"validation_interval": 6, **trainer}})
     return params
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["evaluation", "last save", "best save"])
+def test_a_signal_when_the_steps_are_done(where, records, tmp_path, monkeypatch):
+    """The last step is 2; what is there in the end is what a run without has."""
+    monkeypatch.setattr(LibraRetinaNetTask, "train_step", short_train_step)
+    trainer = {"train_steps": 2, "validation_interval": 2}
+    params = experiment("retinanet", records, **trainer)
+    out = str(tmp_path)
+    with monkeypatch.context() as patch:
+        if where == "evaluation":
+            signal_before(patch, LibraRetinaNetTask, "aggregate_logs")
+        else:
+            kind = CheckpointManager if where == "last save" else BestCheckpoint
+            name = "save" if where == "last save" else "maybe_export_checkpoint"
+            signal_before(patch, kind, name)
+        try:
+            run(params, "train_and_eval", out, stream=io.StringIO())
+            stopped = False
+        except Terminated:
+            stopped = True
+    assert stopped or where == "best save", "nothing was left to do there"
+    assert tf.train.latest_checkpoint(out).endswith("ckpt-2")
+    again = experiment("retinanet", records, **trainer)
+    metrics = run(again, "train_and_eval", out, stream=io.StringIO())
+    assert "AP" in metrics
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    kinds = [json.loads(line)["kind"] for line in lines]
+    assert kinds == ["train", "train", "validation"]
+
+
+def short_train_step(self, inputs, model, optimizer, metrics=None):
+    return {self.loss: tf.reduce_mean(tf.cast(inputs[0], tf.float32) ** 2)}
+
+
+def signal_before(patch, kind, name):
+    """This process gets SIGTERM when a method is called at step 2, once."""
+    method, sent = getattr(kind, name), []
+
+    def with_signal(self, *args, **kwargs):
+        if not sent and kwargs.get("checkpoint_number", 2) == 2:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return method(self, *args, **kwargs)
+
+    patch.setattr(kind, name, with_signal)
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_removed_while_it_is_trained_in(records, tmp_path, short_step):
+    out = tmp_path / "run"
+
+    class Removes(io.StringIO):
+        def write(self, text):
+            if text.startswith("step 2/"):
+                shutil.rmtree(out)
+            return super().write(text)
+
+    with pytest.raises(UserError, match=f"{out}/params.yaml: is gone"):
+        run(experiment("retinanet", records), "train", str(out), stream=Removes())
 
 
 def losses(folder):

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import sys
 
 import pytest
@@ -112,3 +113,15 @@ def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
         monkeypatch.undo()
         with pytest.raises(UserError, match="busy"), locked(path, busy="busy"):
             pass
+
+
+def test_a_folder_that_is_gone_does_not_hide_why(tmp_path):
+    folder = tmp_path / "run"
+
+    def run():
+        with locked_run(str(folder)):
+            shutil.rmtree(folder)
+            raise UserError("why")
+
+    with pytest.raises(UserError, match="why"):
+        run()

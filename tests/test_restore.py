@@ -199,3 +199,13 @@ def test_step(saved, tmp_path):
     other = tf.train.Checkpoint(model=Detector(1.0)).write(str(tmp_path / "weights"))
     with pytest.raises(UserError, match=f"{other}: no training step in it"):
         checkpoint_step(other)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    """Nothing would be detected with them, and nothing be said."""
+    bad = Detector(1.0)
+    bad.head.assign([1.0, np.nan, 1.0])
+    path = tf.train.Checkpoint(model=bad).save(str(tmp_path / "ckpt"))
+    with pytest.raises(UserError, match=r"ckpt-1: has numbers that are not finite, in"):
+        restore_all(path, {"model": Detector(0.0)})
+    restore_all(path, {"model": Detector(0.0)}, finite=False)

@@ -137,6 +137,31 @@ def test_an_unknown_key_tells_the_nearest(values, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "trainer.train_steps=2020-01-01",
+            "trainer.train_steps is datetime.date(2020, ",
+        ),
+        (
+            "task.class_names=[a, 2020-01-01]",
+            "task.class_names is datetime.date(2020, ",
+        ),
+        ("trainer={train_steps: !!binary aGk=}", "trainer.train_steps is b'hi', which"),
+        (
+            "task.class_names=!!set {a}",
+            "task.class_names is {'a'}, which YAML takes for",
+        ),
+    ],
+)
+def test_values_that_no_setting_has(text, message):
+    with pytest.raises(UserError) as error:
+        override(get_experiment(FASTER), parse_override(text), f"--set {text}")
+    assert str(error.value).startswith(f"--set {text}: {message}")
+    assert str(error.value).endswith("; put it in quotes if it is a text")
+
+
 def test_an_unknown_key_changes_nothing():
     params = get_experiment(FASTER)
     values = {"trainer": {"train_steps": 1, "typo": 2}}

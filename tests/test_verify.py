@@ -6,9 +6,10 @@ import struct
 import pytest
 import small_sets
 import tensorflow as tf
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from libra_tf.commands.main import main
-from libra_tf.data.record_reader import RecordFault, read_records
+from libra_tf.data.record_reader import Damage, RecordFault, read_records
 
 
 @pytest.fixture
@@ -170,3 +171,35 @@ def test_an_empty_file_has_no_records(tmp_path):
 def test_a_fault_names_file_and_record():
     assert str(RecordFault("a", 3, "bad")) == "a: record 3: bad"
     assert str(RecordFault("a", None, "bad")) == "a: bad"
+
+
+def write_records(path, *contents):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for content in contents:
+            writer.write(content)
+    return offsets(path)
+
+
+def test_records_behind_several_damaged_ones_are_read(tmp_path):
+    path = tmp_path / "a"
+    begins = write_records(path, b"one", b"two", b"three", b"four")
+    data = bytearray(path.read_bytes())
+    for begin in begins[1:3]:
+        data[begin + 12] ^= 1
+    path.write_bytes(data)
+    found = [content for _, content in read_records(str(path))]
+    assert (found[0], found[3]) == (b"one", b"four")
+    assert [fault.damage for fault in found[1:3]] == [Damage.CONTENT] * 2
+
+
+@pytest.mark.parametrize("length", [2**40, 2**63, 2**64 - 16])
+def test_a_length_that_no_memory_has_is_refused(tmp_path, length):
+    """TensorFlow's reader ends the process there: its checksum is right."""
+    path = tmp_path / "a"
+    write_records(path, b"one")
+    header = struct.pack("<Q", length)
+    header += struct.pack("<I", masked_crc32c(header))
+    path.write_bytes(path.read_bytes() + header + b"two")
+    (_, first), (_, fault) = read_records(str(path))
+    assert first == b"one"
+    assert (fault.record, fault.damage) == (1, Damage.TORN)

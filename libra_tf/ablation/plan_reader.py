@@ -26,7 +26,7 @@ import re
 from typing import Any
 
 from libra_tf.ablation.plan import Plan, Row
-from libra_tf.errors import UserError
+from libra_tf.errors import UserError, shown_name
 from libra_tf.experiments.files import plan_files
 from libra_tf.experiments.saved import read_yaml
 
@@ -34,6 +34,8 @@ _PLAN_KEYS = ("title", "paper", "rows", "groups")
 _GROUP_KEYS = ("title", "rows")
 _PUBLISHED = ("published", "published_over")
 _ROW_KEYS = ("name", "config", "set", "two_core", *_PUBLISHED, "baseline", "note")
+_MOST = 1e12  # of a published number; NaN is not below it
+_LONGEST_NAME = 200  # of 255 that the name of a folder may have
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -74,14 +76,16 @@ def load_plan(name_or_path: str) -> Plan:
         _check_keys(group, _GROUP_KEYS, where)
         rows += _read_group(group, where)
     _check_names(rows, path)
+    _check_baselines(rows, path)
     name = os.path.basename(path).removesuffix(".yaml")
-    title, paper = str(content.get("title", name)), str(content.get("paper", ""))
+    title, paper = _text(content, "title", path, name), _text(content, "paper", path)
     return Plan(name, path, title, paper, tuple(rows))
 
 
 def _read_group(group: dict[str, Any], where: str) -> list[Row]:
     entries = _list(group.get("rows"), f"{where}: rows")
-    rows = [_read_row(entry, str(group.get("title", "")), where) for entry in entries]
+    title = _text(group, "title", where)
+    rows = [_read_row(entry, title, where) for entry in entries]
     own = [row.name for row, e in zip(rows, entries, strict=True)
            if e.get("baseline") is True]  # fmt: skip
     return [
@@ -93,9 +97,14 @@ def _read_row(entry: Any, group: str, where: str) -> Row:
     if not isinstance(entry, dict) or "name" not in entry:
         raise UserError(f"{where}: a row is no mapping with a `name`: {entry!r}")
     name = str(entry["name"])
-    where = f"{where}: row {name}"
+    where = f"{where}: row {shown_name(name)}"
     if not _NAME.fullmatch(name):
         raise UserError(f"{where}: use letters, digits and . _ + - in the name")
+    if len(name) > _LONGEST_NAME:
+        raise UserError(
+            f"{where}: the name has {len(name)} characters, and a folder is called so; "
+            f"use at most {_LONGEST_NAME}"
+        )
     _check_keys(entry, _ROW_KEYS, where)
     configs = entry.get("config", [])
     configs = [configs] if isinstance(configs, str) else configs
@@ -110,7 +119,7 @@ def _read_row(entry: Any, group: str, where: str) -> Row:
         published_over=_numbers(entry, "published_over", where),
         baseline=None,
         group=group,
-        note=str(entry.get("note", "")),
+        note=_text(entry, "note", where),
     )
 
 
@@ -130,12 +139,36 @@ def _with_baseline(row: Row, entry: dict, own: list[str], where: str) -> Row:
 
 def _check_names(rows: list[Row], path: str) -> None:
     names = [row.name for row in rows]
+    folders: dict[str, str] = {}
     for row in rows:
+        other = folders.setdefault(row.name.lower(), row.name)
         if names.count(row.name) > 1:
             raise UserError(f"{path}: two rows are called {row.name}")
+        if other != row.name:
+            raise UserError(
+                f"{path}: rows {other} and {row.name} differ in capitals only, which "
+                "is one folder on some disks; rename one"
+            )
         if row.baseline is not None and row.baseline not in names:
             raise UserError(
                 f"{path}: row {row.name}: its baseline {row.baseline!r} is no row"
+            )
+
+
+def _check_baselines(rows: list[Row], path: str) -> None:
+    """Refuses rings: a row is compared with one that is none's, in the end."""
+    baselines = {row.name: row.baseline for row in rows}
+    for row in rows:
+        chain: list[str] = []
+        name: str | None = row.name
+        while name is not None and name not in chain:
+            chain.append(name)
+            name = baselines[name]
+        if name is not None:
+            ring = " -> ".join([*chain[chain.index(name) :], name])
+            raise UserError(
+                f"{path}: row {name}: its baselines lead back to it ({ring}); give one "
+                "of them `baseline: true`"
             )
 
 
@@ -155,6 +188,13 @@ def _list(value: Any, where: str) -> list[Any]:
     return value
 
 
+def _text(entry: dict[str, Any], key: str, where: str, default: str = "") -> str:
+    value = entry.get(key, default)
+    if not isinstance(value, str):
+        raise UserError(f"{where}: `{key}` is no text: {value!r}; put it in quotes")
+    return value
+
+
 def _mapping(entry: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     value = entry.get(key) or {}
     if not isinstance(value, dict):
@@ -165,7 +205,8 @@ def _mapping(entry: dict[str, Any], key: str, where: str) -> dict[str, Any]:
 def _numbers(entry: dict[str, Any], key: str, where: str) -> dict[str, float]:
     values = _mapping(entry, key, where)
     for name, value in values.items():
-        if not isinstance(value, int | float):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (is_number and abs(value) < _MOST):
             raise UserError(f"{where}: {key}.{name} is {value!r}, not a number")
     return {str(name): float(value) for name, value in values.items()}
 

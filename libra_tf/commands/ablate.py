@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     plan = load_plan(args.plan)
-    rows = plan.choose(args.rows.split(",") if args.rows else None)
+    names = None if args.rows is None else args.rows.split(",")
+    rows = plan.choose(None if names is None else [name.strip() for name in names])
     build = functools.partial(
         build_runs,
         plan,

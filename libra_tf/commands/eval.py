@@ -10,6 +10,7 @@ from typing import Any
 
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import kept_if_filled
+from libra_tf.files.writable import require_writable
 
 EPILOG = """\
 examples:
@@ -54,6 +55,11 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("give either --model or --detections with --annotations")
     _refuse_foreign_flags(args)
     evaluate = _evaluate_file if args.detections else _evaluate_model
+    if args.out:
+        written = ("metrics.json", "detections.json")
+        require_writable(
+            [args.out], replaced=[os.path.join(args.out, x) for x in written]
+        )
     with kept_if_filled(args.out) if args.out else contextlib.nullcontext():
         values, tables = evaluate(args)
     print(json.dumps(values, indent=1) if args.json else "\n\n".join(tables))

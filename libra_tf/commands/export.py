@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     from libra_tf.errors import UserError
     from libra_tf.files.atomic import make_folder
+    from libra_tf.files.writable import require_writable
     from libra_tf.inference.serving import SIGNATURES, export_saved_model
     from libra_tf.weights.find_checkpoint import find_checkpoint
 
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--batch-size is {args.batch_size}; give a number from 1")
     found = find_checkpoint(args.model, newest=args.newest)
     make_folder(args.out)
+    require_writable([args.out])
     found.params.lock()
     folder = export_saved_model(
         found.params, found.path, args.out, batch_size=args.batch_size

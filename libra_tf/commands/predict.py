@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Detects; returns 0, or 2 if an image could not be read."""
     from libra_tf.files.atomic import make_folder
     from libra_tf.files.json_files import write_json
+    from libra_tf.files.writable import require_writable
     from libra_tf.inference.detector import load_detector
     from libra_tf.inference.images import list_images
     from libra_tf.inference.own_ids import read_own_ids
@@ -68,13 +69,15 @@ def run(args: argparse.Namespace) -> int:
     files = list_images(args.images)
     _refuse_folder_of_inputs(args.out, files)
     make_folder(args.out)
+    found = os.path.join(args.out, "detections.json")
+    require_writable([args.out], replaced=[found])
     own = read_own_ids(args.annotations) if args.annotations else None
     ids = _image_ids(files, own)
     detector = load_detector(args.model, newest=args.newest, trust=args.trust)
     if own:
         detector.file_ids = own.of_classes(detector.class_names, detector.file_ids)
     results, failed = _detect_all(files, ids, detector, args)
-    write_json(os.path.join(args.out, "detections.json"), results)
+    write_json(found, results)
     if args.json:
         print(json.dumps(results))
     else:
@@ -106,21 +109,26 @@ def _detect_all(
 ) -> tuple[list[dict], int]:
     """Returns the detections, and how many images could not be read; draws."""
     from libra_tf.files.progress_line import ProgressLine
-    from libra_tf.inference.images import read_rgb
 
     progress = ProgressLine("predict", len(files)) if len(files) > 1 else None
     results: list[dict] = []
     failed, names = 0, _picture_names(files)
     for path in files:
         try:
-            image = read_rgb(path, args.max_pixels)
+            image, found = _detect(path, detector, args.max_pixels)
         except UserError as error:
             failed += 1
             print(f"libra: error: {error}", file=sys.stderr)
             if progress:
                 progress.step()
             continue
-        found = detector.detect(image)
+        if found.num_dropped:
+            failed += 1
+            print(
+                f"libra: error: {path}: {found.num_dropped} detections are no finite "
+                f"numbers and were left out; the weights of {detector.source} are bad",
+                file=sys.stderr,
+            )
         results += _results(ids[path], path, found, detector)
         if not args.no_pictures:
             _draw(Path(args.out, names[path]), image, found, detector, args.threshold)
@@ -129,6 +137,17 @@ def _detect_all(
     if progress:
         progress.finish()
     return results, failed
+
+
+def _detect(path: Path, detector: Any, max_pixels: int) -> tuple[Any, Any]:
+    """Returns the image of a file and the detections in it."""
+    from libra_tf.inference.images import read_rgb
+
+    image = read_rgb(path, max_pixels)
+    try:
+        return image, detector.detect(image)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _refuse_folder_of_inputs(out: str, files: list[Path]) -> None:

@@ -41,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         failed, found = replay(args.step, find_operation=args.find_operation)
-    except tf.errors.InvalidArgumentError as error:
-        if not args.find_operation:
-            raise
+    except tf.errors.InvalidArgumentError as error:  # with --find-operation only
         print(str(error.message).strip())
         return 1
     if args.json:

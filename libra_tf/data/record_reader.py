@@ -6,13 +6,31 @@ A record is its length (8 bytes), a checksum of that (4), the bytes, and their c
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 LENGTH_BYTES, CHECKSUM_BYTES = 8, 4
 HEADER_BYTES = LENGTH_BYTES + CHECKSUM_BYTES
 GZIP = b"\x1f\x8b"
+
+
+class Damage(str, enum.Enum):
+    """What is wrong with a record.
+
+    Attributes:
+        CONTENT: its bytes do not have their checksum; where it ends is known.
+        LENGTH: its length does not have its checksum; nothing tells where it ends.
+        TORN: the file ends within it.
+    """
+
+    CONTENT = "content"
+    LENGTH = "length"
+    TORN = "torn"
 
 
 @dataclass(frozen=True)
@@ -23,11 +41,13 @@ class RecordFault:
         file: its path.
         record: number of the record in the file, from 0; None: the file as a whole.
         text: what is wrong.
+        damage: of a record that cannot be read at all.
     """
 
     file: str
     record: int | None
     text: str
+    damage: Damage | None = None
 
     def __str__(self) -> str:
         where = "" if self.record is None else f": record {self.record}"
@@ -49,42 +69,35 @@ def read_records(path: str) -> Iterator[tuple[int, bytes | RecordFault]]:
     size = tf.io.gfile.stat(path).length
     reader = tf_record_random_reader(path)
     offset = number = 0
-    while offset < size:
-        try:
-            content, end = reader.read(offset)
-            yield number, content
-        except (tf.errors.OpError, IndexError):
-            end = _next_offset(path, offset, size)
-            if end is None or not (end == size or _is_record(reader, end)):
-                yield number, RecordFault(path, number, _why(path, number))
-                return
-            yield number, RecordFault(path, number, "its checksum is wrong")
-        offset, number = end, number + 1
-
-
-def _next_offset(path: str, offset: int, size: int) -> int | None:
-    """Where a record ends by its length, None beyond the file."""
-    import tensorflow as tf
-
     with tf.io.gfile.GFile(path, "rb") as file:
-        file.seek(offset)
-        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-    end = offset + HEADER_BYTES + length + CHECKSUM_BYTES
-    return end if end <= size else None
+        while offset < size:
+            # TensorFlow makes room for any length before it looks whether the file has
+            # it; a huge one, with the right checksum, ends the process.
+            end = _end(file, offset, size)
+            if isinstance(end, Damage):
+                yield number, RecordFault(path, number, _why(path, number), end)
+                return
+            try:
+                yield number, reader.read(offset)[0]
+            except (tf.errors.OpError, IndexError):
+                text = "its checksum is wrong"
+                yield number, RecordFault(path, number, text, Damage.CONTENT)
+            offset, number = end, number + 1
 
 
-class _Reader(Protocol):
-    def read(self, offset: int) -> tuple[bytes, int]: ...
+def _end(file: tf.io.gfile.GFile, offset: int, size: int) -> int | Damage:
+    """Where a record ends by its length, or why nobody knows."""
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
-
-def _is_record(reader: _Reader, offset: int) -> bool:
-    import tensorflow as tf
-
-    try:
-        reader.read(offset)
-    except (tf.errors.OpError, IndexError):
-        return False
-    return True
+    file.seek(offset)
+    header = file.read(HEADER_BYTES)
+    if len(header) < HEADER_BYTES:
+        return Damage.TORN
+    length, checksum = header[:LENGTH_BYTES], header[LENGTH_BYTES:]
+    if masked_crc32c(length) != int.from_bytes(checksum, "little"):
+        return Damage.LENGTH
+    end = offset + HEADER_BYTES + int.from_bytes(length, "little") + CHECKSUM_BYTES
+    return end if end <= size else Damage.TORN
 
 
 def _why(path: str, number: int) -> str:

@@ -25,6 +25,7 @@ PREDICTION_FIELDS = (
 )
 # `image_info` is [B, 4, 2]: original size, resized size, scale, offset (y, x each).
 ORIGINAL_SIZE, SCALE = 0, 2
+_MOST_CLASSES = 2**31
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def _detections(image: dict[str, np.ndarray]) -> ImageDetections:
     boxes = image["detection_boxes"][:number].astype(np.float32) / scale
     scores: np.ndarray = image["detection_scores"][:number].astype(np.float32)
     # A model with NaN weights must not stop the training loop from here.
+    kinds = image["detection_classes"][:number].astype(np.float64)
     good = np.isfinite(boxes).all(axis=-1) & np.isfinite(scores)
+    good &= np.abs(kinds) < _MOST_CLASSES  # NaN is not
     masks: list[dict[str, Any]] | None = None
     proposals: np.ndarray | None = None
     if "detection_masks" in image:
@@ -122,10 +125,10 @@ def _detections(image: dict[str, np.ndarray]) -> ImageDetections:
     if "proposals" in image:
         proposals = image["proposals"].astype(np.float32) / scale
         proposals = proposals[(proposals[:, 2:] > proposals[:, :2]).all(axis=-1)]
-    classes: np.ndarray = image["detection_classes"][:number].astype(int)
+    classes: np.ndarray = kinds[good].astype(int)
     return ImageDetections(
         boxes[good],
-        classes[good],
+        classes,
         scores[good],
         masks,
         proposals,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import os
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ _NO_YAML = (
     TypeError,
     ValueError,
 )
+# What YAML makes of 2020-01-01, !!binary and !!set.
+_ONLY_IN_YAML = (datetime.date, bytes, set)
 _SHOWN = 300  # characters of what cannot be read
 _MOST_PARTS = 100_000  # mappings, lists, keys and values of a file
 
@@ -148,9 +151,9 @@ def parse_override(text: str) -> dict[str, Any]:
 
 def override(params: Any, values: dict[str, Any], source: str) -> None:
     """Applies nested mappings; an unknown key raises `UserError` with near ones."""
-    path = _unknown_key(params, values)
-    if path:
-        raise UserError(f"{source}: {path}")
+    fault = _unknown_key(params, values) or _unknown_kind(values)
+    if fault:
+        raise UserError(f"{source}: {fault}")
     try:
         params.override(with_numbers(params, values), is_strict=True)
     except (KeyError, TypeError, ValueError) as error:
@@ -170,6 +173,22 @@ def _unknown_key(config: Any, values: dict[str, Any], path: str = "") -> str | N
         if inside and (unknown := _unknown_key(child, value, f"{path}{key}.")):
             return unknown
     return None
+
+
+def _unknown_kind(value: Any, path: str = "") -> str | None:
+    """What is wrong with a value that no setting can have, such as YAML's dates."""
+    if isinstance(value, dict):
+        parts = [(f"{path}.{key}".lstrip("."), part) for key, part in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [(path, part) for part in value]
+    elif isinstance(value, _ONLY_IN_YAML):
+        return (
+            f"{path} is {value!r}, which YAML takes for a {type(value).__name__}; put "
+            "it in quotes if it is a text"
+        )
+    else:
+        return None
+    return next(filter(None, (_unknown_kind(part, at) for at, part in parts)), None)
 
 
 def dump_params(params: Any) -> str:

@@ -11,27 +11,26 @@ from pathlib import Path
 
 from libra_tf.errors import UserError
 
+# Of a lack of space, where it helps to know how much there is.
+_NUMBERS_OF_SPACE = {errno.EDQUOT, errno.EFBIG, errno.ENOSPC}
 _NUMBERS = {
+    *_NUMBERS_OF_SPACE,
     errno.EACCES,
-    errno.EDQUOT,
-    errno.EFBIG,
     errno.EIO,
     errno.EISDIR,
     errno.EMFILE,
     errno.ENAMETOOLONG,
     errno.ESTALE,
     errno.ENOENT,
-    errno.ENOSPC,
     errno.ENOTDIR,
     errno.EPERM,
     errno.EROFS,
 }
 # TensorFlow has no error of its own for each of these; they are in its texts.
 _TENSORFLOW = "tensorflow.python.framework.errors_impl"
+_WORDS_OF_SPACE = ("no space left", "quota", "file too large")
 _WORDS = (
-    "no space left",
-    "quota",
-    "file too large",
+    *_WORDS_OF_SPACE,
     "read-only file system",
     "permission denied",
     "no such file or directory",
@@ -51,7 +50,7 @@ def disk_fault(
 
     Args:
         error: of Python, or one of TensorFlow's.
-        needed: bytes of what was written, if known.
+        needed: bytes of what was written, if known; told of a lack of space only.
         folder: where it was written, if known.
     """
     if isinstance(error, OSError):
@@ -59,16 +58,20 @@ def disk_fault(
             return None
         where = str(error.filename or "")
         text = f"{where}: {error.strerror}" if where else str(error.strerror)
+        is_space = error.errno in _NUMBERS_OF_SPACE
     elif type(error).__module__ == _TENSORFLOW:
         where, text = "", str(getattr(error, "message", error)).splitlines()[0]
         if not any(word in text.lower() for word in _WORDS):
             return None
+        is_space = any(word in text.lower() for word in _WORDS_OF_SPACE)
         where = next((x for x in text.replace(";", " ").split() if x[0] == "/"), "")
     else:
         return None
     where = where or folder
     if where and where not in text:
         text = f"{where}: {text}"
+    if not is_space:
+        return UserError(text)
     free = free_bytes(where) if where else None
     facts = [f"{megabytes(free)} free there"] if free is not None else []
     facts += [f"{megabytes(needed)} needed"] if needed else []

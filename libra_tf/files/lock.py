@@ -69,6 +69,8 @@ def locked_run(folder: str) -> Iterator[None]:
         try:
             yield
         except UserError:
-            if {*os.listdir(folder)} <= {lock.name}:
-                lock.unlink(missing_ok=True)
+            # The folder may be gone; what is told is why the body was refused.
+            with contextlib.suppress(OSError):
+                if {*os.listdir(folder)} <= {lock.name}:
+                    lock.unlink(missing_ok=True)
             raise

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from libra_tf.data.manifest import file_ids_of
 from libra_tf.data.records import FileId
-from libra_tf.errors import UserError
+from libra_tf.errors import UserError, cause_of
 from libra_tf.evaluation.batches import ImageDetections, rows
 from libra_tf.experiments.stock import of_ours
 from libra_tf.experiments.task_config import names_by_id
@@ -20,6 +20,7 @@ from libra_tf.files.json_files import read_json
 from libra_tf.files.names import refuse_patterns
 from libra_tf.inference.saved_model_scan import check_ops
 from libra_tf.inference.serving import DESCRIPTION, build_module
+from libra_tf.inference.signature import input_of
 from libra_tf.weights.find_checkpoint import find_checkpoint
 from libra_tf.weights.restore import restore_all
 
@@ -60,8 +61,18 @@ class Detector:
         Returns:
             Boxes [K, 4] `yxyx` in pixels of `image`, classes, scores, and masks as
             run-length encodings for a detector that has them.
+
+        Raises:
+            UserError: the detector, which may be another's program, fails on it.
         """
-        outputs = self._serve(inputs=tf.constant(image[np.newaxis]))
+        try:
+            outputs = self._serve(inputs=tf.constant(image[np.newaxis]))
+        except tf.errors.InvalidArgumentError as error:
+            height, width = image.shape[:2]
+            raise UserError(
+                f"{self.source} fails on a picture of {width}x{height}: "
+                f"{cause_of(error)}"
+            ) from error
         arrays = {name: value.numpy() for name, value in outputs.items()}
         arrays["source_id"] = np.array([0])
         ((_, detections),) = rows(arrays, set())
@@ -95,23 +106,12 @@ def _from_saved_model(folder: str) -> Detector:
     try:
         loaded = tf.saved_model.load(folder)
         serve = loaded.signatures["serving_default"]
-        (spec,) = serve.structured_input_signature[1].values()
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{folder}: not a usable SavedModel ({error})") from error
-    if spec.dtype != tf.uint8:
-        raise UserError(
-            f"{folder}: its default signature takes {spec.dtype.name}, not images; "
-            "export with input type image_tensor"
-        )
-    if spec.shape.rank != 4:
-        raise UserError(f"{folder}: takes no batches of images [B, H, W, 3]")
-    if spec.shape[0] not in (None, 1):
-        raise UserError(
-            f"{folder}: takes batches of {spec.shape[0]} only; export with batch size 1"
-        )
+    name = input_of(serve, folder)
     description = _description(folder)
     return Detector(
-        serve,
+        lambda inputs: serve(**{name: inputs}),
         _by_id(description, "class_names", folder),
         folder,
         owner=loaded,

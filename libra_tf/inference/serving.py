@@ -30,7 +30,7 @@ from libra_tf.inputs.picture import without_padding
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.ops.autograph import without_autograph
-from libra_tf.weights.restore import checkpoint_step, require_all
+from libra_tf.weights.restore import checkpoint_step, restore_all
 
 INPUT_TYPES = ("image_tensor", "image_bytes", "tf_example")
 # One file takes them all; the first is what servers call by default.
@@ -218,7 +218,7 @@ def export_saved_model(
         input_size=input_size,
         input_type=options["input_type"],
     )
-    require_all(checkpoint, {"model": module.model})
+    restore_all(checkpoint, {"model": module.model})  # refuses what is not whole
     # The signatures are all that is called: Keras need not trace each layer too.
     with keras_option_scope(save_traces=False):
         export_saved_model_lib.export_inference_graph(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 from official.modeling import hyperparams
 
-from libra_tf.errors import UserError
+from libra_tf.errors import UserError, cause_of
 from libra_tf.experiments.fields import Field, walk
 
 _MOST_SETTINGS = 12
@@ -41,7 +41,7 @@ def named_build_errors(model: hyperparams.Config) -> Iterator[None]:
             raise
         more = len(changed) - _MOST_SETTINGS
         told = ", ".join(changed[:_MOST_SETTINGS]) + (f" and {more} more" * (more > 0))
-        line = next(iter(str(error).splitlines()), "")[:200]
+        line = cause_of(error)[:200]
         raise UserError(
             f"the detector cannot be built ({type(error).__name__}: {line}); mend one "
             f"of the settings that are not as usual: {told}"

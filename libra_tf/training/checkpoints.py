@@ -14,12 +14,13 @@ import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import abandoned_drafts, make_folder
+from libra_tf.files.damaged import DAMAGED
+from libra_tf.weights.restore import checkpoint_step
 
 # Of a file that is there and cannot be reached now, which is no damage.
 _OUT_OF_REACH = re.compile(
     "permission denied|input/output error|too many open files|stale file handle", re.I
 )
-DAMAGED = "damaged"  # folder of a run for checkpoints that cannot be resumed
 
 
 class CheckpointManager(tf.train.CheckpointManager):
@@ -128,6 +129,16 @@ def fault_of(prefix: str) -> str | None:
     return None
 
 
+def _fault_of_step(prefix: str) -> str | None:
+    """Returns what is wrong with the step in a checkpoint of a run, if anything is."""
+    try:
+        step = checkpoint_step(prefix)
+    except UserError:
+        return "no training step is in it"
+    is_own = step == checkpoint_number(prefix)
+    return None if is_own else f"it is of step {step}, another's under its name"
+
+
 def newest_good(model_dir: str, latest: str) -> tuple[str, dict[str, str]]:
     """Finds the newest checkpoint that is good.
 
@@ -143,7 +154,7 @@ def newest_good(model_dir: str, latest: str) -> tuple[str, dict[str, str]]:
     """
     faults: dict[str, str] = {}
     for prefix in [latest, *older_checkpoints(model_dir, latest)]:
-        fault = fault_of(prefix)
+        fault = fault_of(prefix) or _fault_of_step(prefix)
         if fault is None:
             return prefix, faults
         faults[prefix] = fault
@@ -155,6 +166,7 @@ def newest_good(model_dir: str, latest: str) -> tuple[str, dict[str, str]]:
 
 def set_aside(model_dir: str, damaged: Sequence[str], good: str) -> None:
     """Moves damaged checkpoints of a run away, and names a good one the newest."""
+    folder = make_folder(Path(model_dir, DAMAGED))  # first: nothing has changed yet
     kept = [*reversed(older_checkpoints(model_dir, good)), good]
     times = [os.path.getmtime(f"{prefix}.index") for prefix in kept]
     # TensorFlow deletes only what is younger than what it keeps for ever.
@@ -165,7 +177,6 @@ def set_aside(model_dir: str, damaged: Sequence[str], good: str) -> None:
         all_model_checkpoint_timestamps=times,
         last_preserved_timestamp=min(times) - 1.0,
     )
-    folder = make_folder(Path(model_dir, DAMAGED))
     for prefix in damaged:
         for path in _files(prefix):
             path.replace(folder / path.name)

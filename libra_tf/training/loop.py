@@ -11,12 +11,16 @@ from official.core import base_task, train_utils
 from official.vision.utils import summary_manager
 
 from libra_tf.errors import UserError
+from libra_tf.experiments.saved import PARAMS_FILE
 from libra_tf.training.best_checkpoint import best_checkpoint
 from libra_tf.training.cluster import Cluster
 from libra_tf.training.experiment_runner import ExperimentRunner
+from libra_tf.training.metrics_file import METRICS_FILE
 from libra_tf.training.progress import Progress
 from libra_tf.training.stop import StopOnSignal
 from libra_tf.training.trainer import Trainer
+
+ORBIT_LOG = "orbit.log"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,35 @@ class Job:
         """Where TensorBoard's files go: those of training where Model Garden says."""
         subfolders = "train", self.params.trainer.validation_summary_subdir
         return [os.path.join(self.model_dir, folder) for folder in subfolders]
+
+    @property
+    def folders(self) -> list[str]:
+        """Where files are made."""
+        return [self.model_dir, *self.event_folders, self.best_folder]
+
+    @property
+    def grown_files(self) -> list[str]:
+        """Files that each process of the run goes on with."""
+        return [os.path.join(self.model_dir, x) for x in (METRICS_FILE, ORBIT_LOG)]
+
+    @property
+    def replaced_files(self) -> list[str]:
+        """Files that a process that trains writes anew."""
+        names = [PARAMS_FILE, "checkpoint"] if self.trains else []
+        return [os.path.join(self.model_dir, name) for name in names]
+
+    def check_present(self, _: object = None) -> None:
+        """Refuses to go on in a folder that was removed: a save would make a new one.
+
+        Raises:
+            UserError: the settings of the run are gone.
+        """
+        path = os.path.join(self.model_dir, PARAMS_FILE)
+        if not os.path.isfile(path):
+            raise UserError(
+                f"{path}: is gone: the folder was removed or emptied while a run "
+                "trained in it; begin again"
+            )
 
     def tell(self, text: str) -> None:
         """Prints a line for people."""
@@ -149,7 +182,11 @@ def build_loop(
             params=job.params,
             model_dir=job.model_dir,
             trainer=trainer,
-            train_actions=[progress.on_train, stop.check] if job.trains else None,
+            train_actions=(
+                [job.check_present, progress.on_train, stop.check]
+                if job.trains
+                else None
+            ),
             eval_actions=[progress.on_eval, remember],
             eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(
                 params=job.params, model_dir=job.model_dir

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from libra_tf.files.atomic import write_text
+from libra_tf.files.atomic import write_bytes
+from libra_tf.files.damaged import keep_original
+from libra_tf.training.cut import Cut
 
 METRICS_FILE = "metrics.jsonl"
 
 
 def metric_lines(folder: str) -> Iterator[dict[str, Any]]:
-    """Yields the lines of a run's metrics, without one that a kill cut off."""
-    for _, values in _lines(folder):
+    """Yields the lines of a run's metrics, without those that are none."""
+    for line in _lines(folder):
+        values = _values(line)
         if values is not None:
             yield values
 
@@ -30,33 +33,44 @@ def last_evaluation(folder: str, step: int) -> dict[str, float] | None:
     return found
 
 
-def cut_metrics(folder: str, step: int) -> int:
-    """Takes out what a run wrote of steps after `step`, and lines that are cut off.
+def cut_metrics(folder: str, step: int) -> Cut:
+    """Takes out lines of steps after `step`, what a kill cut off, and what is damaged.
 
     Returns:
-        How many lines.
+        What was left out.
     """
-    lines = list(_lines(folder))
-    kept = [line for line, values in lines if _step_of(values) <= step]
-    if len(kept) < len(lines):
-        write_text(Path(folder, METRICS_FILE), kept)
-    return len(lines) - len(kept)
-
-
-def _step_of(values: dict[str, Any] | None) -> float:
-    found = (values or {}).get("step")
-    return found if isinstance(found, int) else math.inf
-
-
-def _lines(folder: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Each line as it is, and what it says; None where it was cut off."""
     path = Path(folder, METRICS_FILE)
-    if not path.is_file():
-        return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
-                values = None
-            yield line, values if isinstance(values, dict) else None
+    kept: list[bytes] = []
+    later, damaged, is_torn, has_end = 0, 0, False, True
+    for line in _lines(folder):
+        has_end = line.endswith(b"\n")
+        at = (_values(line) or {}).get("step")
+        if isinstance(at, int):
+            later += at > step
+            kept += [line if has_end else line + b"\n"] * (at <= step)
+        elif has_end:
+            damaged += 1
+        else:
+            is_torn = True
+    cut = Cut(path, len(kept), later, damaged, "no JSON with a step", is_torn)
+    if cut.loses:
+        cut = dataclasses.replace(cut, original=keep_original(path))
+    if cut.changes or not has_end:  # else the next line would go on with the last
+        write_bytes(path, kept)
+    return cut
+
+
+def _values(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None if it is no JSON object."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _lines(folder: str) -> Iterator[bytes]:
+    path = Path(folder, METRICS_FILE)
+    if path.is_file():
+        with open(path, "rb") as file:
+            yield from file

@@ -10,7 +10,7 @@ import tensorflow as tf
 from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
-from libra_tf.errors import UserError
+from libra_tf.errors import UserError, cause_of
 from libra_tf.experiments.saved import load_run
 from libra_tf.training.failed_step import FailedStep, as_inputs, read_dump
 from libra_tf.training.finite_step import GradientCollector, is_finite
@@ -70,7 +70,7 @@ def replay(folder: str, *, find_operation: bool = False) -> tuple[FailedStep, li
     prepare(params)
     task = task_factory.get_task(params.task)
     model = task.build_model()
-    restore_all(weights, {"model": model})
+    restore_all(weights, {"model": model}, finite=False)
     dtype = params.task.train_data.dtype
     if find_operation:
         tf.debugging.enable_check_numerics()
@@ -79,11 +79,12 @@ def replay(folder: str, *, find_operation: bool = False) -> tuple[FailedStep, li
             _run(task, model, batch, dtype)
             for _, batch in sorted(failed.batches.items())
         ]
-    except (KeyError, TypeError, ValueError) as error:
-        line = next(iter(str(error).splitlines()), "")
+    except (KeyError, TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        if find_operation and isinstance(error, tf.errors.InvalidArgumentError):
+            raise
         raise UserError(
             f"{folder}: a batch in it does not fit the detector of its params.yaml "
-            f"({type(error).__name__}: {line})"
+            f"({type(error).__name__}: {cause_of(error)})"
         ) from error
     finally:
         if find_operation:

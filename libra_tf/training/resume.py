@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import PARAMS_FILE, read_yaml
+from libra_tf.files.damaged import DAMAGED
 from libra_tf.training.checkpoints import (
-    DAMAGED,
     checkpoint_number,
     data_files,
     fault_of,
@@ -22,8 +22,7 @@ from libra_tf.training.checkpoints import (
     set_aside,
 )
 from libra_tf.training.compare_settings import default_settings, find_difference_at
-from libra_tf.training.event_files import cut_events
-from libra_tf.training.metrics_file import METRICS_FILE, cut_metrics
+from libra_tf.training.later_steps import cut_later_steps
 from libra_tf.weights.restore import checkpoint_step, inspect_checkpoint
 
 # Other settings, such as the number of steps, may change.
@@ -81,8 +80,8 @@ class Start:
 
     def tidy(
         self, event_folders: Sequence[str] = (), *, best: bool = True
-    ) -> list[str]:
-        """Makes the folder as it was at `step`; returns lines that say what was done.
+    ) -> Iterator[str]:
+        """Makes the folder as it was at `step`.
 
         Leftovers of killed saves go, damaged checkpoints are set aside, and what the
         metrics and TensorBoard's files tell of later steps goes, since these steps come
@@ -91,35 +90,25 @@ class Start:
         Args:
             event_folders: where the run has TensorBoard's files.
             best: this run writes the best checkpoint, and no evaluation beside it.
+
+        Yields:
+            Lines that say what was done, each as soon as it is.
         """
-        lines = []
         if self.checkpoint and self.faults:
             set_aside(self.model_dir, list(self.faults), self.checkpoint)
-            lines += [
-                f"{os.path.basename(prefix)} is damaged ({fault}) and was moved to "
-                f"{DAMAGED}/; going on from ckpt-{self.step}, so "
-                f"{checkpoint_number(prefix) - self.step} steps come again"
-                for prefix, fault in self.faults.items()
-            ]
+            for prefix, fault in self.faults.items():
+                yield (
+                    f"{os.path.basename(prefix)} is damaged ({fault}) and was moved to "
+                    f"{DAMAGED}/; going on from ckpt-{self.step}, so "
+                    f"{checkpoint_number(prefix) - self.step} steps come again"
+                )
         others = _folders_of_checkpoints(self.model_dir) if best else []
         for folder in (self.model_dir, *others):
             removed = remove_leftovers(folder)
             if removed:
                 names = ", ".join(removed)
-                lines.append(f"removed what a killed save had left: {names}")
-        lines_cut = cut_metrics(self.model_dir, self.step)
-        events_cut = cut_events(event_folders, self.step)
-        taken_out = [
-            (METRICS_FILE, lines_cut, "line(s)"),
-            ("TensorBoard's event files", events_cut, "event(s)"),
-        ]
-        lines += [
-            f"{where}: {count} {what} of steps after {self.step} were taken out; these "
-            "steps come again"
-            for where, count, what in taken_out
-            if count
-        ]
-        return lines
+                yield f"removed what a killed save had left: {names}"
+        yield from cut_later_steps(self.model_dir, event_folders, self.step)
 
 
 def find_newest(model_dir: str) -> Start:

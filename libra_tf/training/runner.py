@@ -14,9 +14,7 @@ from official.core import task_factory
 
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.errors import Terminated, UserError
-from libra_tf.experiments.lost_objects import lost_objects
 from libra_tf.experiments.saved import PARAMS_FILE, dump_params
-from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.disk import named_disk_errors, require_space
 from libra_tf.files.lock import locked_run
@@ -24,20 +22,18 @@ from libra_tf.files.names import refuse_patterns
 from libra_tf.inputs.data_errors import named_data_errors
 from libra_tf.training.checkpoints import refuse_not_finite, size_in_bytes
 from libra_tf.training.cluster import named_lost_workers, read_place
-from libra_tf.training.event_files import cut_events
 from libra_tf.training.failed_step import FailedStep, NonFiniteStep, write_dump
-from libra_tf.training.loop import Job, Loop, build_loop, build_trainer
+from libra_tf.training.later_steps import cut_later_steps
+from libra_tf.training.loop import ORBIT_LOG, Job, Loop, build_loop, build_trainer
 from libra_tf.training.memory_errors import named_memory_errors
-from libra_tf.training.metrics_file import cut_metrics, last_evaluation
+from libra_tf.training.metrics_file import last_evaluation
 from libra_tf.training.prepare import prepare
 from libra_tf.training.progress import NOT_FINITE_CURE
-from libra_tf.training.ready import check_data, make_ready
+from libra_tf.training.ready import check, make_ready
 from libra_tf.training.resume import Start, check_complete, find_newest, find_start
 from libra_tf.training.run_report import describe_run
 from libra_tf.training.stop import StopTraining
 from libra_tf.training.together import joined
-
-LOG_FILE = "orbit.log"
 
 
 def run(
@@ -90,19 +86,22 @@ def _run_alone(job: Job) -> dict[str, float]:
         else:
             make_folder(job.model_dir)
             start = find_newest(job.model_dir)
-        strategy = prepare(job.params)
-        if job.trains:
-            make_ready(job, start)
-        check_data(job)
-        return _run(job, start, strategy)
+        return _run(job, start, prepare(job.params))
 
 
 def _run(job: Job, start: Start, strategy: tf.distribute.Strategy) -> dict[str, float]:
+    with job.cluster.together():
+        notes = check(job, start)
     with strategy.scope():
         task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
         trainer = build_trainer(job, task, start.step)
     needed = size_in_bytes(trainer.checkpoint)
-    require_space(job.model_dir, needed if job.trains else 0)
+    with job.cluster.together():
+        require_space(job.model_dir, needed if job.trains else 0)
+        if start.checkpoint:
+            check_complete(start.checkpoint, trainer.model)
+    # Last: where the run is refused, its folder is as it was.
+    make_ready(job, start)
     with (
         _orbit_log(job.model_dir),
         named_data_errors(job.params, job.data),
@@ -110,7 +109,7 @@ def _run(job: Job, start: Start, strategy: tf.distribute.Strategy) -> dict[str, 
         named_disk_errors(needed, job.model_dir),
     ):
         loop = build_loop(job, strategy, task, trainer, start.checkpoint)
-        _begin(job, loop)
+        _begin(job, loop, notes)
         if job.trains:
             _run_until_signal(job, loop)
         else:
@@ -123,11 +122,11 @@ def _run(job: Job, start: Start, strategy: tf.distribute.Strategy) -> dict[str, 
     return last
 
 
-def _begin(job: Job, loop: Loop) -> None:
-    """Checks what was restored, keeps the settings, and tells what will run."""
+def _begin(job: Job, loop: Loop, notes: list[str]) -> None:
+    """Keeps the settings, and tells what will run, with `notes` on the data."""
     step, steps = loop.step, job.params.trainer.train_steps
     latest = loop.runner.checkpoint_manager.latest_checkpoint if step else None
-    if latest:
+    if latest and not job.trains:
         check_complete(latest, loop.trainer.model)
     if job.trains:
         write_text(pathlib.Path(job.model_dir, PARAMS_FILE), [dump_params(job.params)])
@@ -142,9 +141,8 @@ def _begin(job: Job, loop: Loop) -> None:
             job.model_dir,
         )
     )
-    if is_libra_experiment(job.params):
-        for line in lost_objects(job.params.task, job.trains, job.mode != "train"):
-            job.tell(line)
+    for line in notes:
+        job.tell(line)
     if job.trains and step >= steps:
         job.tell(
             f"already at step {step} of {steps}: nothing to train (raise "
@@ -161,6 +159,7 @@ def _run_until_signal(job: Job, loop: Loop) -> None:
             with loop.stop:
                 loop.runner.run()
                 loop.runner.finish_saves()
+            job.check_present()
             return
         except NonFiniteStep as error:
             _keep_failed_step(job, loop, error.failed, trials)
@@ -193,8 +192,8 @@ def _keep_failed_step(job: Job, loop: Loop, failed: FailedStep, trials: int) -> 
     if checkpoint is None:
         # The step left the weights as they were, but not what BatchNorm has seen.
         refuse_not_finite(loop.trainer.checkpoint)
-    cut_metrics(job.model_dir, loop.step)
-    cut_events(job.event_folders, loop.step)
+    for line in cut_later_steps(job.model_dir, job.event_folders, loop.step):
+        job.tell(line)
     loop.progress.go_back()
     job.tell(
         f"{text}; going on from {checkpoint or 'there'} without this batch "
@@ -233,7 +232,7 @@ def _tell_best(job: Job, loop: Loop) -> None:
 def _orbit_log(folder: str) -> Iterator[None]:
     """Orbit prints its own lines; they go to a file beside the metrics."""
     with (
-        open(os.path.join(folder, LOG_FILE), "a", encoding="utf-8") as log,
+        open(os.path.join(folder, ORBIT_LOG), "a", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
     ):
         yield

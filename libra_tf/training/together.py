@@ -6,10 +6,8 @@ import contextlib
 import dataclasses
 import os
 import random
-import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import tensorflow as tf
 
@@ -19,9 +17,7 @@ from libra_tf.files.disk import named_disk_errors
 from libra_tf.files.lock import locked_run
 from libra_tf.training.cluster import Cluster, Place
 from libra_tf.training.loop import Job
-from libra_tf.training.metrics_file import METRICS_FILE
 from libra_tf.training.prepare import prepare
-from libra_tf.training.ready import check_data, make_ready
 from libra_tf.training.resume import Start, find_newest, find_start
 from libra_tf.training.strategy import build_strategy
 
@@ -60,10 +56,6 @@ def joined(
             elif cluster.is_chief:
                 start = find_newest(home)
         start = Start(**cluster.from_chief(dataclasses.asdict(start)))
-        with cluster.together(), named_disk_errors(folder=home):
-            if cluster.is_chief and job.trains:
-                make_ready(job, start)
-            check_data(job)
         with cluster.together(), named_disk_errors():
             if not cluster.is_chief:
                 scratch = stack.enter_context(
@@ -71,7 +63,6 @@ def joined(
                 )
                 nobody = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 job = dataclasses.replace(job, model_dir=scratch, stream=nobody)
-                _copy_notes(home, job)
         yield job, start, strategy
 
 
@@ -93,12 +84,3 @@ def _refuse(job: Job) -> None:
             "Model Garden's own evaluator sees the images of one process only: take an "
             "experiment of this package, or --mode train"
         )
-
-
-def _copy_notes(home: str, job: Job) -> None:
-    """What a run reads of its own folder besides checkpoints."""
-    best = Path(job.best_folder).relative_to(job.model_dir)
-    for name in (Path(METRICS_FILE), best / "info.json"):
-        if Path(home, name).is_file():
-            Path(job.model_dir, name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path(home, name), Path(job.model_dir, name))

@@ -17,6 +17,7 @@ import tf_keras
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import PARAMS_FILE, dump_params
 from libra_tf.files.atomic import draft_name, make_folder, write_text
+from libra_tf.files.writable import require_writable
 from libra_tf.models.maskrcnn import build_maskrcnn
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.weights.published_detector import PublishedDetector
@@ -73,6 +74,7 @@ def import_weights(
     """
     out = Path(os.path.abspath(out))
     check_folder(out, force)
+    require_writable([out.parent])
     model = build_detector(published)
     matches = match_detector(published, model)
     assign_weights(published.state, matches, list(published.class_names))

@@ -143,13 +143,33 @@ def _restore_backbone(path: str, items: Mapping[str, tf.Module]) -> RestoreRepor
     return RestoreReport(path, count, count, (), ())
 
 
-def restore_all(path: str, items: Mapping[str, tf.Module]) -> RestoreReport:
+def restore_all(
+    path: str, items: Mapping[str, tf.Module], *, finite: bool = True
+) -> RestoreReport:
     """Sets every variable below `items`, or raises `UserError` and says which fails.
 
     See `restore_weights`.
+
+    Args:
+        path: see `restore_weights`.
+        items: see `restore_weights`.
+        finite: refuse a checkpoint with numbers that are not; nothing would be detected
+            with such weights.
     """
     require_all(path, items)
-    return _walk(path, items, assign=True)
+    report = _walk(path, items, assign=True)
+    variables = {id(v): v for item in items.values() for v in item.variables}
+    bad = [
+        v.name
+        for v in variables.values()
+        if v.dtype.is_floating and not np.all(np.isfinite(v.numpy()))
+    ]
+    if finite and bad:
+        raise UserError(
+            f"{report.source}: has numbers that are not finite, in {shorten(bad)}; "
+            "take another checkpoint"
+        )
+    return report
 
 
 def require_all(path: str, items: Mapping[str, tf.Module]) -> None:
