@@ -131,6 +131,10 @@ class Cluster:
         parts = [words[e - n : e].tobytes() for n, e in zip(sizes, ends, strict=True)]
         return [p[8 : 8 + int.from_bytes(p[:8], "little")] for p in parts[::step]]
 
+    def any(self, flag: bool) -> bool:
+        """Whether a flag is set in one of the processes."""
+        return b"1" in self.exchange(b"1" if flag else b"0")
+
     def from_chief(self, value: Any) -> Any:
         """Returns the chief's value, of what JSON can hold; others' does not count."""
         if self.is_one:

@@ -26,6 +26,11 @@ from libra_tf.training.finite_step import (
     is_finite,
     train_while_finite,
 )
+from libra_tf.training.shared_evaluation import (
+    PartOfData,
+    evaluation_loop,
+    input_context,
+)
 from libra_tf.training.stop import StopTraining
 
 
@@ -86,23 +91,34 @@ class Trainer(base_trainer.Trainer):
     ) -> tf.distribute.DistributedDataset:
         """Opens an input pipeline on the strategy; see the base class.
 
-        Of several processes each evaluates its own part, with no regard to how many
-        batches the others have.
+        Of several processes each evaluates its own part. Batches of a deterministic run
+        are dealt out by hand: its pipeline is opened again and again, and with each
+        distributed one TensorFlow traces the step anew.
         """
         if data.is_training and data.seed is not None:
             data = data.replace(seed=data.seed + self._data_begin)
         build = dataset_or_fn
         if of_ours(self.config.runtime, "deterministic"):
             build = self._in_one_order(dataset_or_fn)
-        if data.is_training or self._cluster.is_one:
-            return super().distribute_dataset(build, data, *args, **kwargs)
-        place = self._cluster.place
-        context = tf.distribute.InputContext(
-            num_input_pipelines=place.count,
-            input_pipeline_id=place.index,
-            num_replicas_in_sync=self.strategy.num_replicas_in_sync,
-        )
-        return build(data, *args, input_context=context, **kwargs)
+        place, replicas = self._cluster.place, self.strategy.num_replicas_in_sync
+        if not data.is_training and place.count > 1:
+            return PartOfData(functools.partial(build, data), place, replicas)
+        if data.is_training and self._deals_out:
+            return build(data, input_context=input_context(place, replicas))
+        return super().distribute_dataset(build, data, *args, **kwargs)
+
+    @property
+    def _deals_out(self) -> bool:
+        """Whether batches are given to the replicas here."""
+        is_deterministic = of_ours(self.config.runtime, "deterministic")
+        return is_deterministic and self.strategy.num_replicas_in_sync > 1
+
+    def next_train_inputs(self, iterator):
+        """Fetches the next inputs; see the base class."""
+        if not self._deals_out:
+            return super().next_train_inputs(iterator)
+        values = self.strategy.experimental_distribute_values_from_function
+        return values(lambda _: next(iterator))
 
     def _in_one_order(
         self, dataset_fn: Callable[..., tf.data.Dataset]
@@ -209,8 +225,7 @@ class Trainer(base_trainer.Trainer):
 
     def eval_reduce(self, state=None, step_outputs=None):
         """Adds what a step of evaluation gave; see the base class."""
-        if self.stops():
-            self.all_stop()  # the others ask at their end
+        if self._cluster.is_one and self.stops():
             raise StopTraining
         return super().eval_reduce(state, step_outputs)
 
@@ -222,11 +237,17 @@ class Trainer(base_trainer.Trainer):
 
     def eval_end(self, aggregated_logs=None):
         """Computes metrics, of what all processes saw; see the base class."""
+        return super().eval_end(aggregated_logs or not self._cluster.is_one)
+
+    def create_eval_loop_fn(self, has_state: bool) -> Callable[..., Any]:
+        """Returns Orbit's loop, or one that several processes go through together."""
         if self._cluster.is_one:
-            return super().eval_end(aggregated_logs)
+            return super().create_eval_loop_fn(has_state)
+        return evaluation_loop(self.eval_step, self._cluster, self._may_go_on)
+
+    def _may_go_on(self) -> None:
         if self.all_stop():
             raise StopTraining
-        return super().eval_end(aggregated_logs or True)
 
     def next_eval_inputs(self, iterator):
         """Fetches the next inputs; see the base class."""
