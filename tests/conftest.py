@@ -16,8 +16,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # One worker for each core, so one thread for each; sums come out the same each time.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
+import cached_hints
 import pytest
 from error_report import ErrorReport
+
+cached_hints.install()
+# What is imported stays, and looking through it again and again takes a quarter of the
+# time: until all tests are collected (`pytest_collection_finish`).
+gc.disable()
 
 
 def pytest_addoption(parser):
@@ -65,6 +71,7 @@ def pytest_collection_finish(session):
     # Else `free_memory` walks through all of TensorFlow after every file.
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 # Files of more than half a minute, by falling length as `--durations=0` measured it.

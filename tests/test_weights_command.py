@@ -4,10 +4,9 @@ import functools
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 import tiny
@@ -102,12 +101,7 @@ def test_detections_equal_the_reference_in_a_new_process(import_of):
     for name, golden in goldens.items():
         image = golden["image_nchw"].transpose(0, 2, 3, 1)
         np.save(f"{runs[name]}.npy", image)
-    done = subprocess.run(
-        [sys.executable, "-c", DETECT, *runs.values()],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = programs.run(["-c", DETECT, *runs.values()])
     assert done.returncode == 0, done.stderr[-2000:]
     for detector, golden in goldens.items():
         found = np.load(f"{runs[detector]}.npz")
