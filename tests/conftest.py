@@ -119,6 +119,41 @@ def built_once(free_memory):
 
 
 @pytest.fixture
+def untraced():
+    """Steps run operation by operation, where what few steps give is the subject.
+
+    A graph of a detector takes as long to make as ten steps or batches without one.
+    """
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def traced_nms():
+    """Model Garden's suppression as a graph: its loops are half of a forward pass."""
+    import tensorflow as tf
+    from official.vision.ops import nms
+
+    with pytest.MonkeyPatch.context() as patch:
+        name = "sorted_non_max_suppression_padded"
+        patch.setattr(nms, name, tf.function(getattr(nms, name), autograph=False))
+        yield
+
+
+@pytest.fixture(scope="module")
+def shallow():
+    """ResNet-50 in PyTorch's form with a block a stage, where depth is no subject."""
+    from libra_tf.layers.torch_resnet import STAGE_BLOCKS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STAGE_BLOCKS, 50, (1, 1, 1, 1))
+        yield
+
+
+@pytest.fixture
 def short_step(monkeypatch):
     """A step of RetinaNet without the detector, where the steps are not the subject."""
 

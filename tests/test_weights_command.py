@@ -199,7 +199,7 @@ def test_the_saved_model_gives_the_same_for_every_size(imported, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("detector", FILES)
-def test_eval_finds_what_predict_finds(detector, tmp_path):
+def test_eval_finds_what_predict_finds(detector, tmp_path, untraced):
     records = tiny.dataset(tmp_path, num_train=1, num_val=3)
     weights = random_weights(detector_shapes(detector, classes=3, **SMALL))
     path = write_stream(tmp_path / "x.pth", {"state_dict": ordered(weights)})
