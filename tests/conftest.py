@@ -72,6 +72,7 @@ def pytest_collection_finish(session):
     gc.collect()
     gc.freeze()
     gc.enable()
+    gc.set_threshold(20_000, 20, 20)  # graphs are many objects, and most of them stay
 
 
 # Files of more than half a minute, by falling length as `--durations=0` measured it.
