@@ -16,8 +16,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # One worker for each core, so one thread for each; sums come out the same each time.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
+import cached_hints
 import pytest
 from error_report import ErrorReport
+
+cached_hints.install()
+# What is imported stays, and looking through it again and again takes a quarter of the
+# time: until all tests are collected (`pytest_collection_finish`).
+gc.disable()
 
 
 def pytest_addoption(parser):
@@ -65,6 +71,8 @@ def pytest_collection_finish(session):
     # Else `free_memory` walks through all of TensorFlow after every file.
     gc.collect()
     gc.freeze()
+    gc.enable()
+    gc.set_threshold(20_000, 20, 20)  # graphs are many objects, and most of them stay
 
 
 # Files of more than half a minute, by falling length as `--durations=0` measured it.
@@ -108,6 +116,41 @@ def built_once(free_memory):
 
     with pytest.MonkeyPatch.context() as patch:
         built_once.install(patch)
+        yield
+
+
+@pytest.fixture
+def untraced():
+    """Steps run operation by operation, where what few steps give is the subject.
+
+    A graph of a detector takes as long to make as ten steps or batches without one.
+    """
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def traced_nms():
+    """Model Garden's suppression as a graph: its loops are half of a forward pass."""
+    import tensorflow as tf
+    from official.vision.ops import nms
+
+    with pytest.MonkeyPatch.context() as patch:
+        name = "sorted_non_max_suppression_padded"
+        patch.setattr(nms, name, tf.function(getattr(nms, name), autograph=False))
+        yield
+
+
+@pytest.fixture(scope="module")
+def shallow():
+    """ResNet-50 in PyTorch's form with a block a stage, where depth is no subject."""
+    from libra_tf.layers.torch_resnet import STAGE_BLOCKS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STAGE_BLOCKS, 50, (1, 1, 1, 1))
         yield
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import programs
 from doc_pages import ROOT
 
 from libra_tf.ablation.plan_reader import load_plan
@@ -65,11 +66,7 @@ def check_train_binary(words: list[str]) -> None:
     flags = dict(word.removeprefix("--").split("=", 1) for word in words[1:])
     files = [find_config(flags["config_file"])] if "config_file" in flags else []
     load_experiment(flags["experiment"], files, flags["params_override"].split(","))
-    done = subprocess.run(
-        [sys.executable, "-m", *words, "--only_check_args"],
-        capture_output=True,
-        text=True,
-    )
+    done = programs.run(["-m", *words, "--only_check_args"])
     assert done.returncode == 0, done.stderr
 
 

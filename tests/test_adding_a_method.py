@@ -4,9 +4,8 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
+import programs
 import pytest
 from doc_pages import ROOT, blocks
 
@@ -74,10 +73,8 @@ def commands():
 @pytest.mark.slow
 def test_the_page_ends_with_a_green_suite(extended):
     verbs, tests = commands()
-    done = subprocess.run(
-        [sys.executable, "-c", FOLLOW, json.dumps(verbs), json.dumps(tests + HOUSE)],
-        capture_output=True,
-        text=True,
+    done = programs.run(
+        ["-c", FOLLOW, json.dumps(verbs), json.dumps(tests + HOUSE)],
         cwd=extended,
         env={**os.environ, "PYTHONPATH": str(extended)},
     )

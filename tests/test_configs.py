@@ -504,8 +504,9 @@ def test_builds(name):
     assert_built(thin(load_experiment(None, [FILES[name]])))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_builds_in_full_size():
+    """Depth and widths, which Model Garden builds; the rest is built thin every day."""
     params = load_experiment(None, [FILES[FULL_SIZE]])
     params.task.model.num_classes, params.task.model.input_size = 4, SMALL
     assert_built(params)

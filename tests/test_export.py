@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 import tiny
@@ -167,12 +166,8 @@ def test_saved_models_load_in_a_new_process_without_libra_tf(export_of, tmp_path
     exports = [export_of(kind) for kind in ("maskrcnn", "retinanet")]
     image = exports[0].images[0]
     folders = [str(export.folder) for export in exports]
-    done = subprocess.run(
-        [sys.executable, "-c", NEW_PROCESS, str(as_png(image, tmp_path)), *folders],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    words = ["-c", NEW_PROCESS, str(as_png(image, tmp_path)), *folders]
+    done = programs.run(words)
     assert done.returncode == 0, done.stderr[-2000:]
     for export, line in zip(exports, done.stdout.splitlines(), strict=True):
         outputs = {k: np.array(v) for k, v in json.loads(line).items()}
@@ -235,7 +230,6 @@ def test_predict_does_not_overwrite_its_input(retinanet, tmp_path, capsys):
 def test_export_binary_takes_model_gardens_flags(retinanet, tmp_path):
     _, run_folder, _, images, checkpoint = retinanet
     command = [
-        sys.executable,
         "-m",
         "libra_tf.export",
         "--experiment=libra_retinanet_resnetfpn_coco",
@@ -246,7 +240,7 @@ def test_export_binary_takes_model_gardens_flags(retinanet, tmp_path):
         "--batch_size=1",
         f"--input_image_size={tiny.SIZE},{tiny.SIZE}",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = programs.run(command)
     assert done.returncode == 0, done.stderr[-2000:]
     loaded = tf.saved_model.load(str(tmp_path / "saved_model"))
     outputs = loaded.signatures["serving_default"](

@@ -188,8 +188,15 @@ def losses(folder):
     return steps
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["retinanet", "fasterrcnn"])
+@pytest.mark.usefixtures("built_once")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("retinanet", marks=pytest.mark.slow),
+        # What it has more, the sampler's count, is resumed daily in `test_training`.
+        pytest.param("fasterrcnn", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_deterministic_run_is_the_same_when_interrupted(kind, records, tmp_path):
     """Stopped between two checkpoints, where its data were drawn in the middle."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"

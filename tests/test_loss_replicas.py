@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
+import programs
 import pytest
 from tolerances import NETWORK, REDUCTION, assert_close, tolerance
 
@@ -173,13 +172,9 @@ BY_ITSELF = {
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     methods = json.dumps(TOGETHER | BY_ITSELF)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, methods, str(tmp_path_factory.mktemp("states"))],
-        cwd=os.path.dirname(__file__),
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    states = str(tmp_path_factory.mktemp("states"))
+    folder = os.path.dirname(__file__)
+    done = programs.run(["-c", SCRIPT, methods, states], cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -182,13 +182,6 @@ def test_a_bad_gradient_is_told_and_kept(bad_image, records, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_loss_above_the_bound_changes_no_weight(records, tmp_path, short_step):
-    params = experiment(records, interval=6, loss_upper_bound=1e-9)
-    with pytest.raises(UserError, match=r"step 1: the loss is above trainer\.loss_"):
-        run(params, "train", str(tmp_path), stream=io.StringIO())
-
-
-@pytest.mark.slow
 def test_training_goes_on_without_the_batch(bad_image, records, tmp_path):
     params = experiment(records, interval=1, recovery_max_trials=9)
     params.override({"trainer": {"checkpoint_interval": 3}})

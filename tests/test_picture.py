@@ -55,8 +55,10 @@ def check_boxes(boxes, shape):
     assert (boxes <= np.tile(shape, 2) * (1 + 1e-5)).all()
 
 
+# Faster R-CNN is Mask R-CNN without its last part.
+MARKS = {"retinanet": (), "maskrcnn": pytest.mark.slow}
 KINDS = [
-    pytest.param(kind, marks=() if kind == "retinanet" else pytest.mark.slow)
+    pytest.param(kind, marks=MARKS.get(kind, pytest.mark.nightly))
     for kind in tiny.KINDS
 ]
 

@@ -17,7 +17,7 @@ from libra_tf.experiments.saved import override
 from libra_tf.models.anchors import anchor_settings, multilevel_anchors
 from libra_tf.weights.published_settings import published_model
 
-pytestmark = pytest.mark.usefixtures("built_once")
+pytestmark = pytest.mark.usefixtures("built_once", "shallow", "traced_nms")
 SIZE = 128
 SMALL = {
     "input_size": [SIZE, SIZE, 3],
@@ -246,8 +246,14 @@ def test_labels_of_retinanet_are_those_of_its_anchors(records, isr):
     assert ("attribute_targets" in labels) == isr
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fasterrcnn", "retinanet"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        # The slowest graph of all; a run makes it of the same parts in `test_training`.
+        pytest.param("fasterrcnn", marks=pytest.mark.nightly),
+        pytest.param("retinanet", marks=pytest.mark.slow),
+    ],
+)
 def test_a_traced_step_is_an_eager_one(kind, records):
     params = experiment(kind)
     batch = first_batch(params, records)

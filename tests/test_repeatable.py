@@ -81,6 +81,7 @@ def batches(name, records, number=3, **sections):
     return found
 
 
+@pytest.mark.usefixtures("built_once")
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_detectors_see_the_same_images_and_labels(name, records):
     """Twice with a neck and once without: equal augmentation and anchor labels."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
+import programs
 import pytest
 import tiny
 
@@ -88,13 +87,7 @@ print(json.dumps({kind: compare(kind, sys.argv[1]) for kind in kinds}))
 
 
 def test_two_replicas_give_the_loss_of_one(records):
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, records],
-        cwd=os.path.dirname(__file__),
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = programs.run(["-c", SCRIPT, records], cwd=os.path.dirname(__file__))
     assert done.returncode == 0, done.stderr[-3000:]
     for kind, losses in json.loads(done.stdout.splitlines()[-1]).items():
         print(f"{kind}: {losses}")
@@ -114,19 +107,15 @@ def test_two_replicas_train(records, tmp_path):
 
     config = tmp_path / "config.yaml"
     config.write_text(dump_params(params))
-    done = subprocess.run(
+    done = programs.run(
         [
-            sys.executable,
             "-m",
             "libra_tf.train",
             "--experiment=libra_retinanet_resnetfpn_coco",
             "--mode=train_and_eval",
             f"--model_dir={tmp_path / 'run'}",
             f"--config_file={config}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=500,
+        ]
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "2 replica(s), batch 4 (2 per replica)" in done.stdout

@@ -1,10 +1,9 @@
 """samplers.roi_sampler: Model Garden's contract, short pools, seeds and replicas."""
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 import tf_keras
@@ -275,7 +274,6 @@ def test_symbolic_inputs_have_static_shapes():
 
 
 TWO_REPLICAS = """
-import sys
 
 import numpy as np
 import tensorflow as tf
@@ -329,8 +327,7 @@ np.testing.assert_array_equal(again, single(boxes, gt, classes)[0])
 
 def test_two_replicas_draw_differently_and_count_alike(tmp_path):
     """In a process of its own: the devices are fixed when TensorFlow starts."""
-    command = [sys.executable, "-c", TWO_REPLICAS, str(tmp_path / "ckpt")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = programs.run(["-c", TWO_REPLICAS, str(tmp_path / "ckpt")])
     assert done.returncode == 0, done.stderr
 
 

@@ -1,9 +1,8 @@
 """training.strategy: devices that are there, batches that can be shared."""
 
-import subprocess
-import sys
 import types
 
+import programs
 import pytest
 import tensorflow as tf
 
@@ -65,9 +64,8 @@ try:
 except UserError as error:
     print(error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = programs.run(["-c", code])
+    assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first == "3 ['CPU:0', 'CPU:1']"
     assert second == (

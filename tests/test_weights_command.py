@@ -4,10 +4,9 @@ import functools
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 import tiny
@@ -102,12 +101,7 @@ def test_detections_equal_the_reference_in_a_new_process(import_of):
     for name, golden in goldens.items():
         image = golden["image_nchw"].transpose(0, 2, 3, 1)
         np.save(f"{runs[name]}.npy", image)
-    done = subprocess.run(
-        [sys.executable, "-c", DETECT, *runs.values()],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = programs.run(["-c", DETECT, *runs.values()])
     assert done.returncode == 0, done.stderr[-2000:]
     for detector, golden in goldens.items():
         found = np.load(f"{runs[detector]}.npz")
@@ -205,7 +199,7 @@ def test_the_saved_model_gives_the_same_for_every_size(imported, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("detector", FILES)
-def test_eval_finds_what_predict_finds(detector, tmp_path):
+def test_eval_finds_what_predict_finds(detector, tmp_path, untraced):
     records = tiny.dataset(tmp_path, num_train=1, num_val=3)
     weights = random_weights(detector_shapes(detector, classes=3, **SMALL))
     path = write_stream(tmp_path / "x.pth", {"state_dict": ordered(weights)})
