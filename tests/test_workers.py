@@ -29,6 +29,11 @@ def experiment(records, kind="retinanet", **trainer):
     params.override({"trainer": {"steps_per_loop": 1, "summary_interval": 1}})
     params.override({"trainer": {"train_steps": STEPS, "checkpoint_interval": 4}})
     params.override({"trainer": {"validation_interval": STEPS // 2, **trainer}})
+    # In large steps a difference in the last bit grows tenfold every few of them.
+    rates = {"stepwise": {"values": [0.0005, 0.0005, 0.0005]}}
+    warmup = {"linear": {"warmup_learning_rate": 0.0005}}
+    optimizer = {"learning_rate": rates, "warmup": warmup}
+    params.override({"trainer": {"optimizer_config": optimizer}})
     return params
 
 
@@ -75,11 +80,9 @@ def test_two_processes_are_one_with_the_whole_batch(few, two, tmp_path):
             np.testing.assert_allclose(
                 together[name],
                 alone[name],
-                rtol=2e-3,
+                rtol=1e-5,
                 err_msg=f"{name} {alone['step']}",
             )
-    # Rounding grows with the steps; the first has none yet.
-    np.testing.assert_allclose(both[0]["total_loss"], one[0]["total_loss"], rtol=1e-5)
     before, after = lines(tmp_path / "one", "validation"), lines(two[0], "validation")
     assert [line["num_images_evaluated"] for line in after] == [3, 3]
     assert [line["num_images_missing"] for line in after] == [0, 0]
