@@ -38,7 +38,9 @@ from libra_tf.training.resume import (
     find_start,
 )
 from libra_tf.training.run_report import describe_run
+from libra_tf.training.settings_summary import write_settings
 from libra_tf.training.stop import StopTraining
+from libra_tf.training.tags import tag_of
 
 LOG_FILE = "orbit.log"
 
@@ -144,6 +146,20 @@ def _begin(job: Job, loop: Loop) -> None:
         )
     elif job.trains:
         job.tell("the first steps take long: they are compiled")
+    if job.trains and step == 0 and is_libra_experiment(job.params):
+        _write_settings(job, loop)
+
+
+def _write_settings(job: Job, loop: Loop) -> None:
+    trainer = job.params.trainer
+    metric = trainer.best_checkpoint_eval_metric or "AP"
+    with loop.summaries.summary_writer().as_default():
+        write_settings(
+            job.params,
+            step=0,
+            metric=tag_of(metric) or metric,
+            group=f"../{trainer.validation_summary_subdir}",
+        )
 
 
 def _run_until_signal(job: Job, loop: Loop) -> None:
@@ -218,7 +234,8 @@ def _tell_best(job: Job, loop: Loop) -> None:
     if exporter.has_best:
         best = exporter.best_ckpt_logs
         name = job.params.trainer.best_checkpoint_eval_metric
-        job.tell(f"best {name} {float(best[name]):.3f}: {job.best_folder}")
+        step = "" if exporter.best_step is None else f" at step {exporter.best_step}"
+        job.tell(f"best {name} {float(best[name]):.3f}{step}: {job.best_folder}")
 
 
 @contextlib.contextmanager

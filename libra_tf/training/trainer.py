@@ -15,6 +15,7 @@ from official.modeling import optimization
 
 from libra_tf.experiments.stock import of_ours
 from libra_tf.inputs.one_order import one_by_one
+from libra_tf.training.batch_watch import BatchWatch
 from libra_tf.training.checkpoints import raise_failed_save
 from libra_tf.training.data_position import begin_of_part, seeded
 from libra_tf.training.failed_step import NonFiniteStep, Recorder
@@ -23,6 +24,7 @@ from libra_tf.training.finite_step import (
     is_finite,
     train_while_finite,
 )
+from libra_tf.training.speed import LoopSpeed
 from libra_tf.training.stop import StopTraining
 
 
@@ -38,6 +40,7 @@ class Trainer(base_trainer.Trainer):
     Attributes:
         recorder: knows that step.
         stops: is asked before each step whether the loop has to end.
+        watch: keeps the batches of some steps; to be set before the first.
     """
 
     def __init__(self, *args: Any, train: bool = True, step: int = 0, **kwargs: Any):
@@ -56,6 +59,8 @@ class Trainer(base_trainer.Trainer):
         super().__init__(*args, train=train, **kwargs)
         self.recorder = Recorder(self.model.trainable_variables)
         self.stops: Callable[[], bool] = lambda: False
+        self.watch: BatchWatch | None = None
+        self._speed = LoopSpeed()
         if train:
             self._train_iter: Any
             # Created in the first step, they would have it traced twice.
@@ -86,6 +91,7 @@ class Trainer(base_trainer.Trainer):
         A deterministic run needs others at times; see `data_position`.
         """
         raise_failed_save(self.checkpoint)
+        self._speed.begin()
         if not of_ours(self.config.runtime, "deterministic"):
             return
         step = int(self.global_step.numpy())
@@ -103,7 +109,10 @@ class Trainer(base_trainer.Trainer):
 
     def train_step(self, iterator):
         """Runs one step; returns whether its losses and gradients were finite."""
-        inputs = self.next_train_inputs(iterator)
+        inputs = self._speed.timed(
+            lambda: self.next_train_inputs(iterator),
+            local=self.strategy.experimental_local_results,
+        )
         good = self.strategy.run(
             self._step_of_replica, args=(inputs,), options=self._runtime_options
         )
@@ -125,6 +134,8 @@ class Trainer(base_trainer.Trainer):
             lambda: tf.constant(True),
             lambda: self.recorder.record(number, finite, inputs),
         )
+        if self.watch is not None:
+            self.watch.keep(number, inputs)
         return good
 
     def _guarded(self, inputs, number, compiled):
@@ -207,7 +218,7 @@ class Trainer(base_trainer.Trainer):
         if failed is not None:
             failed.name_parts(logs)
             raise NonFiniteStep(failed)
-        return logs
+        return {**logs, **self._speed.end()}
 
 
 def create_slots(optimizer: Any, weights: list[tf.Variable]) -> None:
