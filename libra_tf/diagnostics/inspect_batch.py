@@ -87,7 +87,7 @@ def _look_at_proposals(
     drawn = config.model.roi_sampler
     sampler = RoISampler(drawn.rule, mix_gt_boxes=drawn.mix_gt_boxes)
     with tf.GradientTape(persistent=True) as tape:
-        outputs, pyramids = forward.run_detector(model, images, labels)
+        outputs, pyramids = forward.run_detector(model, images)
         features = outputs["decoder_features"]
         with tape.stop_recording():
             proposals = forward.candidates(model, outputs, labels, mix_gt_boxes=False)
@@ -146,7 +146,7 @@ def _look_at_anchors(
     del seed  # nothing is drawn
     config = task.task_config
     with tf.GradientTape(persistent=True) as tape:
-        outputs, pyramids = forward.run_detector(model, images, labels)
+        outputs, pyramids = forward.run_detector(model, images)
         features = pyramids.before if pyramids.after is None else pyramids.after
         trained = _floats({k: outputs[k] for k in ("cls_outputs", "box_outputs")})
         class_loss, box_loss = _totals(task.weighted_losses(trained, labels))

@@ -78,7 +78,9 @@ def compare_look(params, rounds: int, steps: int) -> dict[str, float]:
     train, made = built(params, steps, None)
     page = ImbalancePage(made[0], params, None)
     made[0].watch = None
-    batch = tf.nest.map_structure(lambda x: x.numpy(), next(iter(made[0].train_dataset)))
+    batch = tf.nest.map_structure(
+        lambda x: x.numpy(), next(iter(made[0].train_dataset))
+    )
     begin = time.perf_counter()
     page.look({0: batch}, 0)
     first = time.perf_counter() - begin
