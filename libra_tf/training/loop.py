@@ -133,9 +133,10 @@ def build_loop(
         grouped_summaries(job.params, folder, trainer.global_step)
         for folder in job.event_folders
     )
-    actions = [progress.on_train, stop.check]
+    actions = [progress.on_train]
     if job.trains and of_ours(job.params.trainer, "imbalance_interval"):
         actions.append(ImbalancePage(trainer, job.params, summaries))
+    actions.append(stop.check)  # last: a run that goes on looks at later steps only
     try:
         runner = ExperimentRunner(
             distribution_strategy=strategy,
