@@ -164,7 +164,7 @@ def events(folder: Path) -> dict[str, list[int]]:
         for event in summary_iterator(str(path)):
             for value in event.summary.value:
                 # Speed is not told of a first loop; settings come with each begin.
-                if value.tag.startswith(("speed/", "settings", "_hparams_")):
+                if value.tag.startswith(("speed/", "settings", "_hparams_", "custom_")):
                     continue
                 tag = f"{path.parent.relative_to(folder)}: {value.tag}"
                 found.setdefault(tag, []).append(event.step)

@@ -10,16 +10,26 @@ from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 from libra_tf.diagnostics.negatives import HARD_IOU
 
 GROUP = "imbalance/"  # of the tags
-_ANY_HEAD = "(rpn|roi|anchors)"
+# A chart has one colour for a run: heads are apart, so that few curves are in each.
+_HEADS = {"rpn": "RPN", "roi": "R-CNN head", "anchors": "RetinaNet"}
+_ANY_HEAD = f"({'|'.join(_HEADS)})"
+_OF_A_HEAD = {
+    "positives per image, by level": "positives_level_.*",
+    "negatives per image, by level": "negatives_level_.*",
+    "positives per image, by class": "positives_class_.*",
+    "foreground share, by level": "foreground_share_level_.*",
+}
 # Title of each chart, and the tags in it as an expression behind the group.
 _CHARTS = {
     "sample level: which examples train": {
         f"background above IoU {HARD_IOU:g}, available and chosen":
             f"negatives/above_{HARD_IOU:g}_.*",
-        "positives per image, by level": f"{_ANY_HEAD}/positives_level_.*",
-        "negatives per image, by level": f"{_ANY_HEAD}/negatives_level_.*",
-        "positives per image, by class": f"{_ANY_HEAD}/positives_class_.*",
-        "share of foreground": f"{_ANY_HEAD}/foreground_share.*",
+        **{
+            f"{title}: {chart}": f"{head}/{pattern}"
+            for chart, pattern in _OF_A_HEAD.items()
+            for head, title in _HEADS.items()
+        },
+        "share of foreground": f"{_ANY_HEAD}/foreground_share",
         "positives per object": f"{_ANY_HEAD}/positives_per_object",
         "share of objects without a positive":
             f"{_ANY_HEAD}/objects_without_positive",
