@@ -103,8 +103,10 @@ def distinct_object_sums(
     def distinct(number: tf.Tensor) -> tf.Tensor:
         own = tf.boolean_mask(boxes, image == number)
         apart = tf.reduce_max(tf.abs(own[:, tf.newaxis] - own[tf.newaxis]), axis=-1)
-        first = tf.argmax(apart < _SAME_BOX, axis=1, output_type=tf.int32)
-        return _count(tf.equal(first, tf.range(tf.shape(own)[0])))
+        rows = tf.range(tf.shape(own)[0])
+        earlier = rows[tf.newaxis] < rows[:, tf.newaxis]
+        is_known = tf.reduce_any((apart < _SAME_BOX) & earlier, axis=1)
+        return _count(~is_known)
 
     numbers = tf.map_fn(distinct, tf.range(batch), fn_output_signature=tf.float32)
     return {
