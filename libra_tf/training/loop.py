@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import tensorflow as tf
@@ -133,7 +134,7 @@ def build_loop(
         grouped_summaries(job.params, folder, trainer.global_step)
         for folder in job.event_folders
     )
-    actions = [progress.on_train]
+    actions: list[Callable[[dict[str, Any]], None]] = [progress.on_train]
     if job.trains and of_ours(job.params.trainer, "imbalance_interval"):
         actions.append(ImbalancePage(trainer, job.params, summaries))
     actions.append(stop.check)  # last: a run that goes on looks at later steps only
