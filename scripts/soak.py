@@ -163,7 +163,8 @@ def events(folder: Path) -> dict[str, list[int]]:
     for path in sorted(folder.rglob("events.*")):
         for event in summary_iterator(str(path)):
             for value in event.summary.value:
-                if value.tag == "steps_per_second":  # not told of a first loop
+                # Speed is not told of a first loop; settings come with each begin.
+                if value.tag.startswith(("speed/", "settings", "_hparams_", "custom_")):
                     continue
                 tag = f"{path.parent.relative_to(folder)}: {value.tag}"
                 found.setdefault(tag, []).append(event.step)

@@ -44,7 +44,8 @@ BELOW = {
         "weights",
     },
     "training": {
-        "data", "evaluation", "experiments", "files", "inputs", "tasks", "weights"
+        "data", "diagnostics", "evaluation", "experiments", "files", "inputs", "tasks",
+        "weights",
     },
     "diagnostics": {
         "criteria", "experiments", "inputs", "models", "ops", "samplers", "tasks",

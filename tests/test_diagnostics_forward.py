@@ -42,9 +42,9 @@ def labels_of(kind):
 @pytest.fixture(scope="module", params=["fasterrcnn", "retinanet"])
 def ran(request):
     """Kind, model, its state before and the results."""
-    model, labels = detector(request.param), labels_of(request.param)
+    model = detector(request.param)
     state = [v.numpy() for v in model.variables]
-    return request.param, model, state, *forward.run_detector(model, IMAGES, labels)
+    return request.param, model, state, *forward.run_detector(model, IMAGES)
 
 
 def test_nothing_of_the_model_changes(ran):
@@ -69,7 +69,7 @@ def test_pyramids_are_those_before_and_after_the_neck(ran):
 
 def test_without_a_neck_there_is_one_pyramid():
     model = detector("retinanet", neck="none")
-    _, pyramids = forward.run_detector(model, IMAGES, labels_of("retinanet"))
+    _, pyramids = forward.run_detector(model, IMAGES)
     assert pyramids.after is None
     expected = model.decoder(model.backbone(IMAGES))
     assert_close(pyramids.before["4"], expected["4"], of=REDUCTION, scale=1.0)

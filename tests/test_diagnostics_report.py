@@ -39,6 +39,7 @@ VALUES = {
     "data": "cells/train-*.tfrecord",
     "images": 20,
     "seed": 0,
+    "training": {"roi/effective_share": 0.25, "feature/norm_before_level_3": 1234.5},
     "sample": {
         "per_image": {
             "candidates": 100.5, "positives": 10.0, "negatives": 90.5, "chosen": 48.0
@@ -124,6 +125,8 @@ def test_report():
     assert "70 inliers with an error below 1, 30 outliers" in text
     assert line_of(text, "cosine before")[2:] == ["0.100", "0.100"]
     assert line_of(text, "cosine after")[2:] == ["0.800", "0.800"]
+    assert line_of(text, "roi/effective_share") == ["roi/effective_share", "0.25"]
+    assert line_of(text, "feature/norm_before")[1] in ("1234", "1235")
     assert "note:" not in text
 
 

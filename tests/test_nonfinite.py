@@ -192,7 +192,7 @@ def test_training_goes_on_without_the_batch(bad_image, records, tmp_path):
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(set(steps))
     assert steps[-1] == 6
-    told = event_scalars(tmp_path / "train", "total_loss")
+    told = event_scalars(tmp_path / "train", "loss/total")
     assert [step for step, _ in told] == steps
     newest = tf.train.latest_checkpoint(str(tmp_path))
     assert newest.endswith("ckpt-6")

@@ -24,8 +24,8 @@ class Run:
         self.step = tf.Variable(step, dtype=tf.int64)
         self.path = folder / "metrics.jsonl"
         self.stream = io.StringIO()
-        trainer = types.SimpleNamespace(global_step=self.step)
-        self.progress = Progress(trainer, 1000, 4, str(folder), self.stream)
+        self.trainer = types.SimpleNamespace(global_step=self.step)
+        self.progress = Progress(self.trainer, 1000, 4, str(folder), self.stream)
 
     def train(self, step, seconds, **values):
         self.step.assign(step)
@@ -66,10 +66,12 @@ def test_a_line_per_interval(run):
         model_loss=2.0,
         training_loss=2.5,
         learning_rate=0.01,
+        data_wait_share=0.066,
+        peak_memory_gib=1.46,
     )
     assert run.lines == [
-        "step   50/1000  loss 2.500  rpn_score 0.250 frcnn_box 0.125  "
-        "10.0 examples/s  ETA under 6:20"
+        "step   50/1000  loss 2.500  rpn_score 0.250 frcnn_box 0.125  lr 0.01  "
+        "data wait 7%  memory 1.5 GiB  10.0 examples/s  ETA under 6:20"
     ]
 
 
@@ -143,6 +145,15 @@ def test_evaluation_line(run):
     assert record["kind"] == "validation"
     assert record["seconds"] == pytest.approx(12.4)
     assert (record["APs"], record["other"]) == (0.1, 1.0)
+
+
+def test_a_new_best_is_told(run):
+    run.trainer.checkpoint_exporter = types.SimpleNamespace(best_step=300)
+    for step in (300, 400):
+        run.step.assign(step)
+        run.evaluate(1.0, AP=0.25, num_images_evaluated=40.0)
+    assert run.lines[0].endswith("(40 images, 1 s)  new best")
+    assert run.lines[1].endswith("(40 images, 1 s)")
 
 
 def test_a_subset_of_the_images_is_told(run):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.layers.running_state import RunningState
+from libra_tf.layers.running_state import RunningState, unchanged
 
 
 def test_starts_from_its_values_and_is_set():
@@ -22,6 +22,15 @@ def test_what_was_read_does_not_change():
     before = state.read()
     state.assign(tf.constant([2.0]))
     assert before.numpy().tolist() == [1.0]
+
+
+def test_a_look_at_it_does_not_set_it():
+    state = RunningState([1.0])
+    seen = unchanged({"density": state})["density"]
+    seen.assign(tf.constant([2.0]))
+    assert state.read().numpy().tolist() == seen.read().numpy().tolist() == [1.0]
+    state.assign(tf.constant([3.0]))
+    assert seen.read().numpy().tolist() == [3.0]
 
 
 def test_no_gradient_through_it():

@@ -60,6 +60,12 @@ def test_a_run_says_what_it_does(finished):
     assert "weights    random" in lines
     assert "step 4/4  loss" in lines
     assert "examples/s" in lines
+    assert "  lr 0.00" in lines
+    assert "data wait" in lines
+    assert "memory" in lines
+    assert "  new best" in lines
+    assert "best AP " in lines
+    assert " at step 4: " in lines
     assert metrics["num_images_evaluated"] == 6
     assert metrics["num_images_missing"] == 0
     assert 0 <= metrics["AP"] <= 1
@@ -79,8 +85,11 @@ def test_metrics_are_json_lines(finished):
 
 def test_tensorboard_has_losses_and_ap_per_class(finished):
     folder, *_ = finished
-    assert {"total_loss", "box_loss", "learning_rate"} <= event_tags(folder / "train")
-    assert {"AP", "AP50", "AP/ellipse"} <= event_tags(folder / "validation")
+    told = event_tags(folder / "train")
+    assert {"loss/total", "loss/box", "loss/learning_rate"} <= told
+    assert {"speed/data_wait_share", "speed/peak_memory_gib", "settings"} <= told
+    told = event_tags(folder / "validation")
+    assert {"AP/AP", "AP/AP50", "AP_class/ellipse", "AP_iou/AP@0.55"} <= told
 
 
 def copy_of(finished, tmp_path):

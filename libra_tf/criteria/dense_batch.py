@@ -15,10 +15,10 @@ from official.vision.losses import loss_utils
 from libra_tf.criteria.head_losses import Tensors
 from libra_tf.criteria.pisa import unique_over_batch
 from libra_tf.inputs.parsers import INSTANCE
-from libra_tf.layers.running_state import RunningState
+from libra_tf.layers.running_state import RunningState, UnchangedState
 
 # What losses keep from step to step, by name.
-States = Mapping[str, RunningState]
+States = Mapping[str, RunningState | UnchangedState]
 
 
 class Dense(NamedTuple):

@@ -9,7 +9,8 @@ import tensorflow as tf
 from libra_tf.criteria.dense_batch import Dense, States
 from libra_tf.criteria.normalizer import replica_sum
 from libra_tf.experiments import class_loss_config
-from libra_tf.layers.running_state import RunningState
+from libra_tf.layers.running_state import RunningState, UnchangedState
+from libra_tf.losses import gradient_density
 from libra_tf.losses.ghm_c import ghm_c
 from libra_tf.losses.ghm_r import ghm_r
 from libra_tf.losses.gradient_density import GradientHarmonized
@@ -35,6 +36,22 @@ def ghm_class(
     return _harmonized(
         loss, inputs, dense.level_sizes, config, states.get(CLASS_DENSITY), training
     )
+
+
+def class_gradient_counts(
+    dense: Dense, config: class_loss_config.GradientHarmonizing
+) -> tf.Tensor:
+    """R_j of GHM-C on this replica's batch: `float32` [num_bins], adds over replicas.
+
+    The number of (anchor, class) entries whose gradient |sigmoid(logit) - target| is in
+    bin j of even bins on [0, 1]; ignored anchors have none.
+    """
+    shape = tf.shape(dense.foreground_logits)
+    valid = tf.broadcast_to(dense.valid[..., tf.newaxis], shape)
+    length = tf.abs(tf.sigmoid(dense.foreground_logits) - dense.foreground_targets)
+    bins = gradient_density.bin_index(length, config.num_bins)
+    counts = gradient_density.count(bins, valid, config.num_bins)
+    return tf.cast(counts, tf.float32)
 
 
 def ghm_box(
@@ -69,7 +86,7 @@ def _harmonized(
     inputs: tuple[tf.Tensor, ...],
     level_sizes: list[int],
     config: class_loss_config.GradientHarmonizing,
-    state: RunningState | None,
+    state: RunningState | UnchangedState | None,
     training: bool,
 ) -> tf.Tensor:
     """Sum of the means of one part, or of each level in turn; keeps the histogram."""

@@ -30,6 +30,10 @@ class Losses(NamedTuple):
         """Class loss plus weighted box loss."""
         return self.classification + box_weight * self.box
 
+    def scaled(self, class_weight: float, box_weight: float) -> Losses:
+        """With a factor on each."""
+        return Losses(class_weight * self.classification, box_weight * self.box)
+
     def guided(self, factor: float, box_weight: float) -> Losses:
         """With the class loss scaled to `factor` times the weighted box loss."""
         weighted = box_weight * self.box

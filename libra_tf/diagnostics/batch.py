@@ -10,7 +10,7 @@ import tf_keras
 
 from libra_tf.diagnostics import forward, negatives
 from libra_tf.diagnostics.gradients import gradient_sums
-from libra_tf.diagnostics.levels import is_pyramid, level_sums, visible_size
+from libra_tf.diagnostics.inspect_batch import inspect_batch
 from libra_tf.diagnostics.objective import BoxLosses
 
 
@@ -21,21 +21,22 @@ def batch_sums(
 
     Args:
         model: the detector.
-        task: its task's settings.
+        task: its task.
         losses: box losses to compare.
 
     Returns:
-        `(images, labels, seed) -> sums`: `sample` (with proposals only), `objective` by
-        loss, and `feature`, `before` and (with a neck) `after`.
+        `(images, labels, seed) -> sums`: `own`, what the run's own settings make of the
+        batch, see `inspect_batch`; and to compare settings, `sample` (with proposals
+        only) by rule, and `objective` by loss.
     """
 
     def measure(
         images: tf.Tensor, labels: Mapping[str, Any], seed: tf.Tensor
     ) -> dict[str, Any]:
-        outputs, pyramids = forward.run_detector(model, images, labels)
-        sums = {"feature": _feature(pyramids, images, labels)}
-        if task.is_two_stage:
-            sampler = task.model.roi_sampler
+        seen = inspect_batch(model, task, losses, images, labels, seed)
+        outputs, sums = seen.outputs, {"own": seen.sums}
+        if model.is_two_stage:
+            sampler = task.task_config.model.roi_sampler
             boxes = forward.candidates(model, outputs, labels, sampler.mix_gt_boxes)
             heads = forward.run_head(model, outputs["decoder_features"], boxes)
             selection, masks = negatives.choose_negatives(
@@ -56,14 +57,3 @@ def batch_sums(
         return sums
 
     return measure
-
-
-def _feature(
-    pyramids: forward.Pyramids, images: tf.Tensor, labels: Mapping[str, Any]
-) -> dict[str, Any]:
-    size = visible_size(labels["image_info"])
-    return {
-        name: level_sums(features, size, images.shape[1:3])
-        for name, features in pyramids._asdict().items()
-        if features is not None and is_pyramid(features)
-    }

@@ -44,33 +44,50 @@ class Heads(NamedTuple):
 
 
 def run_detector(
-    model: tf_keras.Model, images: tf.Tensor, labels: Mapping[str, Any]
+    model: tf_keras.Model, images: tf.Tensor
 ) -> tuple[Mapping[str, Any], Pyramids]:
     """Runs a Faster, Mask or Cascade R-CNN or a RetinaNet of Model Garden's kind.
 
     Args:
         model: the detector.
         images: [B, H, W, 3], normalised.
-        labels: of the training pipeline.
 
     Returns:
-        The detector's outputs and its pyramids.
+        The outputs of its pyramid and of the head that looks at every cell, by the
+        model's names, and its pyramids.
     """
-    two_stage = model.is_two_stage
-    outputs = model(
-        images,
-        image_shape=labels["image_info"][:, 1],
-        anchor_boxes=labels["anchor_boxes"],
-        training=False,
-        **({} if two_stage else {"output_intermediate_features": True}),
-    )
-    if two_stage:
-        backbone, seen = outputs["backbone_features"], outputs["decoder_features"]
-    else:
-        backbone, seen = _levels(outputs, "backbone"), _levels(outputs, "decoder")
-    if isinstance(model.decoder, DecoderWithNeck):
-        return outputs, Pyramids(model.decoder.decoder(backbone), seen)
-    return outputs, Pyramids(seen, None)
+    return _Parts(model)(images, training=False)
+
+
+class _Parts(tf_keras.layers.Layer):
+    """Backbone, decoder, neck, and the head that looks at every cell.
+
+    Not the whole model: tracing what makes detections takes most of a minute. A layer,
+    since the layers below take whether they train from the one that calls them.
+    """
+
+    def __init__(self, model: tf_keras.Model):
+        super().__init__(autocast=False, dtype=model.compute_dtype)
+        self._model = model
+
+    def call(
+        self, images: tf.Tensor, training: bool | None = None
+    ) -> tuple[dict[str, Any], Pyramids]:
+        """Returns outputs of the model by its names, and the pyramids."""
+        model = self._model
+        features, decoder = model.backbone(images), model.decoder
+        if isinstance(decoder, DecoderWithNeck):
+            before = decoder.decoder(features)
+            pyramids = Pyramids(before, decoder.neck(before))
+        else:
+            pyramids = Pyramids(decoder(features) if decoder else features, None)
+        seen = pyramids.before if pyramids.after is None else pyramids.after
+        if model.is_two_stage:
+            scores, boxes = model.rpn_head(seen)
+            names = {"rpn_scores": scores, "rpn_boxes": boxes, "decoder_features": seen}
+            return names, pyramids
+        scores, boxes, _ = model.head(seen)
+        return {"cls_outputs": scores, "box_outputs": boxes}, pyramids
 
 
 def candidates(
@@ -126,13 +143,3 @@ def anchor_errors(
         for levels in (labels["box_targets"], outputs["box_outputs"])
     )
     return predictions - targets, labels["box_weights"] > 0
-
-
-def _levels(outputs: Mapping[str, Any], part: str) -> dict[str, tf.Tensor]:
-    """Levels from Model Garden's flat names, as `backbone_3`."""
-    found = {name.partition("_"): value for name, value in outputs.items()}
-    return {
-        level: value
-        for (head, _, level), value in found.items()
-        if head == part and level.isdecimal()
-    }

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from libra_tf.diagnostics import IMAGES, negatives
 from libra_tf.diagnostics.batch import batch_sums
+from libra_tf.diagnostics.figures import figures
 from libra_tf.diagnostics.gradients import summarize_gradients
 from libra_tf.diagnostics.levels import summarize_levels
 from libra_tf.diagnostics.objective import BoxLosses, box_losses
@@ -50,8 +51,9 @@ def measure(
         Values for JSON: `checkpoint`, `data`, `images`, `seed`; `sample`, see
         `summarize_negatives`, and `own`, the run's rule; `objective`: `threshold`,
         `losses`, see `summarize_gradients`, and `own`; `feature`: `before` and `after`
-        the neck, see `summarize_levels`; `notes`, why something is missing. What is
-        missing is None.
+        the neck, see `summarize_levels`; `training`, the scalars of `figures`, which
+        TensorBoard shows while a detector trains; `notes`, why something is missing.
+        What is missing is None.
 
     Raises:
         UserError: there is no checkpoint, no such data or no image in it, or `images`
@@ -62,7 +64,7 @@ def measure(
         task = run.params.task
         losses = box_losses(task.losses)
         totals = _gather(run, losses, seed, stream or sys.stderr)
-    levels = [str(n) for n in range(task.model.min_level, task.model.max_level + 1)]
+    levels = range(task.model.min_level, task.model.max_level + 1)
     values = {
         "checkpoint": run.checkpoint,
         "data": task.train_data.input_path,
@@ -70,7 +72,8 @@ def measure(
         "seed": seed,
         "sample": _sample(totals, task.model),
         "objective": _objective(totals, losses),
-        "feature": _feature(totals, levels),
+        "feature": _feature(totals, [str(level) for level in levels]),
+        "training": figures(totals["own"], levels, task.class_names).scalars,
     }
     return values | {"notes": _notes(values, task)}
 
@@ -79,7 +82,7 @@ def _gather(
     run: LoadedRun, losses: BoxLosses, seed: int, stream: TextIO
 ) -> dict[str, Any]:
     """Adds up the numbers of all batches."""
-    step = tf.function(batch_sums(run.model, run.params.task, losses), autograph=False)
+    step = tf.function(batch_sums(run.model, run.task, losses), autograph=False)
     totals, done, start = None, 0, time.monotonic()
     for index, batch in enumerate(run.batches):
         sums = step(*batch, tf.constant([seed, index], tf.int64))
@@ -118,7 +121,7 @@ def _objective(totals: dict[str, Any], losses: BoxLosses) -> dict[str, Any]:
 
 
 def _feature(totals: dict[str, Any], levels: Sequence[str]) -> dict[str, Any]:
-    sums = totals["feature"]
+    sums = totals["own"]["feature"]
     return {
         name: summarize_levels(sums[name], levels) if name in sums else None
         for name in ("before", "after")

@@ -62,6 +62,7 @@ def format_report(values: Mapping[str, Any]) -> str:
     parts.append(_objective_table(values["objective"]))
     if values["feature"]["before"]:
         parts.append(_feature_table(values["feature"]))
+    parts.append(_training_table(values["training"]))
     if values["notes"]:
         parts.append("\n".join(f"note: {note}" for note in values["notes"]))
     return "\n\n".join(parts)
@@ -126,6 +127,12 @@ def _feature_table(feature: Mapping[str, Any]) -> str:
             *_table([*before["similarity"], "mean"], rows),
         ]
     )
+
+
+def _training_table(scalars: Mapping[str, float]) -> str:
+    width = max(map(len, scalars)) + 4
+    rows = [f"  {name}".ljust(width) + f"{x:>12.4g}" for name, x in scalars.items()]
+    return "\n".join(["a training step of the run, as TensorBoard's imbalance/", *rows])
 
 
 def _table(heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:

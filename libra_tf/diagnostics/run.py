@@ -33,6 +33,7 @@ class LoadedRun:
 
     checkpoint: str
     params: Any
+    task: Any
     model: tf_keras.Model
     batches: tf.data.Dataset
 
@@ -80,7 +81,7 @@ def open_run(
         restore_all(found.path, {"model": model})
         batches = _batches(task, params, images, seed)
         with named_data_errors(params, DATA):
-            yield LoadedRun(found.path, params, model, batches)
+            yield LoadedRun(found.path, params, task, model, batches)
     finally:
         tf_keras.mixed_precision.set_global_policy(before)
 

@@ -17,6 +17,7 @@ _WITHOUT = {
     "deterministic": False,
     "experiment": "",
     "fits_each_image": False,
+    "imbalance_interval": 0,
     "train_split": "train",
 }
 

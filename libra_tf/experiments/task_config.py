@@ -116,10 +116,14 @@ class TrainerConfig(tfm.TrainerConfig):
             augmentation and RPN labels in parallel threads, so two runs of one seed
             still differ (`task.train_data.deterministic` orders the records only),
             unless `runtime.deterministic` is set.
+        imbalance_interval: at least so many steps between two looks at the imbalance in
+            the batch, which TensorBoard shows under `imbalance/`; looks come with
+            summaries (`summary_interval`), and cost about a step each. 0 is off.
     """
 
     reference_batch_size: int = setting(0, low=0, unit="images")
     seed: int | None = None
+    imbalance_interval: int = setting(100, low=0, unit="steps")
 
 
 @dataclasses.dataclass

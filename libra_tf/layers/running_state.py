@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -49,3 +49,26 @@ class RunningState(tf_keras.layers.Layer):
     def get_config(self) -> dict:
         """Returns the arguments by name."""
         return {**super().get_config(), "initial": self.initial}
+
+
+class UnchangedState:
+    """Reads a `RunningState`, which stays as it is whatever is assigned.
+
+    Args:
+        state: what is read.
+    """
+
+    def __init__(self, state: RunningState):
+        self._state = state
+
+    def read(self) -> tf.Tensor:
+        """Returns the vector as it is."""
+        return self._state.read()
+
+    def assign(self, value: tf.Tensor) -> None:
+        """Does nothing."""
+
+
+def unchanged(states: Mapping[str, RunningState]) -> dict[str, UnchangedState]:
+    """Returns what losses can read and not change."""
+    return {name: UnchangedState(state) for name, state in states.items()}

@@ -27,6 +27,7 @@ from libra_tf.ops.boxes import ROI_DELTA_WEIGHTS, decode_deltas
 from libra_tf.ops.per_class import deltas_of_class
 from libra_tf.samplers import MinedRoIs, RoISampler
 from libra_tf.samplers.mining import best_foreground
+from libra_tf.samplers.roi_sampler import SampledRoIs
 
 
 @tf_keras.utils.register_keras_serializable(package="libra_tf")
@@ -82,16 +83,9 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
                 regression_weights=weights,
             ),
         )
-        targets = box_ops.encode_boxes(sampled.gt_boxes, sampled.rois, weights=weights)
-        positive = (sampled.gt_classes > 0)[..., tf.newaxis]
         # Without ground truth to sample from, the base class takes the RoIs as given.
         kwargs |= {"rois": sampled.rois, "gt_boxes": None, "gt_classes": None}
-        kwargs["model_outputs"] |= {
-            "class_targets": sampled.gt_classes,
-            "box_targets": tf.where(positive, targets, tf.zeros_like(targets)),
-            "matched_gt_indices": sampled.gt_indices,
-            "class_weights": sampled.class_weights,
-        }
+        kwargs["model_outputs"] |= roi_targets(sampled, weights)
         classes, boxes, outputs, *_, rois = super()._run_frcnn_head(**kwargs)
         matched = sampled.gt_boxes, sampled.gt_classes, sampled.gt_indices
         return classes, boxes, outputs, *matched, rois
@@ -136,10 +130,16 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
         Returns:
             `float32` [B, N, C] and [B, N, 4C], without gradient.
         """
+        logits, deltas = self.roi_head_outputs(features, boxes, stage=stage)
+        return tf.stop_gradient(logits), tf.stop_gradient(deltas)
+
+    def roi_head_outputs(
+        self, features: Mapping[str, tf.Tensor], boxes: tf.Tensor, *, stage: int = 0
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `run_roi_head`, with gradient."""
         roi_features = self.roi_aligner(features, boxes)
-        outputs = self.detection_head[stage](roi_features, training=False)
-        logits, deltas = (tf.stop_gradient(tf.cast(x, tf.float32)) for x in outputs)
-        return logits, deltas
+        logits, deltas = self.detection_head[stage](roi_features, training=False)
+        return tf.cast(logits, tf.float32), tf.cast(deltas, tf.float32)
 
     def _features_to_mask_outputs(self, features, rois, roi_classes):
         # Rows that no candidate filled have class -1, which cannot be gathered; they
@@ -151,6 +151,27 @@ class LibraMaskRCNN(maskrcnn_model.MaskRCNNModel):
     def checkpoint_items(self) -> dict[str, tf_keras.layers.Layer]:
         """Parts by name, see `checkpoint_parts`."""
         return checkpoint_parts(super().checkpoint_items)
+
+
+def roi_targets(
+    sampled: SampledRoIs, regression_weights: Sequence[float] = ROI_DELTA_WEIGHTS
+) -> dict[str, tf.Tensor]:
+    """What the losses of the R-CNN head are computed from, beside its outputs.
+
+    Args:
+        sampled: the chosen regions.
+        regression_weights: of the head's deltas.
+    """
+    targets = box_ops.encode_boxes(
+        sampled.gt_boxes, sampled.rois, weights=regression_weights
+    )
+    positive = (sampled.gt_classes > 0)[..., tf.newaxis]
+    return {
+        "class_targets": sampled.gt_classes,
+        "box_targets": tf.where(positive, targets, tf.zeros_like(targets)),
+        "matched_gt_indices": sampled.gt_indices,
+        "class_weights": sampled.class_weights,
+    }
 
 
 def build_roi_sampler(

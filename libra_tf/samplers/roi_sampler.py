@@ -161,6 +161,16 @@ class RoISampler(tf_keras.layers.Layer):
         selection = self.select(
             boxes, gt_boxes, seed, gt_classes=gt_classes, miner=miner
         )
+        return self.gather(selection, gt_boxes, gt_classes, gt_outer_boxes)
+
+    def gather(
+        self,
+        selection: RoISelection,
+        gt_boxes: tf.Tensor,
+        gt_classes: tf.Tensor,
+        gt_outer_boxes: tf.Tensor | None = None,
+    ) -> SampledRoIs:
+        """The chosen regions of a `select` and their targets; see `call`."""
         rois, matched = selection.boxes, selection.matched_gt_indices
         weights = selection.weights
         if self._keeps_all:

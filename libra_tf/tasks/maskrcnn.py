@@ -80,6 +80,24 @@ class LibraMaskRCNNTask(tfm_task.MaskRCNNTask):
         stock = super()._build_frcnn_losses
         return rcnn_losses(outputs, labels, self.task_config.losses, stock=stock)
 
+    def weighted_losses(self, outputs: Tensors, labels: Tensors) -> dict[str, Losses]:
+        """Class and box loss of the RPN and the R-CNN head, as they are in the total.
+
+        Args:
+            outputs: of the model, in training.
+            labels: of the input pipeline.
+
+        Returns:
+            `rpn` and `roi`, with their weights.
+        """
+        losses = self.task_config.losses
+        rpn = Losses(*self._build_rpn_losses(outputs, labels))
+        roi = Losses(*self._build_frcnn_losses(outputs, labels))
+        return {
+            "rpn": rpn.scaled(losses.rpn_score_weight, losses.rpn_box_weight),
+            "roi": roi.scaled(losses.frcnn_class_weight, losses.frcnn_box_weight),
+        }
+
     def _build_coco_metrics(self) -> None:
         self.coco_metric = build_evaluator(
             self.task_config,

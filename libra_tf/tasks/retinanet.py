@@ -11,10 +11,12 @@ from official.core import task_factory
 from official.vision.tasks import retinanet as tfm_task
 
 from libra_tf.criteria.dense import dense_losses, needed_states
+from libra_tf.criteria.dense_batch import States
+from libra_tf.criteria.head_losses import Losses, Tensors
 from libra_tf.experiments import task_config
 from libra_tf.inputs import retinanet as retinanet_inputs
 from libra_tf.inputs.source_ids import labels_with_source_id
-from libra_tf.layers.running_state import RunningState
+from libra_tf.layers.running_state import RunningState, unchanged
 from libra_tf.models.class_bias import set_class_bias
 from libra_tf.models.retinanet import build_retinanet
 from libra_tf.ops.autograph import without_autograph
@@ -77,22 +79,47 @@ class LibraRetinaNetTask(tfm_task.RetinaNetTask):
 
     def build_losses(self, outputs, labels, aux_losses=None):
         """Returns the total, class, box and model loss, as Model Garden's task."""
-        config, model = self.task_config.losses, self.task_config.model
+        config = self.task_config.losses
         if config.is_stock:
             return super().build_losses(outputs, labels, aux_losses)
-        losses = dense_losses(
-            outputs,
-            labels,
-            config,
-            num_classes=model.num_classes,
-            box_coder_weights=model.detection_generator.box_coder_weights,
-            states=self._states,
-            # Model Garden's validation computes losses too; only its labels hold these.
-            training="groundtruths" not in labels,
-        )
+        losses = self._dense_losses(outputs, labels, self._states)
         model_loss = losses.total(config.box_weight)
         total = model_loss + (tf.reduce_sum(aux_losses) if aux_losses else 0.0)
         return config.loss_weight * total, *losses, model_loss
+
+    def weighted_losses(self, outputs: Tensors, labels: Tensors) -> dict[str, Losses]:
+        """Class and box loss as they are in the total, of labels of training.
+
+        What losses keep from step to step is read and not changed.
+
+        Args:
+            outputs: of the model.
+            labels: of the input pipeline.
+
+        Returns:
+            `anchors`, with its weights.
+        """
+        config = self.task_config.losses
+        if config.is_stock:
+            losses = Losses(*super().build_losses(outputs, labels)[1:3])
+        else:
+            losses = self._dense_losses(outputs, labels, unchanged(self._states))
+        return {"anchors": losses.scaled(1.0, config.box_weight)}
+
+    def _dense_losses(
+        self, outputs: Tensors, labels: Tensors, states: States
+    ) -> Losses:
+        model = self.task_config.model
+        return dense_losses(
+            outputs,
+            labels,
+            self.task_config.losses,
+            num_classes=model.num_classes,
+            box_coder_weights=model.detection_generator.box_coder_weights,
+            states=states,
+            # Model Garden's validation computes losses too; only its labels hold these.
+            training="groundtruths" not in labels,
+        )
 
     def build_metrics(self, training: bool = True) -> list[tf_keras.metrics.Metric]:
         """Returns Model Garden's loss metrics; the evaluator is ours."""

@@ -17,6 +17,8 @@ from libra_tf.files.atomic import write_text
 from libra_tf.files.json_files import read_json
 from libra_tf.training.checkpoints import CheckpointManager
 
+_STEP = "best_ckpt_global_step"  # in Model Garden's note
+
 
 class BestCheckpoint(train_utils.BestCheckpointExporter):
     """Model Garden's exporter, with a note that is never without its checkpoint.
@@ -41,7 +43,7 @@ class BestCheckpoint(train_utils.BestCheckpointExporter):
         if not (better and self._is_defined(eval_logs)):
             return False
         self._get_checkpoint_manager(checkpoint).save(checkpoint_number=global_step)
-        self._best_ckpt_logs = eval_logs
+        self._best_ckpt_logs = {**eval_logs, _STEP: global_step}
         if write_logs:
             self.export_best_eval_metric(eval_logs, global_step)
         return True
@@ -56,12 +58,18 @@ class BestCheckpoint(train_utils.BestCheckpointExporter):
         """Whether there is a best checkpoint."""
         return bool(self._best_ckpt_logs)
 
+    @property
+    def best_step(self) -> int | None:
+        """Step of the best checkpoint; None before there is one."""
+        step = (self._best_ckpt_logs or {}).get(_STEP)
+        return None if step is None else int(step)
+
     def export_best_eval_metric(
         self, eval_logs: Mapping[str, Any], global_step: int
     ) -> None:
         """Writes the scalars of an evaluation, and its step."""
         scalars = {k: v for k, v in eval_logs.items() if tf.rank(v) <= 1}
-        scalars["best_ckpt_global_step"] = global_step
+        scalars[_STEP] = global_step
         note = {k: float(np.asarray(v)) for k, v in scalars.items()}
         write_text(Path(self.best_ckpt_logs_path), [json.dumps(note, indent=4), "\n"])
 

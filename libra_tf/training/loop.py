@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import tensorflow as tf
 from official.core import base_task, train_utils
-from official.vision.utils import summary_manager
 
 from libra_tf.errors import UserError
 from libra_tf.experiments.saved import PARAMS_FILE
+from libra_tf.experiments.stock import of_ours
 from libra_tf.training.best_checkpoint import best_checkpoint
 from libra_tf.training.cluster import Cluster
 from libra_tf.training.experiment_runner import ExperimentRunner
+from libra_tf.training.imbalance_page import ImbalancePage
 from libra_tf.training.metrics_file import METRICS_FILE
 from libra_tf.training.progress import Progress
 from libra_tf.training.stop import StopOnSignal
+from libra_tf.training.tags import GroupedSummaries, grouped_summaries
 from libra_tf.training.trainer import Trainer
 
 ORBIT_LOG = "orbit.log"
@@ -103,6 +106,7 @@ class Loop:
         stop: ends it on a signal.
         progress: tells how far it is.
         last: metrics of the last evaluation; filled as it runs.
+        summaries: TensorBoard's files of training.
     """
 
     strategy: tf.distribute.Strategy
@@ -112,6 +116,7 @@ class Loop:
     stop: StopOnSignal
     progress: Progress
     last: dict[str, float]
+    summaries: GroupedSummaries
 
     @property
     def step(self) -> int:
@@ -173,6 +178,15 @@ def build_loop(
     def remember(output: dict[str, Any]) -> None:
         last.update({k: float(v) for k, v in output.items() if tf.rank(v) == 0})
 
+    summaries, validation_summaries = (
+        grouped_summaries(job.params, folder, trainer.global_step)
+        for folder in job.event_folders
+    )
+    actions: list[Callable[[dict[str, Any]], None]] = [job.check_present]
+    actions.append(progress.on_train)
+    if job.trains and of_ours(job.params.trainer, "imbalance_interval"):
+        actions.append(ImbalancePage(trainer, job.params, summaries))
+    actions.append(stop.check)  # last: a run that goes on looks at later steps only
     try:
         runner = ExperimentRunner(
             first=checkpoint,
@@ -182,15 +196,10 @@ def build_loop(
             params=job.params,
             model_dir=job.model_dir,
             trainer=trainer,
-            train_actions=(
-                [job.check_present, progress.on_train, stop.check]
-                if job.trains
-                else None
-            ),
+            train_actions=actions if job.trains else None,
             eval_actions=[progress.on_eval, remember],
-            eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(
-                params=job.params, model_dir=job.model_dir
-            ),
+            summary_manager=summaries,
+            eval_summary_manager=validation_summaries,
             enable_async_checkpointing=job.async_checkpoints,
         )
     except ValueError as error:
@@ -200,4 +209,4 @@ def build_loop(
             f"{job.model_dir} holds checkpoints of another model ({error}); give "
             "another folder, or remove it"
         ) from error
-    return Loop(strategy, task, trainer, runner, stop, progress, last)
+    return Loop(strategy, task, trainer, runner, stop, progress, last, summaries)

@@ -29,7 +29,7 @@ class Progress:
     checkpoint, so weights that gave a non-finite loss are not written.
 
     Args:
-        trainer: has `global_step`.
+        trainer: has `global_step`, and `checkpoint_exporter` if the best is kept.
         total_steps: number of training steps.
         batch_size: global batch size.
         folder: where `metrics.jsonl` grows.
@@ -79,10 +79,15 @@ class Progress:
             and value
         )
         width = len(str(self._total))
-        self._say(
-            f"step {step:>{width}}/{self._total}  loss {total:.3f}  {parts}  "
-            f"{rate:.1f} examples/s  ETA {eta}"
-        )
+        shown = [
+            f"step {step:>{width}}/{self._total}",
+            f"loss {total:.3f}",
+            parts,
+            *_state(values),
+            f"{rate:.1f} examples/s",
+            f"ETA {eta}",
+        ]
+        self._say("  ".join(filter(None, shown)))
 
     def go_back(self) -> None:
         """Counts from the present step, which is lower than at the last report."""
@@ -103,7 +108,10 @@ class Progress:
         missing = int(values.get("num_images_missing", 0))
         of = f" of {images + missing}: a subset!" if missing else ""
         seen = f"{images} images{of}, {seconds:.0f} s"
-        self._say(f"validation at step {step}: {shown}  ({seen})")
+        exporter = getattr(self._trainer, "checkpoint_exporter", None)
+        is_best = exporter is not None and exporter.best_step == step
+        new = "  new best" if is_best else ""
+        self._say(f"validation at step {step}: {shown}  ({seen}){new}")
 
     def _step(self) -> int:
         return int(self._trainer.global_step.numpy())
@@ -137,6 +145,16 @@ class Progress:
 
     def _say(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
+
+
+def _state(values: dict[str, float]) -> list[str]:
+    """Learning rate, share of the time waited for data, memory: what is known."""
+    formats = {
+        "learning_rate": "lr {:.3g}",
+        "data_wait_share": "data wait {:.0%}",
+        "peak_memory_gib": "memory {:.1f} GiB",
+    }
+    return [text.format(values[k]) for k, text in formats.items() if k in values]
 
 
 def _scalars(output: dict[str, Any]) -> dict[str, float]:

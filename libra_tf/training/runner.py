@@ -15,6 +15,7 @@ from official.core import task_factory
 import libra_tf.tasks  # noqa: F401  (registration)
 from libra_tf.errors import Terminated, UserError
 from libra_tf.experiments.saved import PARAMS_FILE, dump_params
+from libra_tf.experiments.stock import is_libra_experiment
 from libra_tf.files.atomic import make_folder, write_text
 from libra_tf.files.disk import named_disk_errors, require_space
 from libra_tf.files.lock import locked_run
@@ -32,7 +33,9 @@ from libra_tf.training.progress import NOT_FINITE_CURE
 from libra_tf.training.ready import check, make_ready
 from libra_tf.training.resume import Start, check_complete, find_newest, find_start
 from libra_tf.training.run_report import describe_run
+from libra_tf.training.settings_summary import write_settings
 from libra_tf.training.stop import StopTraining
+from libra_tf.training.tags import tag_of
 from libra_tf.training.together import joined
 
 
@@ -150,6 +153,20 @@ def _begin(job: Job, loop: Loop, notes: list[str]) -> None:
         )
     elif job.trains:
         job.tell("the first steps take long: they are compiled")
+    if job.trains and step == 0 and is_libra_experiment(job.params):
+        _write_settings(job, loop)
+
+
+def _write_settings(job: Job, loop: Loop) -> None:
+    trainer = job.params.trainer
+    metric = trainer.best_checkpoint_eval_metric or "AP"
+    with loop.summaries.summary_writer().as_default():
+        write_settings(
+            job.params,
+            step=0,
+            metric=tag_of(metric) or metric,
+            group=f"../{trainer.validation_summary_subdir}",
+        )
 
 
 def _run_until_signal(job: Job, loop: Loop) -> None:
@@ -225,7 +242,8 @@ def _tell_best(job: Job, loop: Loop) -> None:
     if exporter.has_best:
         best = exporter.best_ckpt_logs
         name = job.params.trainer.best_checkpoint_eval_metric
-        job.tell(f"best {name} {float(best[name]):.3f}: {job.best_folder}")
+        step = "" if exporter.best_step is None else f" at step {exporter.best_step}"
+        job.tell(f"best {name} {float(best[name]):.3f}{step}: {job.best_folder}")
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from official.modeling import optimization
 from libra_tf.evaluation.evaluator import CocoEvaluator
 from libra_tf.experiments.stock import of_ours
 from libra_tf.inputs.one_order import one_by_one
+from libra_tf.training.batch_watch import BatchWatch
 from libra_tf.training.checkpoints import raise_failed_save
 from libra_tf.training.cluster import Cluster
 from libra_tf.training.data_position import begin_of_part, seeded
@@ -31,6 +32,7 @@ from libra_tf.training.shared_evaluation import (
     evaluation_loop,
     input_context,
 )
+from libra_tf.training.speed import LoopSpeed
 from libra_tf.training.stop import StopTraining
 
 
@@ -47,6 +49,7 @@ class Trainer(base_trainer.Trainer):
         recorder: knows that step.
         stops: is asked before each step whether the loop has to end.
         all_stop: the same of all processes, which ask together.
+        watch: keeps the batches of some steps; to be set before the first.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class Trainer(base_trainer.Trainer):
         self.all_stop: Callable[[], bool] = lambda: False
         if not self._cluster.is_one and (evaluator := self._evaluator):
             evaluator.exchange = self._cluster.exchange
+        self.watch: BatchWatch | None = None
+        self._speed = LoopSpeed()
         if train:
             self._train_iter: Any
             # Created in the first step, they would have it traced twice.
@@ -138,6 +143,7 @@ class Trainer(base_trainer.Trainer):
         A deterministic run needs others at times; see `data_position`.
         """
         raise_failed_save(self.checkpoint)
+        self._speed.begin()
         if not of_ours(self.config.runtime, "deterministic"):
             return
         step = int(self.global_step.numpy())
@@ -155,7 +161,10 @@ class Trainer(base_trainer.Trainer):
 
     def train_step(self, iterator):
         """Runs one step; returns whether its losses and gradients were finite."""
-        inputs = self.next_train_inputs(iterator)
+        inputs = self._speed.timed(
+            lambda: self.next_train_inputs(iterator),
+            local=self.strategy.experimental_local_results,
+        )
         stopped = False
         if not self._cluster.is_one:
             # They end together, and have to find out in a step.
@@ -183,6 +192,8 @@ class Trainer(base_trainer.Trainer):
             lambda: tf.constant(True),
             lambda: self.recorder.record(number, finite, inputs),
         )
+        if self.watch is not None:
+            self.watch.keep(number, inputs)
         return go_on
 
     def _guarded(self, inputs, number, stopped, compiled):
@@ -306,7 +317,7 @@ class Trainer(base_trainer.Trainer):
         if failed is not None:
             failed.name_parts(logs)
             raise NonFiniteStep(failed)
-        return logs
+        return {**logs, **self._speed.end()}
 
 
 def create_slots(optimizer: Any, weights: list[tf.Variable]) -> None:
