@@ -224,6 +224,8 @@ def _dump(job: Job, loop: Loop, failed: FailedStep) -> str:
             folder = write_dump(failed, loop.trainer.model, job.model_dir)
     except UserError as fault:
         return f"its batch could not be kept ({fault})"
+    if not job.cluster.is_chief:
+        return "worker 0 tells where its batches are"
     return f"its batch and weights are in {folder} (`libra replay {folder}`)"
 
 
