@@ -9,6 +9,8 @@ import programs
 import pytest
 import tiny
 
+from libra_tf.experiments.saved import dump_params
+
 # Logical devices must be made before TensorFlow starts: a process of its own.
 SCRIPT = """
 import json, sys
@@ -103,8 +105,6 @@ def test_two_replicas_train(records, tmp_path):
         runtime={"cpu_replicas": 2, "distribution_strategy": "mirrored"},
     )
     tiny.point_to(params, records)
-    from libra_tf.experiments.saved import dump_params
-
     config = tmp_path / "config.yaml"
     config.write_text(dump_params(params))
     done = programs.run(
@@ -124,3 +124,29 @@ def test_two_replicas_train(records, tmp_path):
     metrics = json.loads(last)
     assert metrics["num_images_evaluated"] == 6
     assert metrics["num_images_missing"] == 0
+
+
+@pytest.mark.nightly
+def test_a_deterministic_run_of_two_replicas_goes_on_with_its_data(records, tmp_path):
+    """Stopped after three steps, in the middle of the data drawn at the second."""
+    params = tiny.experiment(
+        "libra_retinanet_resnetfpn_coco",
+        runtime={"cpu_replicas": 2, "distribution_strategy": "mirrored"},
+        task={"dataset": records, "model": {"num_classes": 0}},
+        trainer={"steps_per_loop": 1, "summary_interval": 1, "checkpoint_interval": 2},
+    )
+    params.override({"runtime": {"deterministic": True}})
+    (tmp_path / "tiny.yaml").write_text(dump_params(params))
+
+    def train(out, steps):
+        words = ["-m", "libra_tf.commands.main", "train", "--mode", "train"]
+        words += ["--config", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / out)]
+        done = programs.run([*words, "--set", f"trainer.train_steps={steps}"])
+        assert done.returncode == 0, done.stderr[-3000:]
+        lines = (tmp_path / out / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["total_loss"] for line in lines]
+
+    whole = train("whole", 5)
+    train("parted", 3)
+    assert train("parted", 5) == whole
+    assert len(set(whole)) == 5
