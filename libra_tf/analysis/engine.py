@@ -23,6 +23,8 @@ LIMITS = [1, 10, 100]  # COCO's numbers of detections per image and class
 CORRECT_IOU = 0.5
 # TIDE, section 2.2: below it a detection has found background.
 BACKGROUND_IOU = 0.1
+# Where hotcoco's name of a figure is not Model Garden's, which is ours.
+_NAMES = {f"AR{limit}": f"ARmax{limit}" for limit in LIMITS}
 TIDE_KINDS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 CONFIDENCE = 0.95  # of bootstrap intervals
 
@@ -245,9 +247,8 @@ class Evaluation:
             seed: of the draws.
 
         Returns:
-            Figure (hotcoco's names: AP, AP50, ... AR100, ... ARl) to its difference,
-            and category id to AP of the one and of the other. What has no ground truth
-            is left out.
+            Figure (AP, AP50, ... ARmax100, ... ARl) to its difference, and category id
+            to AP of the one and of the other. What has no ground truth is left out.
         """
         found = _library().compare(
             self._evaluated,
@@ -262,7 +263,7 @@ class Evaluation:
             if min(first, second) < 0:  # no ground truth of this kind
                 continue
             spread = found["ci"][name]
-            figures[name] = Interval(
+            figures[_NAMES.get(name, name)] = Interval(
                 first,
                 second,
                 second - first,

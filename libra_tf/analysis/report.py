@@ -55,7 +55,7 @@ def write_report(
 
 
 def _page(analysis: Analysis, found: list[Section]) -> str:
-    links = "".join(f'<a href="#{s.place}">{page.text(s.title)}</a>' for s in found)
+    links = " ".join(f'<a href="#{s.place}">{page.text(s.title)}</a>' for s in found)
     kind = {"bbox": "boxes", "segm": "masks"}[analysis.metrics.iou_type]
     objects = sum(c.objects for c in analysis.classes)
     about = (

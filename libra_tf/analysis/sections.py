@@ -40,8 +40,8 @@ def figures(analysis: Analysis) -> Section:
     """Returns COCO's twelve figures."""
     summary = analysis.metrics.summary
     names = list(summary)
-    rows = [[number(summary[name]) for name in names[:6]]]
-    more = [[number(summary[name]) for name in names[6:]]]
+    kind = {"bbox": "boxes", "segm": "masks"}[analysis.metrics.iou_type]
+    cells = [number(value) for value in summary.values()]
     return Section(
         "figures",
         "COCO's figures",
@@ -49,12 +49,17 @@ def figures(analysis: Analysis) -> Section:
         "and l are objects below 32x32, up to 96x96 and above; ARmax is the highest "
         "recall with so many detections per image and class; n/a: no such object.",
         [
-            page.table(names[:6], rows),
-            page.table(names[6:], more),
-            _charts([("AP by IoU threshold", error_charts.ap_by_iou(analysis))]),
-            page.table(
-                [f"AP@{t:.2f}" for t in analysis.metrics.ap_by_iou],
-                [[number(ap) for ap in analysis.metrics.ap_by_iou.values()]],
+            page.table(["precision", *names[:6]], [[kind, *cells[:6]]]),
+            page.table(["recall", *names[6:]], [[kind, *cells[6:]]]),
+            _beside(
+                [("AP by IoU threshold", error_charts.ap_by_iou(analysis))],
+                page.table(
+                    ["IoU", "AP"],
+                    [
+                        [f"{t:.2f}", number(ap)]
+                        for t, ap in analysis.metrics.ap_by_iou.items()
+                    ],
+                ),
             ),
         ],
     )
@@ -77,14 +82,14 @@ def classes(analysis: Analysis) -> Section:
         f"pays most; groups are by the images of this file that have the class: {limits} "
         "(LVIS), frequent above. Lowest AP first.",
         [
-            _charts(
+            _beside(
                 [
                     ("AP by class", error_charts.ap_by_class(analysis)),
                     ("AP by frequency", error_charts.ap_by_frequency(analysis)),
-                ]
+                ],
+                _groups("frequency", analysis.frequencies),
+                page.table(head, rows),
             ),
-            _groups("frequency", analysis.frequencies),
-            page.table(head, rows),
         ],
     )
 
@@ -106,9 +111,11 @@ def sizes(analysis: Analysis) -> Section:
         "A low AP of one size points to the resolution of the input or to the anchors "
         "of that size; an AP over a handful of objects is mostly chance.",
         [
-            _charts([("AP by size", error_charts.ap_by_size(analysis))]),
-            _groups("size", analysis.sizes),
-            page.table(head, rows),
+            _beside(
+                [("AP by size", error_charts.ap_by_size(analysis))],
+                _groups("size", analysis.sizes),
+                page.table(head, rows),
+            ),
         ],
     )
 
@@ -121,7 +128,7 @@ def errors(analysis: Analysis) -> Section:
         "Both": "another class and IoU from 0.1 to 0.5",
         "Dupe": "an object that was found already",
         "Bkg": "IoU below 0.1 with every object",
-        "Miss": "object without any of these detections",
+        "Miss": "object that no detection, right or wrong, is near",
     }
     tide = analysis.tide
     rows = [
@@ -135,8 +142,10 @@ def errors(analysis: Analysis) -> Section:
         f"were mended (AP50 now: {100 * tide.ap50:.2f}); the gains do not add up. "
         "Mend the highest first.",
         [
-            _charts([("AP50 to be won by kind of error", error_charts.tide_bars(analysis))]),
-            page.table(["kind", "AP50 to be won, points", "errors"], rows),
+            _beside(
+                [("AP50 to be won by kind of error", error_charts.tide_bars(analysis))],
+                page.table(["kind", "AP50 to be won, points", "errors"], rows),
+            ),
         ],
     )
 
@@ -159,10 +168,12 @@ def confusion(analysis: Analysis) -> Section:
         f">= {analysis.threshold:.3f}): the last column is missed objects, the last row "
         "detections where nothing is annotated.",
         [
-            _charts([("confusion matrix", error_charts.confusion(analysis))]),
-            page.table(
-                ["annotated", "found", "count"],
-                [[row, column, count] for count, row, column in pairs[:_PAIRS]],
+            _beside(
+                [("confusion matrix", error_charts.confusion(analysis))],
+                page.table(
+                    ["annotated", "found", "count"],
+                    [[row, column, count] for count, row, column in pairs[:_PAIRS]],
+                ),
             ),
         ],
     )
@@ -188,14 +199,14 @@ def thresholds(analysis: Analysis) -> Section:
         "and recall at IoU 0.5, is largest; the dotted line is the one of this report. "
         f"It was chosen on these images, so it flatters a little.{note}",
         [
-            _charts(
+            _beside(
                 [
-                    ("mean precision and recall", curve_charts.precision_recall(analysis)),
+                    ("mean of the classes", curve_charts.precision_recall(analysis)),
                     ("by class, IoU 0.5", curve_charts.class_precision_recall(analysis)),
                     ("F1 by score", curve_charts.f1_by_score(analysis)),
-                ]
+                ],
+                page.table(["class", "best score", "F1", "precision", "recall"], rows),
             ),
-            page.table(["class", "best score", "F1", "precision", "recall"], rows),
         ],
     )
 
@@ -213,8 +224,10 @@ def calibration(analysis: Analysis) -> Section:
         f"distance from it: {found.error:.4f}, in the worst bin "
         f"{found.largest_error:.4f}.",
         [
-            _charts([("reliability", curve_charts.reliability(analysis))]),
-            page.table(["class", "calibration error"], rows),
+            _beside(
+                [("reliability", curve_charts.reliability(analysis))],
+                page.table(["class", "calibration error"], rows),
+            ),
         ],
     )
 
@@ -240,14 +253,14 @@ def comparison(analysis: Analysis, found: Comparison) -> Section:
         f"the same for both (seed {SEED}): one that has 0 inside may be chance of the "
         "images; the chance of the training's seed is not in it.",
         [
-            page.table(
-                ["figure", "first", "second", "difference", f"{percent} interval",
-                 "samples won"], rows,
+            _beside(
+                [("difference by class", error_charts.class_differences(analysis, found))],
+                page.table(
+                    ["figure", "first", "second", "difference", f"{percent} interval",
+                     "samples won"], rows,
+                ),
+                page.table(["class", "first", "second", "difference"], differences),
             ),
-            _charts(
-                [("difference by class", error_charts.class_differences(analysis, found))]
-            ),
-            page.table(["class", "first", "second", "difference"], differences),
         ],
     )  # fmt: skip
 
@@ -257,9 +270,11 @@ def _groups(name: str, groups: list[GroupRow]) -> str:
     return page.table([name, "classes", "objects", "AP", "AR"], rows)
 
 
-def _charts(charts: list[tuple[str, str]]) -> str:
+def _beside(charts: list[tuple[str, str]], *tables: str) -> str:
+    """Charts, and tables beside them where there is room."""
     shown = [
         f'<div><h3>{page.text(name)}</h3><img src="{uri}" alt="{page.text(name)}"></div>'
         for name, uri in charts
     ]
-    return f'<div class="charts">{"".join(shown)}</div>'
+    parts = "".join([*shown, f"<div>{''.join(tables)}</div>"])
+    return f'<div class="charts">{parts}</div>'

@@ -24,6 +24,7 @@ VERBS = {
     "replay": "run a training step again that was not finite",
     "eval": "evaluate a checkpoint or saved detections",
     "analyze": "show what a detector's errors are, and where annotations may be wrong",
+    "plot": "draw learning curves, box losses and ablations",
     "ablate": "train the rows of a table over seeds, and compare them",
     "measure": "what the three imbalances look like in a trained detector",
     "predict": "detect objects in images",

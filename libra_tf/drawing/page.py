@@ -26,7 +26,7 @@ table { border-collapse: collapse; margin: 6px 0 14px; font-size: 14px; }
 th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid #e8eaed;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
 th { color: #5f6368; font-weight: 600; }
-th:first-child, td:first-child { text-align: left; max-width: 34ch; overflow: hidden;
+th:first-child, td:first-child { text-align: left; max-width: 56ch; overflow: hidden;
   text-overflow: ellipsis; }
 tbody tr:hover { background: #f6f8fc; }
 .charts { display: flex; flex-wrap: wrap; gap: 8px 28px; align-items: flex-start; }
