@@ -164,9 +164,7 @@ def analyze(
         outcomes=outcomes,
         images=outcomes_by_image(truth, found, outcomes, threshold),
         candidates=evaluation.label_candidates(max(threshold, CANDIDATE_SCORE)),
-        comparison=_compare(
-            evaluation, truth, other, compare or "", iou_type, samples
-        ),
+        comparison=_compare(evaluation, truth, other, compare or "", iou_type, samples),
     )
 
 

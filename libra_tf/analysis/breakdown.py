@@ -107,9 +107,7 @@ def by_class(curves: Curves, truth: GroundTruth) -> list[ClassRow]:
 def frequency(images: int) -> str:
     """Returns the group of a class that so many images have."""
     return next(
-        name
-        for name, most in FREQUENCIES.items()
-        if most is None or images <= most
+        name for name, most in FREQUENCIES.items() if most is None or images <= most
     )
 
 

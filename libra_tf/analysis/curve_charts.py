@@ -6,8 +6,7 @@ import numpy as np
 
 from libra_tf.analysis.analysis import Analysis
 from libra_tf.analysis.score_curves import ScoreCurve
-from libra_tf.drawing.charts import COLORS, charts, line_style, svg_uri
-from libra_tf.errors import shown_name
+from libra_tf.drawing.charts import COLORS, charts, draw_line, svg_uri
 
 # Lines of a chart that can still be told apart; of more classes, the lowest F1.
 MOST_LINES = 10
@@ -31,8 +30,8 @@ def precision_recall(analysis: Analysis) -> str:
 def class_precision_recall(analysis: Analysis) -> str:
     """Returns precision against recall of each class at IoU 0.5."""
     with charts(4.6, 3.2) as (figure, (axes,)):
-        for name, curve, style in _lines(analysis):
-            axes.plot(curve.recall, curve.precision, label=name, **style)
+        for number, (name, curve) in enumerate(_lines(analysis)):
+            draw_line(axes, number, curve.recall, curve.precision, name)
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
         axes.legend()
         return svg_uri(figure)
@@ -42,8 +41,8 @@ def f1_by_score(analysis: Analysis) -> str:
     """Returns F1 against the score from which detections count."""
     overall = analysis.overall
     with charts(4.6, 3.2) as (figure, (axes,)):
-        for name, curve, style in _lines(analysis):
-            axes.plot(curve.threshold, curve.f1, label=name, **style)
+        for number, (name, curve) in enumerate(_lines(analysis)):
+            draw_line(axes, number, curve.threshold, curve.f1, name)
         axes.plot(overall.threshold, overall.f1, "k", linewidth=2, label="all classes")
         axes.axvline(analysis.threshold, color="#5f6368", linewidth=1, linestyle=":")
         axes.set(xlabel="lowest score that counts", ylabel="F1", ylim=(0, 1))
@@ -79,13 +78,9 @@ def reliability(analysis: Analysis) -> str:
         return svg_uri(figure)
 
 
-def _lines(analysis: Analysis) -> list[tuple[str, ScoreCurve, dict[str, str]]]:
-    """Name, curve and look of classes; of many, those with the lowest best F1."""
+def _lines(analysis: Analysis) -> list[tuple[str, ScoreCurve]]:
+    """Name and curve of classes; of many, those with the lowest best F1."""
     names = {c.category_id: c.name for c in analysis.classes}
     ordered = sorted(analysis.by_category.items(), key=lambda one: one[1].best_f1)
     kept = dict(ordered[:MOST_LINES])
-    chosen = [(i, c) for i, c in analysis.by_category.items() if i in kept]
-    return [
-        (shown_name(names[i]).replace("$", r"\$")[:24], curve, line_style(number))
-        for number, (i, curve) in enumerate(chosen)
-    ]
+    return [(names[i], c) for i, c in analysis.by_category.items() if i in kept]

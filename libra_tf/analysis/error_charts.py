@@ -6,8 +6,7 @@ import numpy as np
 
 from libra_tf.analysis.analysis import Analysis, Comparison
 from libra_tf.analysis.breakdown import FREQUENCIES, ClassRow
-from libra_tf.drawing.charts import COLORS, charts, svg_uri
-from libra_tf.errors import shown_name
+from libra_tf.drawing.charts import COLORS, charts, label_text, svg_uri
 
 MOST_CLASSES = 40  # of a chart of classes; the lowest and the highest of more
 _MOST_CELLS = 20  # of a confusion matrix
@@ -64,7 +63,7 @@ def ap_by_frequency(analysis: Analysis) -> str:
     with charts(4.4, 2.9) as (figure, (axes,)):
         for number, name in enumerate(FREQUENCIES):
             its = [row for row in rows if row.frequency == name]
-            x, y = [row.images for row in its], [row.ap for row in its]
+            x, y = [row.images for row in its], [row.ap or 0.0 for row in its]
             axes.plot(x, y, "o", color=COLORS[number], label=f"{name} ({len(its)})")
         axes.set_xscale("log")
         axes.set(xlabel="images that have the class", ylabel="AP", ylim=(0, 1))
@@ -107,8 +106,9 @@ def confusion(analysis: Analysis) -> str:
             for (row, column), value in np.ndenumerate(cells):
                 color = "white" if shown[row, column] > 0.6 else "black"
                 text = str(value) if value or row == column else ""
-                place = {"ha": "center", "va": "center", "fontsize": 7}
-                axes.text(column, row, text, color=color, **place)
+                axes.text(
+                    column, row, text, color=color, ha="center", va="center", fontsize=7
+                )
         return svg_uri(figure)
 
 
@@ -148,5 +148,4 @@ def _most_confused(matrix: np.ndarray) -> list[int]:
 
 
 def _short(name: str) -> str:
-    name = shown_name(name).replace("$", r"\$")
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+    return label_text(name, _LONGEST_NAME)

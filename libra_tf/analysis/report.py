@@ -36,9 +36,10 @@ def write_report(
         UserError: an image cannot be read, or a file cannot be written.
     """
     pictures = Pictures(analysis, images) if images else None
+    other = analysis.comparison
     found = [
         sections.figures(analysis),
-        *([sections.comparison(analysis, analysis.comparison)] if analysis.comparison else []),
+        *([sections.comparison(analysis, other)] if other else []),
         sections.errors(analysis),
         sections.classes(analysis),
         sections.sizes(analysis),
@@ -99,9 +100,9 @@ def _candidate_section(
     found = analysis.candidates
     missing = sum(c.kind == "missing" for c in found)
     how = (
-        f"Confident detections that contradict the annotations: {missing} where nothing "
-        f"is annotated, {len(found) - missing} where another class is. Look at each: "
-        "if the detector is right, mend the annotation before training again."
+        f"Confident detections that contradict the annotations: {missing} where no "
+        f"object is annotated, {len(found) - missing} where another class is. Look at "
+        "each: if the detector is right, mend the annotation before training again."
     )
     parts = []
     if pictures and found:
@@ -124,7 +125,8 @@ def _candidate_table(analysis: Analysis) -> str:
     if not rows:
         return "<p>None.</p>"
     cells = [
-        [r["file_name"], r["class"], f"{r['score']:.3f}", r["annotated_class"] or "none",
+        [r["file_name"], r["class"], f"{r['score']:.3f}",
+         r["annotated_class"] or "none",
          ", ".join(f"{v:.0f}" for v in r["bbox"])]
         for r in rows[:_LISTED]
     ]  # fmt: skip

@@ -33,7 +33,9 @@ class Section:
     def __str__(self) -> str:
         """Returns the section as HTML."""
         head = f'<h2 id="{self.place}">{page.text(self.title)}</h2>'
-        return "\n".join([head, f'<p class="how">{page.text(self.how)}</p>', *self.parts])
+        return "\n".join(
+            [head, f'<p class="how">{page.text(self.how)}</p>', *self.parts]
+        )
 
 
 def figures(analysis: Analysis) -> Section:
@@ -79,8 +81,8 @@ def classes(analysis: Analysis) -> Section:
         "classes",
         "Classes, and how common they are",
         "A class that is far below the others is where more data or another sampling "
-        f"pays most; groups are by the images of this file that have the class: {limits} "
-        "(LVIS), frequent above. Lowest AP first.",
+        "pays most; groups are by the images of this file that have the class: "
+        f"{limits} (LVIS), frequent above. Lowest AP first.",
         [
             _beside(
                 [
@@ -165,8 +167,8 @@ def confusion(analysis: Analysis) -> Section:
         "confusion",
         "Confusion matrix",
         "A row is what is annotated, a column what was found there (IoU 0.5, score "
-        f">= {analysis.threshold:.3f}): the last column is missed objects, the last row "
-        "detections where nothing is annotated.",
+        f">= {analysis.threshold:.3f}): the last column is missed objects, the last "
+        "row detections where nothing is annotated.",
         [
             _beside(
                 [("confusion matrix", error_charts.confusion(analysis))],
@@ -202,7 +204,10 @@ def thresholds(analysis: Analysis) -> Section:
             _beside(
                 [
                     ("mean of the classes", curve_charts.precision_recall(analysis)),
-                    ("by class, IoU 0.5", curve_charts.class_precision_recall(analysis)),
+                    (
+                        "by class, IoU 0.5",
+                        curve_charts.class_precision_recall(analysis),
+                    ),
                     ("F1 by score", curve_charts.f1_by_score(analysis)),
                 ],
                 page.table(["class", "best score", "F1", "precision", "recall"], rows),
@@ -242,19 +247,21 @@ def comparison(analysis: Analysis, found: Comparison) -> Section:
     names = {c.category_id: c.name for c in analysis.classes}
     differences = [
         [names[i], number(a), number(b), f"{b - a:+.4f}"]
-        for i, (a, b) in sorted(found.by_category.items(), key=lambda x: x[1][0] - x[1][1])
+        for i, (a, b) in sorted(
+            found.by_category.items(), key=lambda x: x[1][0] - x[1][1]
+        )
     ]
     percent = f"{100 * CONFIDENCE:.0f} %"
     return Section(
         "comparison",
         "Compared with a second detector",
         f"First: {analysis.name}; second: {found.name}. The interval holds the "
-        f"difference in {percent} of {found.samples} samples that draw the images anew, "
-        f"the same for both (seed {SEED}): one that has 0 inside may be chance of the "
-        "images; the chance of the training's seed is not in it.",
+        f"difference in {percent} of {found.samples} samples that draw the images "
+        f"anew, the same for both (seed {SEED}): one that has 0 inside may be chance of "
+        "the images; the chance of the training's seed is not in it.",
         [
             _beside(
-                [("difference by class", error_charts.class_differences(analysis, found))],
+                [("by class", error_charts.class_differences(analysis, found))],
                 page.table(
                     ["figure", "first", "second", "difference", f"{percent} interval",
                      "samples won"], rows,
@@ -273,7 +280,7 @@ def _groups(name: str, groups: list[GroupRow]) -> str:
 def _beside(charts: list[tuple[str, str]], *tables: str) -> str:
     """Charts, and tables beside them where there is room."""
     shown = [
-        f'<div><h3>{page.text(name)}</h3><img src="{uri}" alt="{page.text(name)}"></div>'
+        f'<div><h3>{name}</h3><img src="{uri}" alt="{name}"></div>'
         for name, uri in charts
     ]
     parts = "".join([*shown, f"<div>{''.join(tables)}</div>"])

@@ -19,9 +19,9 @@ examples:
   libra analyze eval/detections.json --annotations cells_tfr/val.json --out errors
 
 --out DIR gets report.html (one file, which opens without a network) and report.json:
-COCO's figures; AP by class, size and frequency; kinds of error (TIDE); confusion matrix;
-precision, recall, F1 and calibration; worst and best images; candidates of wrong
-annotations; and with --compare the difference with a bootstrap interval.
+COCO's figures; AP by class, size and frequency; kinds of error (TIDE); confusion
+matrix; precision, recall, F1 and calibration; worst and best images; candidates of
+wrong annotations; and with --compare the difference with a bootstrap interval.
 
 Of a run, its best checkpoint is evaluated on its validation split, once; the detections
 stay in RUN/analysis. For another split: libra eval --model RUN --split S --out DIR.

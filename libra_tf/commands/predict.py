@@ -28,9 +28,9 @@ examples:
   libra predict photos/ --model runs/first --annotations val.json --show-truth --out P
 
 --out DIR gets detections.json (COCO results in pixels of the original images, with the
-file names), one picture per image, and index.html, which shows them all. Ids of images and classes are those of
---annotations, as the data set's source wrote them; else images are numbered from 1, and
-classes have the ids of the training split's source.
+file names), one picture per image, and index.html, which shows them all. Ids of images
+and classes are those of --annotations, as the data set's source wrote them; else images
+are numbered from 1, and classes have the ids of the training split's source.
 A SavedModel is a program. One that can reach files or processes is listed and refused;
 --trust runs it.
 """

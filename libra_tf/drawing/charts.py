@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from libra_tf.drawing.image_files import data_uri
-from libra_tf.errors import UserError
+from libra_tf.errors import UserError, shown_name
 from libra_tf.files.json_files import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
 # Of Okabe and Ito: told apart by colour-blind people too.
 COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
     "#8C564B",
 )  # fmt: skip
+LONGEST_LABEL = 40  # characters
 LINES = ("-", "--", "-.", ":")
 KINDS = (".png", ".svg")
 DOTS_PER_INCH = 160  # of PNG
@@ -70,12 +72,37 @@ def charts(
         yield figure, list(axes.flat)
 
 
-def line_style(number: int) -> dict[str, str]:
-    """Returns colour and dashes of the n-th line of a chart, no two of 32 alike."""
-    return {
-        "color": COLORS[number % len(COLORS)],
-        "linestyle": LINES[number // len(COLORS) % len(LINES)],
-    }
+def draw_line(
+    axes: Axes, number: int, x: ArrayLike, y: ArrayLike, name: str, marker: str = ""
+) -> None:
+    """Draws the n-th line of a chart, in colour and dashes of which no two of 32 equal.
+
+    Args:
+        axes: of the chart.
+        number: n, from 0.
+        x: [N].
+        y: [N].
+        name: of the legend; text, which may hold what Matplotlib takes for a formula.
+        marker: of each point; "" for none.
+    """
+    axes.plot(
+        x,
+        y,
+        color=COLORS[number % len(COLORS)],
+        linestyle=LINES[number // len(COLORS) % len(LINES)],
+        marker=marker,
+        markersize=3,
+        label=label_text(name),
+    )
+
+
+def label_text(name: str, longest: int = LONGEST_LABEL) -> str:
+    """Returns a name of strangers as Matplotlib shows it: no formula, not hidden."""
+    shown = shown_name(name)
+    if len(shown) > longest:
+        shown = f"{shown[: longest - 3]}..."
+    shown = shown.replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def svg_uri(figure: Figure) -> str:
@@ -95,7 +122,9 @@ def save_chart(figure: Figure, path: str | Path) -> list[Path]:
     """
     path = check_path(path)
     kinds = [path.suffix] if path.suffix else list(KINDS)
-    files = [path.with_name(path.name + ("" if path.suffix else kind)) for kind in kinds]
+    files = [
+        path.with_name(path.name + ("" if path.suffix else kind)) for kind in kinds
+    ]
     for file, kind in zip(files, kinds, strict=True):
         write_file(file, _saved(figure, kind.removeprefix(".")))
     return files

@@ -101,11 +101,11 @@ def draw_marks(
             _paint(picture, mark.mask, mark.color)
     for mark in marks:
         draw_frame(picture, mark.box * scale, mark.color, width, mark.dashed)
-    labels = [
-        Label(mark.text, tuple(float(v) for v in mark.box[[1, 0, 3, 2]] * scale), mark.color)
-        for mark in reversed(marks)
-        if mark.text
-    ]
+    labels = []
+    for mark in reversed(marks):
+        if mark.text:
+            top, left, bottom, right = (float(v) for v in mark.box * scale)
+            labels.append(Label(mark.text, (left, top, right, bottom), mark.color))
     return write_labels(picture, labels, gap=width + 1) if labels else picture
 
 

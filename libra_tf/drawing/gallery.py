@@ -59,8 +59,8 @@ def write_gallery(
     )
     parts = [
         f'<p class="how">{len(pictures)} images, {count} detections with score '
-        f"&ge; {threshold}. A click opens a picture in full size; the lines lie outside "
-        "of the boxes.</p>",
+        f"&ge; {threshold}. A click opens a picture in full size; lines lie outside of "
+        "the boxes.</p>",
         page.key([*entries, *([_TRUTH] if show_truth else [])]),
         f'<div class="pictures">\n{figures}\n</div>',
     ]

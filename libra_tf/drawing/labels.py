@@ -11,6 +11,7 @@ import numpy as np
 from libra_tf.drawing.palette import Color
 
 if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw as Draw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 # Of text, in pixels; on large pictures it grows with their short side.
@@ -85,9 +86,7 @@ def choose_place(
     return places[int(np.argmin(covered))]
 
 
-def _places(
-    box: Rectangle, size: tuple[float, float], gap: int
-) -> Iterator[Rectangle]:
+def _places(box: Rectangle, size: tuple[float, float], gap: int) -> Iterator[Rectangle]:
     """Above, below, beside, and last within the box."""
     left, top, right, bottom = box
     width, height = size
@@ -121,5 +120,7 @@ def _size(extent: Rectangle) -> tuple[float, float]:
     return right + 2 * PADDING, bottom + 2 * PADDING
 
 
-def _write(draw, place: Rectangle, text: str, font: FreeTypeFont | ImageFont) -> None:
+def _write(
+    draw: Draw, place: Rectangle, text: str, font: FreeTypeFont | ImageFont
+) -> None:
     draw.text((place[0] + PADDING, place[1] + PADDING), text, fill="black", font=font)

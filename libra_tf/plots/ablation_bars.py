@@ -11,7 +11,7 @@ from libra_tf.ablation.cells import group, metric
 from libra_tf.ablation.readme import read_results
 from libra_tf.ablation.run_results import CSV_FILE
 from libra_tf.ablation.statistics import summarize
-from libra_tf.drawing.charts import COLORS, charts, save_chart
+from libra_tf.drawing.charts import COLORS, charts, label_text, save_chart
 from libra_tf.errors import UserError
 
 _ROW, _FOOT = 0.32, 0.9  # inches
@@ -41,14 +41,12 @@ def plot_ablation(source: str, out: str, name: str = "AP") -> list[Path]:
     rows = {row: values for row, values in rows.items() if values}
     if not rows:
         known = sorted({k for r in results for k in r["metrics"]})
-        raise UserError(
-            f"{source}: no row has {name!r}; there are {', '.join(known)}"
-        )
+        raise UserError(f"{source}: no row has {name!r}; there are {', '.join(known)}")
     low = min(min(values) for values in rows.values())
     high = max(max(values) for values in rows.values())
     room = max(_ROOM * (high - low), 0.5)
     with charts(7.5, _FOOT + _ROW * len(rows)) as (figure, (axes,)):
-        for place, (row, values) in enumerate(rows.items()):
+        for place, values in enumerate(rows.values()):
             found = summarize(values)
             axes.barh(place, found.mean or 0.0, 0.62, color=COLORS[5])
             if found.deviation is not None:
@@ -57,7 +55,7 @@ def plot_ablation(source: str, out: str, name: str = "AP") -> list[Path]:
                     capsize=3, linewidth=1,
                 )  # fmt: skip
             axes.plot(values, [place] * len(values), "o", color=COLORS[0], markersize=3)
-        labels = [f"{row} (n={len(values)})" for row, values in rows.items()]
+        labels = [f"{label_text(r)} (n={len(v)})" for r, v in rows.items()]
         axes.set_yticks(range(len(rows)), labels)
         axes.invert_yaxis()
         axes.set_xlim(max(0.0, low - 2 * room), high + room)

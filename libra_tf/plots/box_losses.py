@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from libra_tf.drawing.charts import charts, line_style, save_chart
+from libra_tf.drawing.charts import charts, draw_line, save_chart
 from libra_tf.losses import balanced_l1, ghm_r, l1, smooth_l1
 
 # Maps targets and predictions [N] to the loss of each.
@@ -43,10 +43,9 @@ def plot_box_losses(out: str) -> list[Path]:
     with charts(10.5, 4.2, columns=2) as (figure, (values, gradients)):
         for number, (name, loss) in enumerate(box_losses().items()):
             value, gradient = value_and_gradient(loss, errors)
-            style = line_style(number)
-            values.plot(errors, value, label=name, **style)
+            draw_line(values, number, errors, value, name)
             # At 0 L1 has no gradient; TensorFlow gives one of the possible.
-            gradients.plot(errors[1:], gradient[1:], label=name, **style)
+            draw_line(gradients, number, errors[1:], gradient[1:], name)
         unit = "error |d| of an encoded coordinate (no unit)"
         values.set(xlabel=unit, ylabel="loss", xlim=(0, _LARGEST), ylim=(0, 2.5))
         gradients.set(xlabel=unit, ylabel="gradient of the loss by |d|")

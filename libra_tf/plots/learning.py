@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from libra_tf.drawing.charts import charts, line_style, save_chart
-from libra_tf.errors import UserError, shown_name
+from libra_tf.drawing.charts import charts, draw_line, save_chart
+from libra_tf.errors import UserError
 from libra_tf.training.metrics_file import METRICS_FILE, metric_lines
 
 DEFAULT_METRICS = ("total_loss", "AP")
 _UNITS = {"examples_per_second": "images per second", "seconds": "seconds"}
+_FEW_POINTS = 30  # each with a dot
 _NOT_METRICS = ("kind", "step")
 
 # Metric to (step, value), in the order of the file.
@@ -49,14 +50,9 @@ def plot_learning(
                 points = curves[run].get(metric, [])
                 if not points:
                     continue
-                marker = {"marker": "o", "markersize": 3} if len(points) < 30 else {}
-                chart.plot(
-                    [step for step, _ in points],
-                    [value for _, value in points],
-                    label=names[number],
-                    **line_style(number),
-                    **marker,
-                )
+                x, y = zip(*points, strict=True)
+                marker = "o" if len(points) < _FEW_POINTS else ""
+                draw_line(chart, number, x, y, names[number], marker)
             chart.set(xlabel="training step", ylabel=_label(metric))
             if metric.startswith(("AP", "AR")):
                 chart.set_ylim(bottom=0)  # a share: small steps are not made large
@@ -90,11 +86,9 @@ def read_curves(run: str) -> Curves:
 
 def short_names(runs: Sequence[str]) -> list[str]:
     """Returns what tells runs apart: their paths without what all begin with."""
-    parts = [Path(os.path.abspath(run)).parts for run in runs]
-    shared = len(os.path.commonprefix([list(p[:-1]) for p in parts]))
-    names = [shown_name("/".join(p[shared:])) for p in parts]
-    # Matplotlib shows no label that begins with an underscore, and reads $ as formula.
-    return [name.lstrip("_").replace("$", r"\$") or "run" for name in names]
+    paths = [Path(os.path.abspath(run)) for run in runs]
+    shared = os.path.commonpath([path.parent for path in paths])
+    return [str(path.relative_to(shared)) for path in paths]
 
 
 def _label(metric: str) -> str:
