@@ -171,7 +171,7 @@ def test_a_bad_second_detector_is_named(folder, tmp_path, capsys):
     other = tmp_path / "other.json"
     other.write_text("[]")
     assert analyze(folder, "--compare", other, "--out", tmp_path / "out") == 2
-    assert f"{other}: has no detection" in capsys.readouterr().err
+    assert f"{other}: has no detection" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_an_image_that_cannot_be_drawn_is_named(folder, tmp_path, capsys):
@@ -194,6 +194,8 @@ def test_an_image_that_cannot_be_drawn_is_named(folder, tmp_path, capsys):
         (["d.json", "--annotations", "a.json", "--threshold", "2"], "--threshold is 2"),
         (["d.json", "--annotations", "a.json", "--examples", "-1"], "--examples is -1"),
         (["d.json", "--annotations", "a.json", "--images", "no"], "--images no"),
+        (["d.json", "--annotations", "a.json", "--samples", "50"], "goes with --comp"),
+        (["d.json", "--compare", "e.json", "--samples", "5"], "--samples is 5"),
     ],
 )
 def test_wrong_words_are_one_line(words, line, capsys, tmp_path, monkeypatch):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from libra_tf.errors import UserError
 from libra_tf.drawing.detections import Mark, draw_detections, draw_marks
 from libra_tf.drawing.image_files import jpeg_uri, save_image
 from libra_tf.drawing.palette import class_color
+from libra_tf.errors import UserError
 
 NAMES = {1: "RBC", 2: "WBC"}
 GREY = np.full((480, 640, 3), 120, np.uint8)

@@ -35,7 +35,7 @@ from libra_tf.evaluation.coco import (
 )
 from libra_tf.evaluation.coco_checks import GroundTruth, Records
 
-SAMPLES, SEED = 1000, 0  # of the bootstrap
+SAMPLES, SEED = 500, 0  # of the bootstrap
 # Of a detection that is trusted more than an annotation, at least.
 CANDIDATE_SCORE = 0.5
 

@@ -53,6 +53,8 @@ def ap_by_class(analysis: Analysis) -> str:
         bars = axes.barh([_short(row.name) for row in rows], heights, color=COLORS[0])
         axes.bar_label(bars, [f"{h:.2f}" for h in heights], padding=2, fontsize=8)
         axes.set(xlabel="AP", xlim=(0, 1.08))
+        axes.margins(y=0.01)
+        axes.set_title(_left_out(sum(c.ap is not None for c in analysis.classes)))
         axes.grid(axis="y", visible=False)
         return svg_uri(figure)
 
@@ -126,10 +128,16 @@ def class_differences(analysis: Analysis, comparison: Comparison) -> str:
         bars = axes.barh([_short(name) for _, name in found], values, color=colors)
         axes.bar_label(bars, [f"{v:+.1f}" for v in values], padding=2, fontsize=8)
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.margins(x=0.2)
+        axes.margins(x=0.2, y=0.01)
+        axes.set_title(_left_out(len(both)))
         axes.set(xlabel="AP of the second minus AP of the first, points")
         axes.grid(axis="y", visible=False)
         return svg_uri(figure)
+
+
+def _left_out(classes: int) -> str:
+    half = MOST_CLASSES // 2
+    return f"the lowest and the highest {half} of {classes}" * (classes > MOST_CLASSES)
 
 
 def _extremes(rows: list[ClassRow]) -> list[ClassRow]:

@@ -257,8 +257,8 @@ def comparison(analysis: Analysis, found: Comparison) -> Section:
         "Compared with a second detector",
         f"First: {analysis.name}; second: {found.name}. The interval holds the "
         f"difference in {percent} of {found.samples} samples that draw the images "
-        f"anew, the same for both (seed {SEED}): one that has 0 inside may be chance of "
-        "the images; the chance of the training's seed is not in it.",
+        f"anew, the same for both (seed {SEED}): one that has 0 inside may be chance "
+        "of the images; the chance of the training's seed is not in it.",
         [
             _beside(
                 [("by class", error_charts.class_differences(analysis, found))],

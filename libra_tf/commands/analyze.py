@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from libra_tf.errors import UserError
@@ -26,7 +27,7 @@ wrong annotations; and with --compare the difference with a bootstrap interval.
 Of a run, its best checkpoint is evaluated on its validation split, once; the detections
 stay in RUN/analysis. For another split: libra eval --model RUN --split S --out DIR.
 """
-_EXAMPLES = 6
+_EXAMPLES, _FEWEST_SAMPLES = 6, 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--annotations", metavar="A.json", help="ground truth of saved detections")
     add("--images", metavar="DIR", help="folder of the images, to draw them")
     add("--compare", metavar="RUN|D.json", help="a second detector on the same images")
+    add("--samples", metavar="N", type=int,
+        help="of the bootstrap of --compare (default 500)")  # fmt: skip
     add("--iou-type", choices=("bbox", "segm"), default="bbox",
         help="overlap of boxes or of masks (default bbox)")  # fmt: skip
     add("--threshold", metavar="SCORE", type=float,
@@ -72,6 +75,13 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--threshold is {args.threshold}; give a score from 0 to 1")
     if args.examples < 0:
         raise UserError(f"--examples is {args.examples}; give 0 or more")
+    if args.samples is not None and args.samples < _FEWEST_SAMPLES:
+        raise UserError(
+            f"--samples is {args.samples}; give {_FEWEST_SAMPLES} or more for an "
+            "interval"
+        )
+    if args.samples is not None and not args.compare:
+        raise UserError("--samples goes with --compare")
     if args.images and not os.path.isdir(args.images):
         raise UserError(f"--images {args.images}: there is no such folder")
     if _is_file(args.source) and not args.annotations:
@@ -86,7 +96,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _analyze(args: argparse.Namespace) -> Analysis:
-    from libra_tf.analysis.analysis import analyze
+    from libra_tf.analysis.analysis import SAMPLES, analyze
 
     detections, annotations = args.source, args.annotations
     if not _is_file(args.source):
@@ -95,12 +105,15 @@ def _analyze(args: argparse.Namespace) -> Analysis:
     if compared and not _is_file(compared):
         compared, others = _of_run(args.compare)
         _check_same(annotations, others, args.compare)
+    if compared:
+        print("comparing; with many images the samples take minutes", file=sys.stderr)
     return analyze(
         annotations,
         detections,
         compare=compared,
         iou_type=args.iou_type,
         threshold=args.threshold,
+        samples=args.samples or SAMPLES,
     )
 
 

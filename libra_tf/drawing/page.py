@@ -21,11 +21,11 @@ p { margin: 4px 0 12px; max-width: 95ch; overflow-wrap: anywhere; }
 nav { margin: 14px 0 0; line-height: 2; }
 nav a { margin-right: 16px; white-space: nowrap; }
 a { color: #1a56c4; }
-.wide { overflow-x: auto; }
+.wide { overflow: auto; max-height: 560px; }
 table { border-collapse: collapse; margin: 6px 0 14px; font-size: 14px; }
 th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid #e8eaed;
   font-variant-numeric: tabular-nums; white-space: nowrap; }
-th { color: #5f6368; font-weight: 600; }
+th { color: #5f6368; font-weight: 600; position: sticky; top: 0; background: #fff; }
 th:first-child, td:first-child { text-align: left; max-width: 56ch; overflow: hidden;
   text-overflow: ellipsis; }
 tbody tr:hover { background: #f6f8fc; }
