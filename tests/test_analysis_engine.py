@@ -58,6 +58,29 @@ def test_every_figure_is_that_of_pycocotools(seed, crowds):
     assert actual.per_class["never annotated"]["AP"] is None
 
 
+def test_ids_may_be_any_number():
+    """The same ties, whichever way ids are ordered, and figures under their own ids."""
+    numbers = {10 * k: 7 - 40 * k for k in range(1, 31)}
+    classes = {1: -3, 2: 2**60, 5: 0, 9: 4}
+    data = fake_coco.fake_coco(30)
+    detections = fake_coco.fake_detections(data)
+    for record in [*data["annotations"], *detections]:
+        record["image_id"] = numbers[record["image_id"]]
+        record["category_id"] = classes[record["category_id"]]
+    for image in data["images"]:
+        image["id"] = numbers[image["id"]]
+    for category in data["categories"]:
+        category["id"] = classes[category["id"]]
+    truth = checked(data)
+    evaluation = Evaluation(truth, detections)
+    images = {image["id"] for image in truth.images}
+    judge = match(truth, detections, images, limits=LIMITS, backend="pycocotools")
+    np.testing.assert_array_equal(evaluation.curves().precision, judge.precision)
+    assert set(evaluation.calibration().by_category) <= set(classes.values())
+    _, compared = evaluation.compared_with(evaluation, samples=2, seed=0)
+    assert set(compared) == {-3, 2**60, 0}
+
+
 def test_only_the_best_100_of_an_image_and_class_count():
     truth = truth_of([(1, 1, [0, 0, 10, 10]), (1, 1, [50, 0, 10, 10])])
     detections = [found(1, 1, [0, 0, 10, 10], 0.9)]

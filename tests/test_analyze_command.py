@@ -136,6 +136,7 @@ BAD = {
     "an image that is not there": ("one", first(image_id=77), "image ids not in"),
     "a category that is not there": ("one", first(category_id=4), "category ids not"),
     "a score that is NaN": ("one", first(score=float("nan")), "finite numbers"),
+    "a score above 1": ("one", first(score=7.5), "its score is 7.5"),
     "a box of three": ("one", first(bbox=[1, 2, 3]), "finite numbers"),
     "masks without boxes": (
         "one", lambda c: c[0].pop("bbox"), "result 1 has no bbox"
@@ -172,6 +173,21 @@ def test_a_bad_second_detector_is_named(folder, tmp_path, capsys):
     other.write_text("[]")
     assert analyze(folder, "--compare", other, "--out", tmp_path / "out") == 2
     assert f"{other}: has no detection" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_objects_that_no_size_holds_leave_the_charts_empty(folder, tmp_path):
+    """COCO counts areas up to 1e10: there is no AP then, and that is shown."""
+    for file in ("one.json", "val.json"):
+        shutil.copy(folder / file, tmp_path)
+    change(
+        tmp_path / "val.json",
+        lambda content: [a.update(area=1e12) for a in content["annotations"]],
+    )
+    assert analyze(tmp_path, "--out", tmp_path / "out") == 0
+    values = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert values["metrics"]["summary"]["AP"] is None
+    assert "n/a" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_an_image_that_cannot_be_drawn_is_named(folder, tmp_path, capsys):

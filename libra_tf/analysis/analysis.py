@@ -172,6 +172,13 @@ def _load(source: str, truth: GroundTruth, iou_type: IouType) -> Records:
     name, found = load_detections(source, truth)
     if not found:
         raise UserError(f"{name}: has no detection; there is nothing to analyze")
+    for k, detection in enumerate(found, start=1):
+        if not 0 <= detection["score"] <= 1:
+            raise UserError(
+                f"{name}: result {k} (image {detection['image_id']}): its score is "
+                f"{detection['score']}; thresholds and calibration need scores from 0 "
+                "to 1"
+            )
     _check_masks(found, name, truth, iou_type, (dict,))
     return found
 

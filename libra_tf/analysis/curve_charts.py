@@ -6,7 +6,7 @@ import numpy as np
 
 from libra_tf.analysis.analysis import Analysis
 from libra_tf.analysis.score_curves import ScoreCurve
-from libra_tf.drawing.charts import COLORS, charts, draw_line, svg_uri
+from libra_tf.drawing.charts import COLORS, add_legend, charts, draw_line, svg_uri
 
 # Lines of a chart that can still be told apart; of more classes, the lowest F1.
 MOST_LINES = 10
@@ -20,10 +20,10 @@ def precision_recall(analysis: Analysis) -> str:
     with charts(4.6, 3.2) as (figure, (axes,)):
         for number, (index, label) in enumerate(_SHOWN_IOUS.items()):
             known = precision[index][:, (precision[index] > -1).all(axis=0)]
-            line = known.mean(axis=1)
-            axes.plot(_RECALLS, line, label=label, color=COLORS[number])
+            if known.size:
+                draw_line(axes, number, _RECALLS, known.mean(axis=1), label)
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-        axes.legend()
+        add_legend(axes)
         return svg_uri(figure)
 
 
@@ -33,7 +33,7 @@ def class_precision_recall(analysis: Analysis) -> str:
         for number, (name, curve) in enumerate(_lines(analysis)):
             draw_line(axes, number, curve.recall, curve.precision, name)
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-        axes.legend()
+        add_legend(axes)
         return svg_uri(figure)
 
 
@@ -47,7 +47,7 @@ def f1_by_score(analysis: Analysis) -> str:
         axes.axvline(analysis.threshold, color="#5f6368", linewidth=1, linestyle=":")
         axes.set(xlabel="lowest score that counts", ylabel="F1", ylim=(0, 1))
         axes.set_xlim(0, 1)
-        axes.legend()
+        add_legend(axes)
         return svg_uri(figure)
 
 
@@ -65,7 +65,7 @@ def reliability(analysis: Analysis) -> str:
         )
         axes.set(xlabel="mean score", ylabel="share correct", xlim=(0, 1))
         axes.set_ylim(0, 1)
-        axes.legend()
+        add_legend(axes)
         counts.bar(
             [b.low for b in bins],
             [b.count for b in bins],

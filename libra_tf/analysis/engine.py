@@ -9,6 +9,7 @@ id), T = 10 IoU thresholds, R = 101 recalls, A = 4 areas, M = 3 limits of detect
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,9 @@ BACKGROUND_IOU = 0.1
 _NAMES = {f"AR{limit}": f"ARmax{limit}" for limit in LIMITS}
 TIDE_KINDS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 CONFIDENCE = 0.95  # of bootstrap intervals
+
+# "image_id" and "category_id" to the rank of each id.
+_Ranks = Mapping[str, Mapping[int, int]]
 
 
 @dataclass(frozen=True)
@@ -148,14 +152,20 @@ class Evaluation:
         self._num_detections = len(detections)
         self._annotation_ids = [a["id"] for a in truth.annotations]
         self._category_ids = sorted(c["id"] for c in truth.categories)
-        # Names are ids, so that what comes by name belongs to one category.
+        # hotcoco takes no id below 0: it sees ranks, which keep COCO's order of ties.
+        ranks = {
+            "image_id": _ranks(image["id"] for image in truth.images),
+            "category_id": _ranks(self._category_ids),
+        }
+        # Names are ranks too, so that what comes by name belongs to one category.
+        categories = ranks["category_id"].values()
         content = {
-            "images": [_image(image) for image in truth.images],
-            "categories": [{"id": i, "name": str(i)} for i in self._category_ids],
-            "annotations": [_annotation(a, iou_type) for a in truth.annotations],
+            "images": [_image(i, ranks["image_id"]) for i in truth.images],
+            "categories": [{"id": rank, "name": str(rank)} for rank in categories],
+            "annotations": [_record(a, ranks, iou_type) for a in truth.annotations],
         }
         known = hotcoco.COCO(content)
-        found = known.load_res([_result(d, iou_type) for d in detections])
+        found = known.load_res([_result(d, ranks, iou_type) for d in detections])
         self._evaluated = hotcoco.COCOeval(known, found, iou_type)
         self._evaluated.evaluate()
         self._evaluated.accumulate()
@@ -186,7 +196,6 @@ class Evaluation:
         found = self._evaluated.confusion_matrix(
             iou_thr=CORRECT_IOU, min_score=min_score
         )
-        assert list(found["cat_ids"]) == self._category_ids
         return np.asarray(found["matrix"]).astype(int)
 
     def calibration(self) -> Calibration:
@@ -202,7 +211,8 @@ class Evaluation:
             )
             for b in found["bins"]
         ]
-        by_category = {int(i): error for i, error in found["per_category"].items()}
+        errors = found["per_category"].items()
+        by_category = {self._category_ids[int(r) - 1]: error for r, error in errors}
         return Calibration(found["ece"], found["mce"], bins, by_category)
 
     def outcomes(self) -> Outcomes:
@@ -271,7 +281,10 @@ class Evaluation:
                 spread["upper"],
                 spread["prob_positive"],
             )
-        classes = {c["cat_id"]: (c["ap_a"], c["ap_b"]) for c in found["per_category"]}
+        classes = {
+            self._category_ids[c["cat_id"] - 1]: (c["ap_a"], c["ap_b"])
+            for c in found["per_category"]
+        }
         return figures, {i: both for i, both in classes.items() if min(both) >= 0}
 
 
@@ -294,20 +307,32 @@ def _library() -> Any:
     return hotcoco
 
 
-def _image(image: dict[str, Any]) -> dict[str, Any]:
+def _ranks(ids: Iterable[int]) -> dict[int, int]:
+    """Returns id to its place from 1 in ascending order."""
+    return {i: rank for rank, i in enumerate(sorted(ids), start=1)}
+
+
+def _image(image: dict[str, Any], ranks: Mapping[int, int]) -> dict[str, Any]:
     # Only masks need sizes, and those of masks have been checked.
     sizes = {side: image.get(side) for side in ("width", "height")}
     kept = {side: v if type(v) is int and v > 0 else 1 for side, v in sizes.items()}
-    return {"id": image["id"], "file_name": "", **kept}
+    return {"id": ranks[image["id"]], "file_name": "", **kept}
 
 
-def _annotation(annotation: dict[str, Any], iou_type: IouType) -> dict[str, Any]:
-    names = ["id", "image_id", "category_id", "bbox", "area", "iscrowd"]
+def _record(
+    annotation: dict[str, Any], ranks: _Ranks, iou_type: IouType
+) -> dict[str, Any]:
+    names = ["id", "bbox", "area", "iscrowd"]
     names += ["segmentation"] if iou_type == "segm" else []
-    return {name: annotation[name] for name in names}
+    return {**_ranked(annotation, ranks), **{name: annotation[name] for name in names}}
 
 
-def _result(result: dict[str, Any], iou_type: IouType) -> dict[str, Any]:
+def _result(result: dict[str, Any], ranks: _Ranks, iou_type: IouType) -> dict[str, Any]:
     # With a box too, the box's area would say whether a mask is small.
     shape = "segmentation" if iou_type == "segm" else "bbox"
-    return {name: result[name] for name in ("image_id", "category_id", "score", shape)}
+    values = {name: result[name] for name in ("score", shape)}
+    return {**_ranked(result, ranks), **values}
+
+
+def _ranked(record: dict[str, Any], ranks: _Ranks) -> dict[str, int]:
+    return {name: rank[record[name]] for name, rank in ranks.items()}

@@ -6,7 +6,7 @@ import numpy as np
 
 from libra_tf.analysis.analysis import Analysis, Comparison
 from libra_tf.analysis.breakdown import FREQUENCIES, ClassRow
-from libra_tf.drawing.charts import COLORS, charts, label_text, svg_uri
+from libra_tf.drawing.charts import COLORS, add_legend, charts, label_text, svg_uri
 
 MOST_CLASSES = 40  # of a chart of classes; the lowest and the highest of more
 _MOST_CELLS = 20  # of a confusion matrix
@@ -41,7 +41,7 @@ def ap_by_size(analysis: Analysis) -> str:
         axes.set_xticks(places, names)
         axes.set(ylabel="mean over IoU 0.5 to 0.95", ylim=(0, 1.08))
         axes.grid(axis="x", visible=False)
-        axes.legend(loc="upper left")
+        add_legend(axes, "upper left")
         return svg_uri(figure)
 
 
@@ -71,7 +71,7 @@ def ap_by_frequency(analysis: Analysis) -> str:
         axes.set(xlabel="images that have the class", ylabel="AP", ylim=(0, 1))
         for most in filter(None, FREQUENCIES.values()):
             axes.axvline(most, color="#9aa0a6", linewidth=0.8, linestyle=":")
-        axes.legend()
+        add_legend(axes)
         return svg_uri(figure)
 
 

@@ -44,17 +44,18 @@ def score_curve(
     Args:
         scores: [N], in any order.
         correct: [N], bool.
-        num_objects: that there are to be found, at least 1.
+        num_objects: that there are to be found; of none, the curve is empty.
     """
+    if not len(scores) or not num_objects:
+        none = np.zeros(0)
+        return ScoreCurve(none, none, none, none, None, 0.0, 0.0, 0.0)
     order = np.argsort(-scores, kind="stable")
     ordered, hits = scores[order], np.cumsum(correct[order])
     # Detections of one score come or go together.
-    last = np.flatnonzero(np.append(np.diff(ordered) != 0, True)[: len(ordered)])
+    last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))
     hits, threshold = hits[last], ordered[last]
     precision, recall = hits / (last + 1), hits / num_objects
     f1 = 2 * hits / (last + 1 + num_objects)
-    if not len(f1):
-        return ScoreCurve(threshold, precision, recall, f1, None, 0.0, 0.0, 0.0)
     best = int(np.argmax(f1))
     shown = np.unique(np.linspace(0, len(f1) - 1, POINTS).astype(int))
     return ScoreCurve(

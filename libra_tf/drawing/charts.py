@@ -96,6 +96,12 @@ def draw_line(
     )
 
 
+def add_legend(axes: Axes, place: str = "best") -> None:
+    """Adds the names of what is drawn, if anything is."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc=place)
+
+
 def label_text(name: str, longest: int = LONGEST_LABEL) -> str:
     """Returns a name of strangers as Matplotlib shows it: no formula, not hidden."""
     shown = shown_name(name)

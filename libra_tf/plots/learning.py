@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from libra_tf.drawing.charts import charts, draw_line, save_chart
+from libra_tf.drawing.charts import add_legend, charts, draw_line, save_chart
 from libra_tf.errors import UserError
 from libra_tf.training.metrics_file import METRICS_FILE, metric_lines
 
@@ -56,7 +56,7 @@ def plot_learning(
             chart.set(xlabel="training step", ylabel=_label(metric))
             if metric.startswith(("AP", "AR")):
                 chart.set_ylim(bottom=0)  # a share: small steps are not made large
-            chart.legend()
+            add_legend(chart)
         return save_chart(figure, out)
 
 
