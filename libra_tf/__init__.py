@@ -12,10 +12,12 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "ablation",
+    "analysis",
     "commands",
     "criteria",
     "data",
     "diagnostics",
+    "drawing",
     "evaluation",
     "experiments",
     "files",
@@ -25,6 +27,7 @@ _ROOMS = (
     "losses",
     "models",
     "ops",
+    "plots",
     "samplers",
     "tasks",
     "torch_files",

@@ -26,6 +26,7 @@ BELOW = {
     "losses": {"ops"},
     "layers": {"ops"},
     "samplers": {"ops"},
+    "drawing": {"files"},
     "data": {"files"},
     "evaluation": {"data", "files"},
     "experiments": {"data", "files", "layers", "losses", "ops", "samplers"},
@@ -51,7 +52,9 @@ BELOW = {
         "criteria", "experiments", "inputs", "models", "ops", "samplers", "tasks",
         "weights",
     },
+    "analysis": {"data", "drawing", "evaluation", "files"},
     "ablation": {"diagnostics", "experiments", "files", "tasks", "training"},
+    "plots": {"ablation", "drawing", "losses", "training"},
 }  # fmt: skip
 IMPORT_OFFICIAL = {
     "models", "inputs", "criteria", "tasks", "experiments", "training", "inference",

@@ -265,3 +265,73 @@ def test_a_gap_in_the_ids_is_not_taken_for_a_class_of_the_source(folder, tmp_pat
     words = ["predict", picture, "--model", folder, "--out", tmp_path / "out"]
     assert main([*map(str, words), "--no-pictures"]) == 0
     assert json.loads((tmp_path / "out" / "detections.json").read_text()) == []
+
+
+@pytest.fixture
+def two_pictures(folder, tmp_path):
+    """Words that predict two pictures, and annotations of the first."""
+    (folder / DESCRIPTION).write_text(json.dumps({"class_names": {"3": "cell"}}))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b b.png"):
+        Image.new("RGB", (640, 480)).save(photos / name)
+    box = {"image_id": 1, "category_id": 3, "bbox": [100, 100, 300, 200]}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "b b.png"}],
+        "categories": [{"id": 3, "name": "cell"}],
+        "annotations": [box],
+    }
+    annotations = tmp_path / "a.json"
+    annotations.write_text(json.dumps(content))
+    words = ["predict", photos, "--model", folder, "--out", tmp_path / "out"]
+    return [*map(str, words), "--annotations", str(annotations)]
+
+
+def picture(folder, name="a.png"):
+    return np.asarray(Image.open(folder / "out" / name))
+
+
+def test_a_page_shows_the_pictures(two_pictures, tmp_path):
+    assert main(two_pictures) == 0
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert 'src="a.png"' in page
+    assert 'src="b%20b.png"' in page
+    assert page.count("1 cell</figcaption>") == 2
+    assert main([*two_pictures, "--no-pictures"]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "a.png", "b b.png", "detections.json", "index.html",
+    ]  # fmt: skip
+
+
+def test_what_is_drawn_can_be_chosen(two_pictures, tmp_path):
+    assert main(two_pictures) == 0
+    usual = picture(tmp_path)
+    assert main([*two_pictures, "--no-labels"]) == 0
+    bare = picture(tmp_path)
+    assert 0 < (bare != 0).sum() < (usual != 0).sum()
+    assert main([*two_pictures, "--no-labels", "--line-width", "6"]) == 0
+    assert (picture(tmp_path) != 0).sum() > 2 * (bare != 0).sum()
+    assert main([*two_pictures, "--no-labels", "--show-truth"]) == 0
+    white = (picture(tmp_path) == 255).all(-1)
+    # Two pixels outside of the annotated box, in dashes.
+    assert np.argwhere(white).min(0).tolist() == [98, 98]
+    assert np.argwhere(white).max(0).tolist() == [301, 401]
+    assert not (picture(tmp_path, "b b.png") == 255).all(-1).any()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--line-width", "0"], "--line-width is 0; give 1 to 20 pixels"),
+        (["--no-pictures", "--no-labels"], "there is nothing to draw"),
+        (["--no-pictures", "--show-truth"], "there is nothing to draw"),
+    ],
+)
+def test_a_choice_that_draws_nothing_is_refused(two_pictures, words, line, capsys):
+    assert main([*two_pictures, *words]) == 2
+    assert line in capsys.readouterr().err
+
+
+def test_ground_truth_needs_annotations(two_pictures, capsys):
+    assert main([*two_pictures[:-2], "--show-truth"]) == 2
+    assert "--show-truth needs --annotations" in capsys.readouterr().err

@@ -23,6 +23,8 @@ VERBS = {
     "train": "train a detector",
     "replay": "run a training step again that was not finite",
     "eval": "evaluate a checkpoint or saved detections",
+    "analyze": "show the errors of a detector, and doubtful annotations",
+    "plot": "draw learning curves, box losses and ablations",
     "ablate": "train the rows of a table over seeds, and compare them",
     "measure": "what the three imbalances look like in a trained detector",
     "predict": "detect objects in images",

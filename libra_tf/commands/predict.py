@@ -13,18 +13,24 @@ from libra_tf.data.images import MAX_PIXELS
 from libra_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
     from libra_tf.data.records import FileId
+    from libra_tf.drawing.gallery import Shown
     from libra_tf.inference.own_ids import OwnIds
 
 EPILOG = """\
 examples:
   libra predict photos/ --model runs/first --out predictions
   libra predict a.jpg b.png --model exported/saved_model --threshold 0.3 --out P
+  libra predict photos/ --model runs/first --annotations val.json --show-truth --out P
 
 --out DIR gets detections.json (COCO results in pixels of the original images, with the
-file names) and one picture per image. Ids of images and classes are those of
---annotations, as the data set's source wrote them; else images are numbered from 1, and
-classes have the ids of the training split's source.
+file names), one picture per image, and index.html, which shows them all. Ids of images
+and classes are those of --annotations, as the data set's source wrote them; else images
+are numbered from 1, and classes have the ids of the training split's source.
 A SavedModel is a program. One that can reach files or processes is listed and refused;
 --trust runs it.
 """
@@ -46,6 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lowest score in pictures (default 0.5)",
     )
     add("--annotations", metavar="A.json", help="COCO file that gives the ids")
+    add("--show-truth", action="store_true",
+        help="draw the boxes of --annotations too, as white dashes")  # fmt: skip
+    add("--line-width", type=int, metavar="PIXELS", help="of boxes; default: 1 or more")
+    add("--no-labels", action="store_true", help="draw boxes without class and score")
     add("--no-pictures", action="store_true", help="write detections.json only")
     add("--max-pixels", type=int, default=MAX_PIXELS, help="refuse larger images")
     add("--trust", action="store_true",
@@ -61,22 +71,25 @@ def run(args: argparse.Namespace) -> int:
     from libra_tf.inference.detector import load_detector
     from libra_tf.inference.images import list_images
     from libra_tf.inference.own_ids import read_own_ids
+    from libra_tf.inference.own_truth import read_own_truth
 
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is {args.threshold}; give a score from 0 to 1")
     if args.max_pixels < 1:
         raise UserError(f"--max-pixels is {args.max_pixels}; give 1 or more")
+    _check_drawing(args)
     files = list_images(args.images)
     _refuse_folder_of_inputs(args.out, files)
     make_folder(args.out)
     found = os.path.join(args.out, "detections.json")
     require_writable([args.out], replaced=[found])
     own = read_own_ids(args.annotations) if args.annotations else None
+    truth = read_own_truth(args.annotations) if args.show_truth else {}
     ids = _image_ids(files, own)
     detector = load_detector(args.model, newest=args.newest, trust=args.trust)
     if own:
         detector.file_ids = own.of_classes(detector.class_names, detector.file_ids)
-    results, failed = _detect_all(files, ids, detector, args)
+    results, failed = _detect_all(files, ids, detector, truth, args)
     write_json(found, results)
     if args.json:
         print(json.dumps(results))
@@ -85,6 +98,20 @@ def run(args: argparse.Namespace) -> int:
     if failed:
         print(f"libra: {failed} of {len(files)} images failed", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _check_drawing(args: argparse.Namespace) -> None:
+    from libra_tf.drawing.frames import check_width
+
+    if args.line_width is not None:
+        check_width(args.line_width)
+    if args.show_truth and not args.annotations:
+        raise UserError("--show-truth needs --annotations, the COCO file of the images")
+    if args.no_pictures and (args.show_truth or args.no_labels or args.line_width):
+        raise UserError(
+            "--no-pictures: there is nothing to draw with --show-truth, --line-width "
+            "or --no-labels"
+        )
 
 
 def _summary(
@@ -105,11 +132,17 @@ def _summary(
 
 
 def _detect_all(
-    files: list[Path], ids: dict[Path, FileId], detector: Any, args: argparse.Namespace
+    files: list[Path],
+    ids: dict[Path, FileId],
+    detector: Any,
+    truth: Mapping[FileId, np.ndarray],
+    args: argparse.Namespace,
 ) -> tuple[list[dict], int]:
     """Returns the detections, and how many images could not be read; draws."""
+    from libra_tf.drawing.gallery import write_gallery
     from libra_tf.files.progress_line import ProgressLine
 
+    shown: list[Shown] = []
     progress = ProgressLine("predict", len(files)) if len(files) > 1 else None
     results: list[dict] = []
     failed, names = 0, _picture_names(files)
@@ -131,11 +164,17 @@ def _detect_all(
             )
         results += _results(ids[path], path, found, detector)
         if not args.no_pictures:
-            _draw(Path(args.out, names[path]), image, found, detector, args.threshold)
+            out = Path(args.out, names[path])
+            boxes = truth.get(ids[path])
+            shown.append(_draw(path, out, image, found, detector, boxes, args))
         if progress:
             progress.step()
     if progress:
         progress.finish()
+    if not args.no_pictures:
+        write_gallery(
+            args.out, shown, detector.class_names, args.threshold, args.show_truth
+        )
     return results, failed
 
 
@@ -201,8 +240,18 @@ def _results(image_id: FileId, path: Path, found: Any, detector: Any) -> list[di
     return results
 
 
-def _draw(path: Path, image: Any, found: Any, detector: Any, threshold: float) -> None:
-    from libra_tf.inference.drawing import decode_masks, draw_detections, save_image
+def _draw(
+    source: Path,
+    out: Path,
+    image: np.ndarray,
+    found: Any,
+    detector: Any,
+    truth: np.ndarray | None,
+    args: argparse.Namespace,
+) -> Shown:
+    from libra_tf.drawing.detections import decode_masks, draw_detections
+    from libra_tf.drawing.gallery import Shown
+    from libra_tf.drawing.image_files import save_image
 
     picture = draw_detections(
         image,
@@ -210,7 +259,12 @@ def _draw(path: Path, image: Any, found: Any, detector: Any, threshold: float) -
         found.classes,
         found.scores,
         detector.class_names,
-        threshold=threshold,
+        threshold=args.threshold,
         masks=decode_masks(found.masks),
+        truth=truth,
+        width=args.line_width,
+        labels=not args.no_labels,
     )
-    save_image(path, picture)
+    save_image(out, picture)
+    drawn = found.classes[found.scores >= args.threshold]
+    return Shown(out.name, str(source), [int(c) for c in drawn])

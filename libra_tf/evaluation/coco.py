@@ -94,7 +94,7 @@ def evaluate_detections(
     if max_detections < 1:
         raise UserError(f"max_detections is {max_detections}; it must be at least 1")
     truth = load_ground_truth(ground_truth)
-    name, found = _load_detections(detections, truth)
+    name, found = load_detections(detections, truth)
     kept, num_images = choose_images(truth, image_ids), len(truth.images)
     truth = truth.on_images(kept)
     found = [d for d in found if d["image_id"] in kept]
@@ -108,19 +108,48 @@ def evaluate_detections(
     curves = match(
         truth, found, kept, iou_type=iou_type, limits=limits, backend=backend
     )
+    return detection_metrics(
+        curves,
+        truth,
+        limits,
+        num_images=num_images,
+        num_detections=len(found),
+        iou_type=iou_type,
+    )
+
+
+def detection_metrics(
+    curves: Curves,
+    truth: GroundTruth,
+    limits: list[int],
+    *,
+    num_images: int,
+    num_detections: int,
+    iou_type: IouType = "bbox",
+) -> DetectionMetrics:
+    """Returns the figures of COCO's curves, whoever did the matching.
+
+    Args:
+        curves: of the categories in ascending order of id, `AREAS` and `limits`.
+        truth: on the images that were evaluated.
+        limits: numbers of detections per image, ascending; the last is for AP.
+        num_images: images of the annotation file.
+        num_detections: detections on the images that were evaluated.
+        iou_type: of the matching.
+    """
     names = category_names(truth.categories)
     return DetectionMetrics(
         summary=_summary(curves, limits),
         per_class=_per_class(curves, truth.annotations, names),
         ap_by_iou={
-            round(float(t), 2): _mean(curves.precision[i, ..., 0, -1])
+            round(float(t), 2): mean_existing(curves.precision[i, ..., 0, -1])
             for i, t in enumerate(IOU_THRESHOLDS)
         },
         num_images=num_images,
-        num_images_evaluated=len(kept),
-        num_detections=len(found),
+        num_images_evaluated=len(truth.images),
+        num_detections=num_detections,
         iou_type=iou_type,
-        max_detections=max_detections,
+        max_detections=limits[-1],
     )
 
 
@@ -160,7 +189,16 @@ def load_ground_truth(
     return coco_checks.check_ground_truth(data, name)
 
 
-def _load_detections(source: Any, truth: GroundTruth) -> tuple[str, Records]:
+def load_detections(source: Any, truth: GroundTruth) -> tuple[str, Records]:
+    """Returns the name for messages and checked COCO results, with our ids.
+
+    Args:
+        source: COCO results with the ids of the data set's source, or their JSON file.
+        truth: of the same images and categories.
+
+    Raises:
+        UserError: for a file that cannot be used, naming it and the first records.
+    """
     name, found = load(source, "detections")
     ids = truth.file_ids
     image_ids = ids.own_images(image["id"] for image in truth.images)
@@ -176,8 +214,8 @@ def load(source: Any, kind: str) -> tuple[str, Any]:
     return kind, source
 
 
-def _mean(values: np.ndarray) -> float | None:
-    """The mean over what exists; COCO's curves mark the rest with -1."""
+def mean_existing(values: np.ndarray) -> float | None:
+    """Returns the mean over what exists; COCO's curves mark the rest with -1."""
     values = values[values > -1]
     return float(values.mean()) if values.size else None
 
@@ -190,16 +228,16 @@ def _summary(curves: Curves, limits: list[int]) -> dict[str, float | None]:
     # The limit is the last of `limits`; "all" is the first of the areas.
     precision, recall = curves.precision[..., -1], curves.recall
     summary = {
-        "AP": _mean(precision[..., 0]),
-        "AP50": _mean(precision[_threshold(0.5), ..., 0]),
-        "AP75": _mean(precision[_threshold(0.75), ..., 0]),
+        "AP": mean_existing(precision[..., 0]),
+        "AP50": mean_existing(precision[_threshold(0.5), ..., 0]),
+        "AP75": mean_existing(precision[_threshold(0.75), ..., 0]),
     }
     for number, area in enumerate(AREAS[1:], start=1):
-        summary[f"AP{area[0]}"] = _mean(precision[..., number])
+        summary[f"AP{area[0]}"] = mean_existing(precision[..., number])
     for number, limit in enumerate(limits):
-        summary[f"ARmax{limit}"] = _mean(recall[:, :, 0, number])
+        summary[f"ARmax{limit}"] = mean_existing(recall[:, :, 0, number])
     for number, area in enumerate(AREAS[1:], start=1):
-        summary[f"AR{area[0]}"] = _mean(recall[:, :, number, -1])
+        summary[f"AR{area[0]}"] = mean_existing(recall[:, :, number, -1])
     return summary
 
 
@@ -212,10 +250,10 @@ def _per_class(
     precision, recall = curves.precision[..., 0, -1], curves.recall[..., 0, -1]
     return {
         name: {
-            "AP": _mean(precision[:, :, index]),
-            "AP50": _mean(precision[_threshold(0.5), :, index]),
-            "AP75": _mean(precision[_threshold(0.75), :, index]),
-            "AR": _mean(recall[:, index]),
+            "AP": mean_existing(precision[:, :, index]),
+            "AP50": mean_existing(precision[_threshold(0.5), :, index]),
+            "AP75": mean_existing(precision[_threshold(0.75), :, index]),
+            "AR": mean_existing(recall[:, index]),
             "num_ground_truth": counts[category_id],
         }
         for index, (category_id, name) in enumerate(names.items())

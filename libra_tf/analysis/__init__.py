@@ -1,0 +1,1 @@
+"""What a detector's errors are, and what they say about the data."""

@@ -1,0 +1,1 @@
+"""Pictures for people: boxes on images, charts, and pages that show them."""
