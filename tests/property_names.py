@@ -55,14 +55,17 @@ PARTS = {
         "has_area": "of select_rois",
         "match": "of select_rois",
         "pad_rows": "of select_rois",
+        "repeat_real_rows": "of RoISampler",
     },
     "layers": {
         "ResNetShape": "sizes of TorchResNet",
         "RunningState": "no input; kept by the losses of test_dense_*",
+        "UnchangedState": "a RunningState that is only read",
         "common_channels": "of the pyramids",
         "derived_seed": "of initial weights",
         "has_grouped_gradient": "of GroupedConv2D",
         "seeded": "of initial weights",
         "sorted_levels": "of the pyramids",
+        "unchanged": "of RunningState",
     },
 }

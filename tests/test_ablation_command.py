@@ -6,6 +6,7 @@ import time
 import types
 
 import pytest
+import tiny
 import yaml
 from tolerances import ELEMENTWISE, tolerance
 
@@ -190,5 +191,6 @@ def numbers_of(out):
     path = out / "runs" / "libra" / "seed1" / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
-        line.pop("examples_per_second" if line["kind"] == "train" else "seconds")
+        for name in tiny.MEASURED:
+            line.pop(name, None)
     return lines

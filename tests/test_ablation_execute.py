@@ -174,9 +174,9 @@ def test_the_table(out):
     assert "4 runs of 20 steps on " in text
     assert "| base | 2 | 52.0 ± 2.8 | 90.0 ± 0.0 | - |" in text
     # Differences of 2 and 6: mean 4, error 2, t = 2 with one degree of freedom.
-    assert "| better | base | 2 | +4.00 ± 2.00 | .295 | 36.8 | +0.9 | - | - |" in text
+    assert "| better | base | 2 | +4.00 ± 2.00 | .295 | .295 | 36.8 | +0.9 |" in text
     assert "| extra | better | 0 | - | - |" in text
-    assert "| base | (baseline) | - | - | - | 35.9 | - |" in text
+    assert "| base | (baseline) | - | - | - | - | 35.9 | - |" in text
     assert "- better: a word" in text
 
 

@@ -93,6 +93,8 @@ def test_rows_are_chosen_in_the_order_of_the_plan(tmp_path):
         ({"rows": [{"name": "a", "config": [1]}]}, "row a: `config` names no"),
         ({"rows": [row("a")]}, "row a: `baseline` must name a row"),
         ({"rows": [row("a", baseline="b")]}, "row a: its baseline 'b' is no row"),
+        ({"rows": [row("a", baseline=True, step_from="b")]}, "its step_from 'b' is no"),
+        ({"rows": [row("a", baseline=True, step_from="a")]}, "`step_from` names the"),
         ({"rows": [row("a", baseline=True)] * 2}, "two rows are called a"),
         ({"rows": [row("a", baseline=True, set=[1])]}, "row a: `set` is no mapping"),
         ({"rows": [row("a", published={"AP": "x"})]}, "row a: published.AP is 'x'"),

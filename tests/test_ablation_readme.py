@@ -88,8 +88,24 @@ def test_a_short_table():
     lines = readme_table(plan, plan.rows, results, timing).splitlines()
     assert lines[2:] == [
         f"| {base} | 2 | 45.0 ± 7.1 | 22.5 ± 3.5 | - | - | - | - |",
-        f"| {libra} | 2 | 47.0 ± 8.5 | 23.5 ± 4.2 | +2.00 ± 1.00 (p .295) | - | "
-        "+1.00 ± 0.50 (p .295) | 1.25 |",
+        f"| {libra} | 2 | 47.0 ± 8.5 | 23.5 ± 4.2 | +2.00 ± 1.00 (p .295, Holm "
+        ".295) | - | +1.00 ± 0.50 (p .295, Holm .295) | 1.25 |",
+    ]
+
+
+def test_steps_are_against_the_row_above():
+    plan = load_plan("libra_table2")
+    names = [row.name for row in plan.rows]
+    results = [
+        {"row": row, "seed": seed, "metrics": {"AP": ap, "AP75": ap}}
+        for seed in (1, 2)
+        for row, ap in zip(names, (0.3, 0.4, 0.35, 0.35 + seed / 100), strict=True)
+    ]
+    short = tables(plan, results, {})["libra_table2, step by step"].splitlines()
+    assert [line.split("|")[1:4] for line in short[2:]] == [
+        [f" {names[1]} ", f" {names[0]} ", " +10.00 "],
+        [f" {names[2]} ", f" {names[1]} ", " -5.00 "],
+        [f" {names[3]} ", f" {names[2]} ", " +1.50 ± 0.50 (p .205, Holm .205) "],
     ]
 
 

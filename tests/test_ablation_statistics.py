@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from libra_tf.ablation.statistics import paired_difference, summarize
+from libra_tf.ablation.statistics import holm, paired_difference, summarize
 
 # Student (1908), "The probable error of a mean": extra hours of sleep of ten patients
 # after each of two drugs. R's t.test(paired = TRUE) gives t = -4.0621, df = 9,
@@ -55,6 +55,14 @@ def test_one_pair_has_no_error_and_no_pair_nothing():
 def test_differences_without_spread():
     assert paired_difference({1: 1.0, 2: 2.0}, {1: 1.0, 2: 2.0}).p == 1
     assert paired_difference({1: 2.0, 2: 3.0}, {1: 1.0, 2: 2.0}).p is None
+
+
+def test_holm_1979():
+    """R: p.adjust(c(.01, .04, .03, .005), "holm") is .03 .06 .06 .02."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.01, None, 0.04]) == pytest.approx([0.02, None, 0.04])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def test_summary():

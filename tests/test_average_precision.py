@@ -1,4 +1,4 @@
-"""losses.average_precision: the reference's loop, its gradient, and its memory."""
+"""losses.average_precision: the reference's loop, its gradient, its digits."""
 
 import gc
 import importlib
@@ -124,37 +124,47 @@ def test_the_walk_over_the_positives():
     assert empty > 10
 
 
-@pytest.mark.parametrize("max_elements", [1, 400, 1000, 7000])
-def test_the_chunks_do_not_matter(max_elements):
-    """1, 1, 2 and 17 positives at a time, of 150: the last chunk is not full."""
+def test_many_positives():
+    """Far scores, dense ones and ties, in one ranking."""
     rng = np.random.default_rng(1)
-    scores, labels = np.float32(rng.normal(size=400)), np.int32(np.arange(400) < 150)
-    whole = loss_and_gradient(labels, scores)
-    parts = loss_and_gradient(labels, scores, max_elements=max_elements)
-    assert_close(parts[0], whole[0], of=ELEMENTWISE)
-    assert_close(parts[1], whole[1], of=ELEMENTWISE, scale=1.0)
-    assert_close(whole[0], one_by_one(labels, scores, 1, True)[0], of=ELEMENTWISE)
+    near, dense = rng.normal(size=1500) * 9, np.round(rng.normal(size=1500) * 50) / 50
+    scores = np.float32(np.concatenate([near, dense + 40, [-3e5, 2e4, 7e4, -2e5]]))
+    labels = np.int32(rng.uniform(size=scores.size) < 0.3)
+    labels[-4:] = [1, 0, 1, 0]
+    value, slope = one_by_one(labels, scores, 1.0, True)
+    loss, gradient = loss_and_gradient(labels, scores)
+    assert_close(loss, value, of=ELEMENTWISE)
+    assert_close(gradient, slope, of=ELEMENTWISE, scale=1 / labels.sum())
 
 
-def test_an_eager_tape_does_not_keep_the_chunks(monkeypatch):
-    """Kept, the steps of all positives are the matrix that the chunks avoid."""
+def test_a_sum_over_millions_keeps_its_digits():
+    """In float32 the millionth offset would be rounded to a sixteenth."""
+    scores = np.full(2**21, 0.7, np.float32)
+    scores[0], labels = 0.0, np.int32(np.arange(scores.size) == 0)
+    loss, gradient = loss_and_gradient(labels, scores)
+    false_positives = (scores.size - 1) * (0.7 / 2 + 0.5)
+    np.testing.assert_allclose(loss, false_positives / (1 + false_positives), 1e-7)
+    np.testing.assert_allclose(gradient[1:], loss / (scores.size - 1), rtol=1e-6)
+
+
+def test_an_eager_tape_keeps_nothing_of_what_lies_between(monkeypatch):
     # By name: as an attribute of `losses` it is the function.
     module = importlib.import_module("libra_tf.losses.average_precision")
-    step, steps = module._step, []
+    place, offsets = module._Steps.place, []
 
-    def watched(x):
-        result = step(x)
-        steps.append(weakref.ref(result))
+    def watched(self, scores):
+        result = place(self, scores)
+        offsets.append(weakref.ref(result[1]))
         return result
 
-    monkeypatch.setattr(module, "_step", watched)
+    monkeypatch.setattr(module._Steps, "place", watched)
     logits = tf.linspace(-1.0, 1.0, 50)
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        loss = average_precision(np.arange(50) % 2, logits, max_elements=100)
+        loss = average_precision(np.arange(50) % 2, logits)
         gc.collect()
-        assert len(steps) == 2 * 13
-        assert not [alive for alive in steps if alive() is not None]
+        assert len(offsets) == 2
+        assert not [alive for alive in offsets if alive() is not None]
     assert np.any(tape.gradient(loss, logits))
 
 
@@ -229,19 +239,23 @@ def test_half_types_are_computed_in_float32(dtype):
     assert_close(gradient, wide_gradient, of=ELEMENTWISE, dtype=dtype.name)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("max_elements", [1, 2**24])
-def test_graph_and_xla(jit_compile, max_elements):
-    @tf.function(jit_compile=jit_compile)
+@pytest.mark.parametrize(
+    ("whole", "loss_alone"), [(False, False), (False, True), (True, False)]
+)
+def test_graph_and_xla(whole, loss_alone, monkeypatch):
+    module = importlib.import_module("libra_tf.losses.average_precision")
+    monkeypatch.setattr(module, "_ROOMS", (20, 90))  # each of three is used below
+
+    @tf.function(jit_compile=whole)
     def traced(labels, logits):
         with tf.GradientTape() as tape:
             tape.watch(logits)
-            loss = average_precision(labels, logits, max_elements=max_elements)
+            loss = average_precision(labels, logits, jit_compile=loss_alone)
         return loss, tape.gradient(loss, logits)
 
     rng = np.random.default_rng(2)
     scores = np.float32(rng.normal(size=[3, 50, 2]))
-    for positive in (0.0, 0.3, 1.0):
+    for positive in (0.0, 0.05, 0.2, 1.0):
         labels = np.int32(rng.uniform(size=scores.shape) < positive)
         labels[0, :9] = -1
         loss, gradient = traced(labels, scores)
@@ -252,9 +266,7 @@ def test_graph_and_xla(jit_compile, max_elements):
 
 def test_unknown_shapes_in_a_graph():
     specs = [tf.TensorSpec([None, None], t) for t in (tf.int32, tf.float32)]
-    traced = tf.function(
-        lambda *x: average_precision(*x, max_elements=30), input_signature=specs
-    )
+    traced = tf.function(average_precision, input_signature=specs)
     for shape in ([1, 2], [4, 6], [0, 3]):
         scores = np.float32(np.random.default_rng(3).normal(size=shape))
         labels = np.int32(scores > 0.3)
@@ -270,7 +282,7 @@ def test_class_is_the_function():
 
 
 def test_class_comes_back_from_its_config():
-    loss = AveragePrecisionLoss(0.5, False, 1000, reduction="sum", name="rank")
+    loss = AveragePrecisionLoss(0.5, False, False, reduction="sum", name="rank")
     restored = tf_keras.losses.deserialize(tf_keras.losses.serialize(loss))
     assert isinstance(restored, AveragePrecisionLoss)
     assert restored.get_config() == loss.get_config()
@@ -293,5 +305,3 @@ def test_delta_out_of_range(value):
 def test_messages():
     with pytest.raises(ValueError, match=r"\(2, 4\) and \(2, 1\)"):
         average_precision(tf.zeros([2, 4]), tf.zeros([2, 1]))
-    with pytest.raises(ValueError, match="max_elements must be at least 1, got 0"):
-        AveragePrecisionLoss(max_elements=0)

@@ -10,6 +10,7 @@ from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
 from libra_tf.criteria.dense_batch import dense_batch
 from libra_tf.criteria.dense_pisa import carl_sum, isr_weights
+from libra_tf.criteria.pisa import iou_of_deltas
 from libra_tf.experiments import loss_config
 from libra_tf.losses import smooth_l1
 from libra_tf.ops.boxes import paired_iou
@@ -94,6 +95,14 @@ def test_the_iou_is_that_of_boxes_decoded_from_the_anchors():
     np.testing.assert_array_equal(
         np.argsort(-weights)[: clear.sum()], np.argsort(-iou)[: clear.sum()]
     )
+
+
+def test_the_iou_of_boxes_up_left_of_their_anchor():
+    """Around one center, sides e^.2 and e^-.05: IoU e^-.5, wherever the anchor is."""
+    wanted = tf.constant([[-1, -1, 0.2, 0.2], [-1, -1, 0.2, 0.2], [-9, -9, 0.2, 0.2]])
+    predicted = tf.constant([[-1, -1, -0.05, -0.05], [-9, -9, 0, 0], [-9, -9, 0.2, 0]])
+    iou = iou_of_deltas(predicted, wanted, None)
+    assert_close(iou, [np.exp(-0.5), 0, np.exp(-0.2)], of=ELEMENTWISE, scale=1.0)
 
 
 def test_no_positives():

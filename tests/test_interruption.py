@@ -183,9 +183,7 @@ def losses(folder):
     """The numbers of each step, without times."""
     lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["kind"] == "train"]
-    for line in steps:
-        line.pop("examples_per_second")
-    return steps
+    return [{k: v for k, v in line.items() if k not in tiny.MEASURED} for line in steps]
 
 
 @pytest.mark.usefixtures("built_once")

@@ -275,6 +275,8 @@ def test_symbolic_inputs_have_static_shapes():
 
 TWO_REPLICAS = """
 
+import sys
+
 import numpy as np
 import tensorflow as tf
 
@@ -488,10 +490,12 @@ def test_all_takes_everything_and_draws_nothing():
     for a, b in zip(first, second, strict=True):
         if a is not None:
             np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(first.rois, tf.concat([boxes, gt], 1))
+    candidates = tf.concat([boxes, gt], 1)
+    real = np.max(candidates, axis=-1) >= 0
+    np.testing.assert_array_equal(first.rois[real], candidates[real])
     assert np.all(first.class_weights == 1)
     # By its overlaps: a class, background, or neither (the gap, and padding).
-    overlaps = pairwise_iou(first.rois, gt)
+    overlaps = pairwise_iou(candidates, gt)
     iou, index = np.max(overlaps, 2), np.argmax(overlaps, 2)
     expected = np.where(iou >= 0.5, np.take_along_axis(classes.numpy(), index, 1), 0)
     expected[((iou >= 0.4) & (iou < 0.5)) | (iou < 0)] = -1
@@ -500,6 +504,25 @@ def test_all_takes_everything_and_draws_nothing():
     np.testing.assert_array_equal(first.gt_indices, np.where(expected > 0, index, -1))
     ignored = expected == -1
     np.testing.assert_array_equal(first.gt_boxes[ignored], first.rois[ignored])
+
+
+def test_padding_repeats_boxes_of_its_image_where_all_are_taken():
+    """Else it would be a part of the statistics of BatchNorm in the head."""
+    boxes, gt, classes = scene(proposals=9)
+    boxes = boxes.numpy()
+    boxes[0, 4:] = 0.0  # as Model Garden pads proposals
+    boxes[1] = 0.0
+    gt = tf.where(np.arange(2)[:, None, None] == 1, -1.0, gt)
+    sampled = sampler_of(positives="all", negatives="all").sample(boxes, gt, classes)
+    rois, real = sampled.rois.numpy()[0], np.concatenate([boxes[0, :4], gt[0]])
+    real = real[real.max(axis=-1) >= 0].tolist()
+    times = [int((rois == box).all(axis=-1).sum()) for box in real]
+    assert sum(times) == len(rois)
+    assert max(times) - min(times) <= 1
+    assert np.sum(sampled.gt_classes[0] >= 0) <= len(real)
+    # Nothing to repeat: it stays, without a label.
+    assert np.all(sampled.gt_classes[1] == -1)
+    assert np.max(sampled.rois[1]) <= 0
 
 
 def test_weights_are_one_unless_the_sampler_ranks():

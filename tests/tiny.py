@@ -23,6 +23,8 @@ from libra_tf.experiments.saved import (
 from libra_tf.training.prepare import prepare
 
 SIZE = 64
+# What a line of metrics.jsonl tells of the machine, and two equal runs do not share.
+MEASURED = ("examples_per_second", "seconds", "data_wait_share", "peak_memory_gib")
 KINDS = ("fasterrcnn", "maskrcnn", "retinanet")
 
 _BACKBONE = {"resnet": {"model_id": 10, "depth_multiplier": 0.25}}

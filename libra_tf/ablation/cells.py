@@ -49,8 +49,14 @@ def format_difference(value: Difference) -> tuple[str, str]:
         return NONE, NONE
     if value.error is None or value.p is None:
         return f"{value.mean:+.2f}", NONE
-    p = "<.001" if value.p < 0.001 else f"{value.p:.3f}".lstrip("0")
-    return f"{value.mean:+.2f} ± {value.error:.2f}", p
+    return f"{value.mean:+.2f} ± {value.error:.2f}", format_p(value.p)
+
+
+def format_p(p: float | None) -> str:
+    """Returns a p-value with three places."""
+    if p is None:
+        return NONE
+    return "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0")
 
 
 def format_published(plan: Plan, row: Row, name: str) -> tuple[str, str]:

@@ -23,6 +23,8 @@ class Row:
         two_core: the same, in the two-core scale only.
         published: name of a metric to the number in the paper.
         baseline: name of the row to compare with; None for a baseline.
+        step_from: name of the row to which this one adds something, to compare with as
+            well; None for none.
         group: title of the group; "" in a plan without groups.
         note: a word for the table.
         published_over: name of a metric to the number that the paper compares with,
@@ -35,6 +37,7 @@ class Row:
     two_core: dict[str, Any]
     published: dict[str, float]
     baseline: str | None
+    step_from: str | None = None
     group: str = ""
     note: str = ""
     published_over: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -7,6 +7,7 @@ A plan is a YAML file:
     rows:
       - name: baseline                  # a folder of this name holds its runs
         baseline: true                  # or the name of another row
+        step_from: ROW                  # optional, a row to compare with as well
         config: libra/table2/1_baseline # or a list; later files go over former ones
         set: {task.losses.box.beta: 1}  # optional, over the files
         two_core: {...}                 # optional, in the two-core scale only, last
@@ -33,7 +34,16 @@ from libra_tf.experiments.saved import read_yaml
 _PLAN_KEYS = ("title", "paper", "rows", "groups")
 _GROUP_KEYS = ("title", "rows")
 _PUBLISHED = ("published", "published_over")
-_ROW_KEYS = ("name", "config", "set", "two_core", *_PUBLISHED, "baseline", "note")
+_ROW_KEYS = (
+    "name",
+    "config",
+    "set",
+    "two_core",
+    *_PUBLISHED,
+    "baseline",
+    "step_from",
+    "note",
+)
 _MOST = 1e12  # of a published number; NaN is not below it
 _LONGEST_NAME = 200  # of 255 that the name of a folder may have
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -118,6 +128,7 @@ def _read_row(entry: Any, group: str, where: str) -> Row:
         published=_numbers(entry, "published", where),
         published_over=_numbers(entry, "published_over", where),
         baseline=None,
+        step_from=_text(entry, "step_from", where) or None,
         group=group,
         note=_text(entry, "note", where),
     )
@@ -149,10 +160,11 @@ def _check_names(rows: list[Row], path: str) -> None:
                 f"{path}: rows {other} and {row.name} differ in capitals only, which "
                 "is one folder on some disks; rename one"
             )
-        if row.baseline is not None and row.baseline not in names:
-            raise UserError(
-                f"{path}: row {row.name}: its baseline {row.baseline!r} is no row"
-            )
+        for key, base in (("baseline", row.baseline), ("step_from", row.step_from)):
+            if base is not None and base not in names:
+                raise UserError(f"{path}: row {row.name}: its {key} {base!r} is no row")
+        if row.step_from == row.name:
+            raise UserError(f"{path}: row {row.name}: `step_from` names the row itself")
 
 
 def _check_baselines(rows: list[Row], path: str) -> None:

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from libra_tf.ablation.cells import (
-    format_difference,
+    NONE,
     format_published,
     format_ratio,
     group,
     markdown,
     mean_cell,
-    metric,
 )
+from libra_tf.ablation.comparisons import Compared, against_baselines, step_by_step
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.runs import with_scale
-from libra_tf.ablation.statistics import paired_difference
 from libra_tf.errors import UserError
 
 _TEXTS = ("plan", "scale", "row", "commit", "date", "command", "cpu", "cores")
 _RUNS = "RUNS"
+_METRICS = ("AP", "AP75")
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -90,27 +90,37 @@ def readme_table(
         timing: row to its line of timing.csv.
     """
     by_row = group(results)
+    compared = {n: against_baselines(plan.rows, by_row, n) for n in _METRICS}
     lines = [["row", "seeds", "AP", "AP75", "AP difference", "published difference",
               "AP75 difference", "step time"]]  # fmt: skip
     for row in rows:
         runs = by_row.get(row.name, {})
         if not runs:
             continue
-        base = by_row.get(row.baseline or "", {})
-        means = [mean_cell(runs, name) for name in ("AP", "AP75")]
-        gains = [
-            format_difference(paired_difference(metric(runs, n), metric(base, n)))
-            for n in ("AP", "AP75")
-        ]
+        means = [mean_cell(runs, name) for name in _METRICS]
+        gains = [_text_of(compared[name].get(row.name)) for name in _METRICS]
         _, gap = format_published(plan, row, "AP")
-        lines.append([row.name, str(len(runs)), *means, _with_p(gains[0]), gap,
-                      _with_p(gains[1]), format_ratio(row, timing)])  # fmt: skip
+        lines.append([row.name, str(len(runs)), *means, gains[0], gap, gains[1],
+                      format_ratio(row, timing)])  # fmt: skip
     return markdown(lines)
 
 
-def _with_p(cells: tuple[str, str]) -> str:
-    text, p = cells
-    return text if p == "-" else f"{text} (p {p})"
+def steps_table(
+    plan: Plan, rows: Sequence[Row], results: Sequence[Mapping[str, Any]]
+) -> str:
+    """Returns what each row adds to the one that it builds on."""
+    by_row = group(results)
+    compared = {n: step_by_step(plan.rows, by_row, n) for n in _METRICS}
+    lines = [["step", "over", *(f"{name} difference" for name in _METRICS)]]
+    for row in rows:
+        if row.step_from is not None:
+            gains = [compared[name][row.name].text for name in _METRICS]
+            lines.append([row.name, row.step_from, *gains])
+    return markdown(lines)
+
+
+def _text_of(found: Compared | None) -> str:
+    return NONE if found is None else found.text
 
 
 def replace_table(page: str, name: str, table: str) -> str:
@@ -138,4 +148,6 @@ def tables(
         rows = [row for row in plan.rows if row.group == title]
         name = f"{plan.name}, {title}" if title else plan.name
         found[name] = readme_table(plan, rows, results, timing)
+        if any(row.step_from for row in rows):
+            found[f"{name}, step by step"] = steps_table(plan, rows, results)
     return found

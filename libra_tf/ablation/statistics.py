@@ -72,6 +72,26 @@ def paired_difference(
     return Difference(found.n, found.mean, error, _p_value(found.mean, error, found.n))
 
 
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Corrects p-values for their number, so that none is small by mere choice.
+
+    With the m values in ascending order, the k-th is multiplied by m - k + 1, and none
+    is less than the one before it. Rejecting below a level then makes at least one
+    false rejection with at most that probability, however the tests depend on each
+    other. None is no test, and does not count.
+
+    Reference: Holm, "A Simple Sequentially Rejective Multiple Test Procedure",
+    Scandinavian Journal of Statistics 6 (1979).
+    """
+    tests = sorted((p, place) for place, p in enumerate(ps) if p is not None)
+    corrected: list[float | None] = [None] * len(ps)
+    least = 0.0
+    for k, (p, place) in enumerate(tests):
+        least = max(least, min(1.0, p * (len(tests) - k)))
+        corrected[place] = least
+    return corrected
+
+
 def _p_value(mean: float, error: float, n: int) -> float | None:
     from scipy import special  # comes with Model Garden
 

@@ -17,6 +17,7 @@ from libra_tf.ablation.cells import (
     mean_cell,
     metric,
 )
+from libra_tf.ablation.comparisons import against_baselines, step_by_step
 from libra_tf.ablation.mechanism import mechanism_lines
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.statistics import paired_difference, summarize
@@ -74,7 +75,8 @@ def format_table(
         rows = [row for row in plan.rows if row.group == title]
         parts += [f"## {title}"] if title else []
         parts += [_figures(rows, by_row), _differences(plan, rows, by_row, timing)]
-        parts += [_thresholds(rows, by_row), *_mechanism(rows, by_row)]
+        parts += [*_steps(plan, rows, by_row), _thresholds(rows, by_row)]
+        parts += _mechanism(rows, by_row)
     parts += [f"- {r.name}: {r.note}" for r in plan.rows if r.note]
     return "\n\n".join(parts) + "\n"
 
@@ -148,26 +150,43 @@ def _differences(
 ) -> str:
     head = ["row", "against", "pairs"]
     for name in _COMPARED:
-        head += [f"{name} difference", "p", f"published {name}", "published difference"]
+        head += [f"{name} difference", "p", "Holm", f"published {name}"]
+        head += ["published difference"]
     lines = [[*head, "step time", "host memory MB"]]
+    compared = {n: against_baselines(plan.rows, by_row, n) for n in _COMPARED}
     for row in rows:
-        runs = by_row.get(row.name, {})
-        base = by_row.get(row.baseline or "", {})
         cells, pairs = [], 0
         for name in _COMPARED:
-            found = paired_difference(metric(runs, name), metric(base, name))
-            pairs = max(pairs, found.n)
-            cells += [*format_difference(found), *format_published(plan, row, name)]
+            found = compared[name].get(row.name)
+            pairs = max(pairs, found.difference.n if found else 0)
+            cells += [*(found.cells if found else (NONE, NONE, NONE))]
+            cells += format_published(plan, row, name)
         count = str(pairs) if row.baseline else NONE
         line = [row.name, row.baseline or "(baseline)", count, *cells]
-        lines.append([*line, format_ratio(row, timing), _memory(runs)])
+        memory = _memory(by_row.get(row.name, {}))
+        lines.append([*line, format_ratio(row, timing), memory])
     note = (
         "Differences: mean of the paired differences over the seeds that both rows "
-        "have ± its standard error; p of the two-sided paired t-test. Step time: "
+        "have ± its standard error; p of the two-sided paired t-test, and corrected "
+        "by Holm for all comparisons of this plan in that metric. Step time: "
         "median over that of the row it is compared with. Memory: mean peak of the "
         "host, not of GPUs."
     )
     return f"{markdown(lines)}\n\n{note}"
+
+
+def _steps(plan: Plan, rows: Sequence[Row], by_row: Values) -> list[str]:
+    """What each row adds to the one that it builds on."""
+    if not any(row.step_from for row in rows):
+        return []
+    compared = {n: step_by_step(plan.rows, by_row, n) for n in _COMPARED}
+    head = [c for n in _COMPARED for c in (f"{n} difference", "p", "Holm")]
+    lines = [["step", "over", *head]]
+    for row in rows:
+        if row.step_from:
+            cells = [c for n in _COMPARED for c in compared[n][row.name].cells]
+            lines.append([row.name, row.step_from, *cells])
+    return [markdown(lines), "Each row against the one to which it adds something."]
 
 
 def _memory(runs: Mapping[int, Mapping[str, Any]]) -> str:

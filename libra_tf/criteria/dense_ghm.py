@@ -1,4 +1,9 @@
-"""GHM on a one-stage detector's batch, per batch or per level."""
+"""GHM on a one-stage detector's batch, per batch or per level.
+
+Validation has the histogram of its own batch, without momentum: the moving averages
+count the entries of a training batch, and a batch of another size would have a loss of
+another size with them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +36,7 @@ def ghm_class(
     inputs = dense.foreground_targets, dense.foreground_logits, valid
 
     def loss(parts, density):
-        return ghm_c(*parts, density=density, **_settings(config))
+        return ghm_c(*parts, density=density, **_settings(config, training))
 
     return _harmonized(
         loss, inputs, dense.level_sizes, config, states.get(CLASS_DENSITY), training
@@ -65,17 +70,19 @@ def ghm_box(
     inputs = dense.box_targets, dense.boxes, valid
 
     def loss(parts, density):
-        return ghm_r(*parts, density=density, mu=config.mu, **_settings(config))
+        return ghm_r(
+            *parts, density=density, mu=config.mu, **_settings(config, training)
+        )
 
     return _harmonized(
         loss, inputs, dense.level_sizes, config, states.get(BOX_DENSITY), training
     )
 
 
-def _settings(config: class_loss_config.GradientHarmonizing) -> dict:
+def _settings(config: class_loss_config.GradientHarmonizing, training: bool) -> dict:
     return {
         "num_bins": config.num_bins,
-        "momentum": config.momentum,
+        "momentum": config.momentum if training else 0.0,
         "divisor": config.divisor,
         "sum_replicas": replica_sum,
     }

@@ -26,12 +26,13 @@ def iou_of_deltas(
         `float32` [...], in [0, 1].
     """
     unit = tf.broadcast_to(tf.constant([0.0, 0.0, 1.0, 1.0]), tf.shape(predicted))
-    boxes = (
+    boxes = [
         decode_deltas(tf.cast(deltas, tf.float32), unit, weights=weights)
         for deltas in (predicted, wanted)
-    )
-    # -1 is for boxes at negative coordinates, which mean nothing here.
-    return tf.maximum(paired_iou(*boxes), 0.0)
+    ]
+    # Both moved alike, so that neither is at negative coordinates: that is padding.
+    lowest = tf.reduce_min(tf.concat(boxes, axis=-1), axis=-1, keepdims=True)
+    return paired_iou(*(box - lowest for box in boxes))
 
 
 def unique_over_batch(numbers: tf.Tensor) -> tf.Tensor:

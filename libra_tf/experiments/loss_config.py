@@ -94,8 +94,8 @@ class BoxLoss(hyperparams.Config):
     type: str = setting("huber", choices=BOX_LOSSES)
     weight: float = setting(1.0, low=0)
     beta: float = setting(1.0, above=0, unit=_DELTA, source="Libra R-CNN, section 3.3")
-    alpha: float = setting(0.5, above=0, source="Libra R-CNN, eq. 8")
-    gamma: float = setting(1.5, above=0, source="Libra R-CNN, eq. 8")
+    alpha: float = setting(0.5, above=0, source="Libra R-CNN, section 3.3")
+    gamma: float = setting(1.5, above=0, source="Libra R-CNN, section 3.3")
     form: str = setting("consistent", choices=BALANCED_L1_FORMS)
     ghm: GradientHarmonizing = dataclasses.field(
         default_factory=lambda: GradientHarmonizing(num_bins=10, momentum=0.7)

@@ -70,7 +70,7 @@ def libra_maskrcnn_experiment(
     task = task_config.MaskRCNNTask(
         model=libra_maskrcnn_model(include_mask),
         losses=loss_config.MaskRCNNLosses(
-            # SGD weight decay 1e-4 (paper, section 4.2).
+            # mmdetection's weight decay of SGD, which the released configs inherit.
             l2_weight_decay=1e-4,
             # Section 3.3: alpha 0.5, gamma 1.5; beta 1 in the RoI head.
             box=loss_config.BoxLoss(

@@ -39,7 +39,7 @@ def libra_retinanet_resnetfpn_coco() -> task_config.ExperimentConfig:
     losses = loss_config.RetinaNetLosses(
         focal_loss_alpha=0.25,
         focal_loss_gamma=2.0,  # focal loss paper; Model Garden has 1.5
-        l2_weight_decay=1e-4,  # paper, section 4.2
+        l2_weight_decay=1e-4,  # released config
         # Released config: beta 0.11. Its loss is not differentiable at 0 when beta is
         # not 1; "reference" reproduces the published 37.6 AP.
         box=loss_config.RetinaNetBoxLoss(
@@ -61,5 +61,5 @@ def libra_retinanet_resnetfpn_coco() -> task_config.ExperimentConfig:
             match_threshold=0.5,
             unmatched_threshold=0.4,
         ),
-        learning_rate=0.01,  # paper, section 4.2
+        learning_rate=0.01,  # released config
     )

@@ -40,7 +40,7 @@ class BalancedFeaturePyramid(tf_keras.layers.Layer):
         ValueError: if `refine` is unknown, a key is not a number, there are less than
             two levels, `refine_level` is none of them, or the channels differ.
 
-    Reference: Libra R-CNN (CVPR 2019), section 3.2, equation 4. The paper integrates
+    Reference: Libra R-CNN (CVPR 2019), section 3.2, equation 3. The paper integrates
     {C2..C5}; the published detectors, like this layer, all levels that the FPN gives.
     """
 

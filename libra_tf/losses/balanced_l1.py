@@ -8,7 +8,7 @@ import tf_keras
 from libra_tf.losses.row_loss import RowLoss
 from libra_tf.losses.smooth_l1 import l1
 
-# Libra R-CNN, section 4.2: the values of the published detectors.
+# Libra R-CNN, section 3.3: the values of the published detectors.
 ALPHA = 0.5
 GAMMA = 1.5
 BETA = 1.0
@@ -56,7 +56,7 @@ def balanced_l1(
     Raises:
         ValueError: if the shapes differ or an argument is out of its range.
 
-    Reference: Libra R-CNN (CVPR 2019), section 3.3, equations 9 and 10; section 4.2.
+    Reference: Libra R-CNN (CVPR 2019), section 3.3, equations 7 to 9.
     """
     _check_numbers(alpha, gamma, beta, form)
     distance = l1(y_true, y_pred)

@@ -66,7 +66,7 @@ def iou_balanced(
             last bin, one below 0 to the first, so that none is ever lost.
         candidates: `bool` [B, N], the pool of each image.
         num_samples: n, an `int` or an integer tensor [B].
-        num_bins: K >= 1; one bin is uniform sampling (Libra R-CNN, section 4.2: 3).
+        num_bins: K >= 1; one bin is uniform sampling (Libra R-CNN, section 3.1: 3).
         upper: where the last bin ends, > 0: the IoU below which a box is negative.
         seed: integer tensor [2].
 

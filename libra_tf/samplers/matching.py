@@ -35,3 +35,22 @@ def pad_rows(x: tf.Tensor, rows: int) -> tf.Tensor:
         missing = rows - size
     paddings = [[0, 0], [0, missing]] + [[0, 0]] * (x.shape.rank - 2)
     return tf.pad(x, paddings, constant_values=-1)
+
+
+def repeat_real_rows(boxes: tf.Tensor) -> tf.Tensor:
+    """Puts boxes of the same image in place of those that `has_area` leaves out.
+
+    They come in turn, so each is repeated as often as the others, or once less.
+
+    Args:
+        boxes: [B, N, 4].
+
+    Returns:
+        [B, N, 4]; an image without any box with an area stays as it is.
+    """
+    real = has_area(boxes)
+    count = tf.reduce_sum(tf.cast(real, tf.int32), axis=1, keepdims=True)
+    first_real = tf.argsort(tf.where(real, 0, 1), axis=1, stable=True)
+    turn = (tf.cumsum(tf.where(real, 0, 1), axis=1) - 1) % tf.maximum(count, 1)
+    filling = tf.gather(boxes, tf.gather(first_real, turn, batch_dims=1), batch_dims=1)
+    return tf.where(real[..., tf.newaxis], boxes, filling)

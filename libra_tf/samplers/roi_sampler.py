@@ -15,7 +15,7 @@ from typing import NamedTuple
 import tensorflow as tf
 import tf_keras
 
-from libra_tf.samplers.matching import has_area, pad_rows
+from libra_tf.samplers.matching import has_area, pad_rows, repeat_real_rows
 from libra_tf.samplers.mining import Miner
 from libra_tf.samplers.rule import SamplingRule
 from libra_tf.samplers.selection import RoISelection, select_rois
@@ -64,7 +64,9 @@ class RoISampler(tf_keras.layers.Layer):
       uninterrupted one) and the replica.
     - Where nothing is drawn (`skip_subsampling`, or positives and negatives "all"), a
       box that is neither positive nor negative has class -1, index -1 and itself
-      as matched box.
+      as matched box. With "all", a row that would be padding or a box without area
+      repeats a box of its image: a head with BatchNorm then has statistics of the
+      image's boxes alone.
 
     Args:
         rule: how to choose; None is `SamplingRule()`.
@@ -174,7 +176,10 @@ class RoISampler(tf_keras.layers.Layer):
         rois, matched = selection.boxes, selection.matched_gt_indices
         weights = selection.weights
         if self._keeps_all:
-            positive, negative, fill = selection.positive, selection.negative, rois
+            positive, negative = selection.positive, selection.negative
+            if not self.skip_subsampling:
+                rois = repeat_real_rows(rois)
+            fill = rois
         else:
             positive, negative, rois, matched, weights = _first_rows(
                 selection, self.num_sampled_rois
