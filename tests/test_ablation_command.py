@@ -174,7 +174,7 @@ def test_an_ablation(capsys, plan, data, tmp_path, monkeypatch):
     mean = sum(float(lines[0][name]) for name in thresholds) / 10
     assert float(lines[0]["AP"]) == pytest.approx(mean, abs=tolerance(ELEMENTWISE))
     table = (out / "table.md").read_text()
-    assert "| libra | (baseline) | - | - | - | 37.8 |" in table
+    assert "| libra | (baseline) | - | - | - | - | 37.8 |" in table
     assert "| plain | libra | 1 |" in table
     code, _, err = ablate(capsys, *words, "--set", "task.losses.box.alpha=0.4")
     assert code == 2
