@@ -9,10 +9,11 @@ All flags are Model Garden's. `libra export` needs fewer.
 
 from __future__ import annotations
 
-import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from libra_tf.files.environment import prepare
+
+prepare()
 
 from absl import app
 from official.core.config_definitions import ExperimentConfig

@@ -9,12 +9,12 @@ All flags are Model Garden's.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 
-# TensorFlow's start-up chatter would bury the lines meant for people.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from libra_tf.files.environment import prepare
+
+prepare()
 
 import gin
 from absl import app, flags, logging

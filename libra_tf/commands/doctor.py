@@ -136,6 +136,15 @@ def devices() -> str:
     return f"{len(gpus)} GPU {names or ''}, {os.cpu_count()} CPU cores"
 
 
+def one_dnn() -> str:
+    """OneDNN."""
+    from tensorflow.python.framework import test_util
+
+    used = "used" if test_util.IsMklEnabled() else "not used"
+    value = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "not set")
+    return f"oneDNN is {used} (TF_ENABLE_ONEDNN_OPTS: {value})"
+
+
 CHECKS = (
     python_version,
     packages,
@@ -144,4 +153,5 @@ CHECKS = (
     one_step,
     keras_cv,
     devices,
+    one_dnn,
 )

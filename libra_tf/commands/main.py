@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
 import signal
 import sys
 
 from libra_tf import __version__
 from libra_tf.commands.verbs import add_verb
 from libra_tf.errors import UserError, terminate
+from libra_tf.files import environment
 from libra_tf.files.disk import named_disk_errors
 from libra_tf.files.printable import safe_output
 
@@ -51,10 +51,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb; returns its exit code (0 only on success)."""
     argv = sys.argv[1:] if argv is None else argv
-    # TensorFlow's start-up chatter would bury the lines meant for people, and
-    # keras-cv must find the Keras that Model Garden uses.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    environment.prepare()
     # Model Garden uses what is deprecated, and Keras tells what it does not save.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     verb = next((word for word in argv if not word.startswith("-")), None)
