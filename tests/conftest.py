@@ -78,9 +78,9 @@ def pytest_collection_finish(session):
 # Files of more than half a minute, by falling length as `--durations=0` measured it.
 LONGEST = [
     "workers", "methods", "ablation_command", "training", "interruption",
-    "weights_command", "published_training", "export", "configs", "parity", "replicas", "convert",
-    "ablation_runs", "docs_commands", "repeatable", "diagnostics_measure", "picture",
-    "encoded_images", "every_setting", "heads", "nonfinite", "fuzz",
+    "weights_command", "published_training", "export", "configs", "parity", "replicas",
+    "convert", "ablation_runs", "docs_commands", "repeatable", "diagnostics_measure",
+    "picture", "encoded_images", "every_setting", "heads", "nonfinite", "fuzz",
     "imbalance_page", "export_methods", "loss_replicas", "adding_a_method",
 ]  # fmt: skip
 
