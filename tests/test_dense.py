@@ -332,11 +332,10 @@ def test_states_move_in_training_only(kind):
     states = states_of(config)
     dense = batches.dense(CLASSES)
     before = [state.read().numpy() for state in states.values()]
-    value = batch_losses(dense, config, states=states, training=False)
+    batch_losses(dense, config, states=states, training=False)
     for state, kept in zip(states.values(), before, strict=True):
         np.testing.assert_array_equal(state.read(), kept)
-    trained = batch_losses(dense, config, states=states, training=True)
-    np.testing.assert_array_equal(trained, value)
+    batch_losses(dense, config, states=states, training=True)
     for state, kept in zip(states.values(), before, strict=True):
         assert np.any(state.read() != kept)
 
