@@ -243,6 +243,81 @@ def folders_of_xml(folder):
         write_xml(folder / f"annotations/{split}/{name}.xml", index)
 
 
+def yolo_line(index, numbers=None):
+    """Returns the line of the box of a picture; the classes take turns."""
+    x, y, width, height = BOX
+    box = ((x + width / 2) / WIDTH, (y + height / 2) / HEIGHT, width / WIDTH,
+           height / HEIGHT)  # fmt: skip
+    words = [f"{value:.6f}" for value in numbers or box]
+    return " ".join([str(index % len(CLASSES)), *words]) + "\n"
+
+
+def write_label(file: Path, index: int, numbers=None) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yolo_line(index, numbers))
+
+
+def yolo_ultralytics(folder):
+    for split, index, name in in_turn("train", "val"):
+        picture(folder / f"images/{split}/{name}.jpg")
+        write_label(folder / f"labels/{split}/{name}.txt", index)
+    (folder / "data.yaml").write_text(
+        "path: /content/datasets/animals\ntrain: images/train\nval: images/val\n"
+        "test:\nnames:\n  0: cat\n  1: dog\n"
+    )
+
+
+def roboflow_yolo(folder):
+    for split, index, name in in_turn("train", "valid", "test"):
+        stem = f"{name.replace(' ', '-')}_jpg.rf.0a1b2c3d"
+        picture(folder / split / f"images/{stem}.jpg")
+        write_label(folder / split / f"labels/{stem}.txt", index)
+    (folder / "README.roboflow.txt").write_text("animals\n")
+    (folder / "data.yaml").write_text(
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\n"
+        "nc: 2\nnames: ['cat', 'dog']\n\nroboflow:\n  workspace: someone\n"
+    )
+
+
+def label_studio_yolo(folder):
+    for index, name in enumerate(PICTURES):
+        stem = f"1a2b3c4d-{name.replace(' ', '_')}"
+        picture(folder / f"images/{stem}.jpg")
+        write_label(folder / f"labels/{stem}.txt", index)
+    (folder / "classes.txt").write_text("cat\ndog")
+    names = [{"id": key, "name": name} for key, name in enumerate(CLASSES)]
+    write_json(folder / "notes.json", {"categories": names, "info": {"year": 2024}})
+
+
+def labelimg_yolo(folder):
+    for index, name in enumerate(PICTURES):
+        picture(folder / f"{name}.jpg")
+        write_label(folder / f"{name}.txt", index)
+    (folder / "classes.txt").write_text("cat\ndog\n")
+
+
+def cvat_yolo(folder):
+    lists = {"Train": [], "Validation": []}
+    for split, index, name in in_turn(*lists):
+        picture(folder / f"obj_{split}_data/{name}.jpg")
+        write_label(folder / f"obj_{split}_data/{name}.txt", index)
+        lists[split].append(f"data/obj_{split}_data/{name}.jpg\n")
+    for split, lines in lists.items():
+        (folder / f"{split}.txt").write_text("".join(lines))
+    (folder / "obj.names").write_text("cat\ndog\n")
+    (folder / "obj.data").write_text("classes = 2\ntrain = data/Train.txt\n")
+
+
+def fiftyone_yolo(folder):
+    for split, index, name in in_turn("train", "val"):
+        picture(folder / f"images/{split}/{name}.jpg")
+        write_label(folder / f"labels/{split}/{name}.txt", index)
+    (folder / "dataset.yaml").write_text(
+        "names:\n  0: cat\n  1: dog\npath: /tmp/fiftyone/animals\n"
+        "train: ./images/train/\nval: ./images/val/\n"
+    )
+
+
 # By the first column of the table in docs/data.md.
 MAKERS = {
     "COCO 2017": coco_2017,
@@ -261,4 +336,10 @@ MAKERS = {
     "FiftyOne, VOC": fiftyone_voc,
     "labelme2coco": labelme2coco,
     "XML and images in folders of splits": folders_of_xml,
+    "Ultralytics, YOLO": yolo_ultralytics,
+    "Roboflow, YOLO": roboflow_yolo,
+    "Label Studio, YOLO": label_studio_yolo,
+    "labelImg, YOLO": labelimg_yolo,
+    "CVAT, YOLO 1.1": cvat_yolo,
+    "FiftyOne, YOLOv5": fiftyone_yolo,
 }

@@ -185,6 +185,8 @@ OTHERS = {
     "files_hidden": "exporters",
     "pictures_left": "exporters",
     "lists_left": "exporters",
+    "unlabelled": "yolo",
+    "keypoints_left": "yolo",
 }
 
 

@@ -35,7 +35,7 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the sub-verbs."""
     verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    convert = add_verb(verbs, "convert", "make TFRecords from COCO or VOC", CONVERT)
+    convert = add_verb(verbs, "convert", "make TFRecords of a data set", CONVERT)
     data_convert.add_arguments(convert)
     _add_synthesize(add_verb(verbs, "synthesize", "draw a small data set", SYNTHESIZE))
     info = add_verb(verbs, "info", "describe a converted folder", INFO)

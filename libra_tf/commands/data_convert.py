@@ -21,12 +21,13 @@ Source = tuple[str, "Dataset", Path]
 MAX_DEFAULT_WORKERS = 8
 
 CONVERT = """\
-Reads COCO annotations or Pascal VOC, decodes every image once, and writes TFRecords,
-a COCO file for evaluation per split, and dataset.json, which describes the folder.
+Reads annotations of COCO, Pascal VOC or YOLO, decodes every image once, and writes
+TFRecords, a COCO file for evaluation per split, and dataset.json, which describes the
+folder.
 What is mended or looks wrong is counted and told; what cannot be used is refused, all
 at once. If a split is refused, nothing changes.
 
-DIR is what COCO, Roboflow, CVAT, Label Studio, labelImg and others write, unpacked;
+DIR is what COCO, Roboflow, CVAT, Label Studio, labelImg, Ultralytics and others write;
 splits are called train, val and test whatever they are called there (Train, valid,
 train2017); docs/data.md has the table. --val-fraction parts a set without splits.
 
@@ -35,6 +36,8 @@ examples:
       (cells/annotations/instances_train.json, cells/images/train/..., all splits)
   libra data convert flat --val-fraction 0.2 --out flat_tfr
       (flat/a.jpg, flat/a.xml, ...: one picture of five for evaluation)
+  libra data convert yolo --out yolo_tfr
+      (yolo/data.yaml, yolo/images/train/..., yolo/labels/train/...)
   libra data convert --images photos --annotations photos.json --split train --out T
   libra data convert --voc VOC2012 --split train --out voc_tfr
 """
@@ -47,10 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_places(add: Callable[..., object]) -> None:
-    add("folder", metavar="DIR", nargs="?", help="folder of COCO or Pascal VOC")
+    add("folder", metavar="DIR", nargs="?", help="folder of COCO, Pascal VOC or YOLO")
+    add(
+        "--from",
+        dest="form",
+        choices=("coco", "voc", "yolo"),
+        help="what DIR is; default: what it looks like",
+    )
     add("--images", metavar="I", help="image folder (with --annotations)")
     add("--annotations", metavar="J.json", help="COCO detection file")
-    add("--voc", metavar="DIR", help="Pascal VOC folder; as DIR, COCO files ignored")
+    add("--voc", metavar="DIR", help="Pascal VOC folder; as DIR with --from voc")
     add("--split", help="split to convert; of DIR: only this one")
     add(
         "--val-fraction",
@@ -234,7 +243,7 @@ def _sources(args: argparse.Namespace) -> Iterator[Source]:
         difficult=args.difficult,
         val_fraction=args.val_fraction,
         seed=args.seed,
-        only_voc=args.voc is not None,
+        form="voc" if args.voc is not None else args.form,
     )
 
 

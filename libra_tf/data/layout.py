@@ -1,12 +1,12 @@
 """Finds the splits of a folder, as people and exporters lay them out.
 
-`layout_coco` and `layout_voc` know the forms; `docs/data.md` has them as a table. The
-readers below get a file, or a list of files, and a folder of images.
+`layout_coco`, `layout_voc` and `layout_yolo` know the forms; `docs/data.md` has them as
+a table. The readers below get a file, or a list of files, and a folder of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from libra_tf.data.layout_coco import (
     left_files,
 )
 from libra_tf.data.layout_voc import VocSource, find_voc, left_lists, left_pictures
+from libra_tf.data.layout_yolo import YoloSource, find_yolo, unlabelled_pictures
 from libra_tf.data.parts import part
 from libra_tf.data.records import Dataset
 from libra_tf.data.split_names import (
@@ -31,7 +32,9 @@ from libra_tf.data.split_names import (
 )
 from libra_tf.errors import UserError
 
-SplitSource = CocoSource | VocSource
+SplitSource = CocoSource | VocSource | YoloSource
+# Form to its name; one may be asked for, where a folder holds several.
+FORMS = {"coco": "COCO", "voc": "Pascal VOC", "yolo": "YOLO"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def layout_sources(
     difficult: str = "crowd",
     val_fraction: float | None = None,
     seed: int = 0,
-    only_voc: bool = False,
+    form: str | None = None,
 ) -> Iterator[tuple[str, Dataset, Path]]:
     """Yields name, data set and image folder of every split, or of one.
 
@@ -72,12 +75,12 @@ def layout_sources(
         difficult: see `read_voc`.
         val_fraction: parts a set that has no splits; see `part`.
         seed: of the parting.
-        only_voc: do not look for COCO files.
+        form: of `FORMS`: do not look for the others.
 
     Raises:
         UserError: nothing is found, or no such split, or no split at all.
     """
-    layout = find_layout(folder, split, only_voc)
+    layout = find_layout(folder, split, form)
     sources = _chosen_names(layout, split, val_fraction)
     read = [source.read(difficult) for source in sources]
     datasets = one_class_list(
@@ -97,34 +100,47 @@ def layout_sources(
 
 
 def find_layout(
-    folder: str | Path, split: str | None = None, only_voc: bool = False
+    folder: str | Path, split: str | None = None, form: str | None = None
 ) -> Layout:
     """Returns the splits of a folder.
 
     Args:
         folder: see `layout_sources`.
         split: a list of VOC that is taken too, though it is called as no split.
-        only_voc: do not look for COCO files.
+        form: of `FORMS`: do not look for the others.
 
     Raises:
         UserError: nothing is found, or two sources of one split.
     """
     listing = list_folder(folder)
-    coco = [] if only_voc else find_coco(listing)
-    voc = find_voc(listing, split) if not any(map(has_usual_names, coco)) else []
-    if coco and voc:
-        raise UserError(
-            f"{folder}: holds COCO ({coco[0].origin}) and Pascal VOC "
-            f"({voc[0].origin}); name one with --annotations and --images, or --voc"
-        )
-    sources, left = _settle_trainval(coco or voc, split)
+    coco, voc, yolo = _find_forms(listing, split, form)
+    sources, left = _settle_trainval(coco or voc or yolo, split)
     if not sources:
-        raise UserError(_nothing_found(listing, only_voc))
+        raise UserError(_nothing_found(listing, form))
     _refuse_two(sources)
     order = {name: rank for rank, name in enumerate(USUAL_SPLITS)}
     sources.sort(key=lambda source: (order.get(source.name, len(order)), source.name))
     others = left_files(listing, coco) if coco else left_lists(listing, voc)
+    if yolo and not (coco or voc):
+        others = []
     return Layout(listing, tuple(sources), tuple(left), tuple(others))
+
+
+def _find_forms(
+    listing: Listing, split: str | None, form: str | None
+) -> tuple[list[CocoSource], list[VocSource], list[YoloSource]]:
+    """Returns the sources of each form, of which one at most has any."""
+    coco = find_coco(listing) if form in (None, "coco") else []
+    usual = any(map(has_usual_names, coco))
+    voc = find_voc(listing, split) if form in (None, "voc") and not usual else []
+    yolo = find_yolo(listing) if form in (None, "yolo") and not usual else []
+    found: dict[str, Sequence[SplitSource]] = {"coco": coco, "voc": voc, "yolo": yolo}
+    held = {key: sources[0].origin for key, sources in found.items() if sources}
+    if len(held) > 1:
+        forms = " and ".join(f"{FORMS[key]} ({file})" for key, file in held.items())
+        ways = " or ".join(f"--from {key}" for key in held)
+        raise UserError(f"{listing.root}: holds {forms}; choose one with {ways}")
+    return coco, voc, yolo
 
 
 def _settle_trainval(
@@ -197,10 +213,8 @@ def _with_findings(
     """Adds what was found in the folder as a whole."""
     findings, root = dataset.findings.copy(), layout.listing.root
     suffix = layout.sources[0].suffix
-    # A list may leave pictures out; without one nobody said so.
-    if all(isinstance(s, VocSource) and s.origin.is_dir() for s in layout.sources):
-        for file in left_pictures(layout.listing, read):
-            findings.add("pictures_left", file.relative_to(root).as_posix())
+    for file in _left_pictures(layout, read):
+        findings.add("pictures_left", file.relative_to(root).as_posix())
     for file in layout.listing.junk:
         if file.suffix.lower() == suffix:
             findings.add("files_hidden", file.relative_to(root).as_posix())
@@ -211,7 +225,19 @@ def _with_findings(
     return replace(dataset, findings=findings)
 
 
-def _nothing_found(listing: Listing, only_voc: bool) -> str:
+def _left_pictures(
+    layout: Layout, read: Sequence[tuple[Dataset, Path]]
+) -> Iterable[Path]:
+    """Pictures without annotations; where a list tells which are meant, none."""
+    sources = layout.sources
+    if all(isinstance(s, VocSource) and s.origin.is_dir() for s in sources):
+        return left_pictures(layout.listing, read)
+    return unlabelled_pictures(
+        layout.listing, [s for s in sources if isinstance(s, YoloSource)]
+    )
+
+
+def _nothing_found(listing: Listing, form: str | None) -> str:
     root = listing.root
     if root.is_file():
         return (
@@ -222,10 +248,13 @@ def _nothing_found(listing: Listing, only_voc: bool) -> str:
         return f"{root}: no such folder"
     if (root / "dataset.json").is_file():
         return f"{root}: is converted already; train with --data {root}"
-    coco = "COCO's annotations/instances_SPLIT.json or another JSON file with images, "
-    coco += "annotations and categories, and "
-    voc = "Pascal VOC's XML files with <annotation>"
+    signs = {
+        "coco": "COCO's annotations/instances_SPLIT.json or another JSON file with "
+        "images, annotations and categories",
+        "voc": "Pascal VOC's XML files with <annotation>",
+        "yolo": "YOLO's data.yaml or classes.txt",
+    }
+    looked = ", and ".join(text for key, text in signs.items() if form in (None, key))
     return (
-        f"{root}: no data set found; looked for {'' if only_voc else coco}{voc}; "
-        f"there is: {summary(listing)}"
+        f"{root}: no data set found; looked for {looked}; there is: {summary(listing)}"
     )

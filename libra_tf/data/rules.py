@@ -149,6 +149,21 @@ RULES = {
         "objects",
         done="the first is taken",
     ),
+    "unlabelled": Rule(
+        "a picture without label file, of a YOLO split that has some",
+        "[picture has|pictures have] no label file and [was|were] taken as without "
+        "objects",
+        "images",
+        strict=False,
+        done="a picture without objects",
+    ),
+    "keypoints_left": Rule(
+        "keypoints behind a YOLO box (`kpt_shape`)",
+        "[object has|objects have] keypoints, which were left out",
+        "objects",
+        strict=False,
+        done="the box is taken",
+    ),
     # Meaning.
     "stale_names": Rule(
         "a VOC `<filename>` that names another picture than the XML's name",
@@ -306,8 +321,9 @@ RULES = {
         done="passed over",
     ),
     "pictures_left": Rule(
-        "pictures without XML file, where no list says which are meant",
-        "[picture has|pictures have] no XML file and [was|were] left out",
+        "pictures without XML file, or a YOLO split without any label file, where no "
+        "list says which are meant",
+        "[picture has|pictures have] no annotation file and [was|were] left out",
         "images",
         strict=False,
         done="left out",
