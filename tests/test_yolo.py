@@ -145,9 +145,11 @@ def test_labels_in_the_wrong_place_are_not_taken_for_none(folder, capsys):
 
 def test_a_label_file_without_picture_is_told(folder, capsys):
     (folder / "images/train/im 1.jpg").unlink()
+    (folder / "notes.txt").write_text("of somebody")
     code, err = convert(folder, capsys)
     assert code == 2
     assert f"{folder / FIRST}: there is no picture of this name" in err
+    assert err.count("there is no picture") == 1
 
 
 @pytest.mark.parametrize(

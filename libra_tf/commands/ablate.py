@@ -10,6 +10,7 @@ import sys
 from typing import Any, TextIO
 
 from libra_tf.ablation.plan import SCALES
+from libra_tf.commands.verbs import DATA_HELP
 from libra_tf.errors import UserError
 
 _MOST_SEEDS = 1000
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("plan", metavar="PLAN", nargs="?", help="YAML file, or a name of --list")
     add("--list", action="store_true", help="show the plans that are shipped")
-    add("--data", metavar="DIR", help="folder written by `libra data convert`")
+    add("--data", metavar="DIR", help=DATA_HELP)
     add("--seeds", default="1", metavar="N",
         help="seeds 1 to N, or a list as 1,2,5 (default 1)")  # fmt: skip
     add("--out", metavar="DIR", help="runs, results.csv and table.md")
@@ -76,10 +77,13 @@ def run(args: argparse.Namespace) -> int:
         return _list(args)
     from libra_tf.ablation.plan_reader import load_plan
     from libra_tf.ablation.runs import build_runs, check_settings
+    from libra_tf.data.cached import converted
     from libra_tf.files.atomic import make_folder
     from libra_tf.files.lock import locked_run
 
     _check(args)
+    if not args.dry_run:
+        args.data = converted(args.data)
     plan = load_plan(args.plan)
     names = None if args.rows is None else args.rows.split(",")
     rows = plan.choose(None if names is None else [name.strip() for name in names])

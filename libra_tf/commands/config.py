@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from libra_tf.commands.verbs import add_verb
+from libra_tf.commands.verbs import DATA_HELP, add_verb
 from libra_tf.errors import UserError
 
 LIST = """\
@@ -78,11 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     docs = add_verb(verbs, "docs", "write the page of all settings", DOCS)
     docs.add_argument("--out", metavar="FILE", help="default: the screen")
     for sub in (show, check):
-        sub.add_argument("--data", metavar="DIR", help="folder of `libra data convert`")
+        sub.add_argument("--data", metavar="DIR", help=DATA_HELP)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the chosen sub-verb."""
+    from libra_tf.data.cached import converted
+
+    if getattr(args, "data", None):
+        args.data = converted(args.data)
     verbs = {"list": _list, "show": _show, "check": _check, "docs": _docs}
     return verbs[args.action](args)
 

@@ -8,6 +8,7 @@ import json
 import os
 from typing import Any
 
+from libra_tf.commands.verbs import DATA_HELP
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import kept_if_filled
 from libra_tf.files.writable import require_writable
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", metavar="RUN", help="folder of a run, or a checkpoint prefix")
     add("--newest", action="store_true", help="the newest checkpoint, not the best")
-    add("--data", metavar="DIR", help="another folder of `libra data convert`")
+    add("--data", metavar="DIR", help=DATA_HELP)
     add("--split", help="split to evaluate; default: the run's validation split")
     add("--detections", metavar="D.json", help="saved detections, instead of --model")
     add("--annotations", metavar="A.json", help="ground truth for --detections")
@@ -143,11 +144,13 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[dict[str, Any], list[str]
 
 def _choose_data(params: Any, args: argparse.Namespace) -> None:
     """Points the validation split elsewhere; its files follow from the data set."""
+    from libra_tf.data.cached import converted
+
     task = params.task
     if not args.data and not args.split:
         return
     if args.data:
-        task.dataset = args.data
+        task.dataset = converted(args.data)
     if not task.dataset:
         raise UserError("--split needs --data: the run was not trained on a data set")
     task.validation_split = args.split or task.validation_split

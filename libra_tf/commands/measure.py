@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+from libra_tf.commands.verbs import DATA_HELP
 from libra_tf.diagnostics import IMAGES
 from libra_tf.errors import UserError
 from libra_tf.files.atomic import make_folder
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="RUN_DIR", help="folder of a run; its best checkpoint")
     add("--checkpoint", metavar="PREFIX", help="another checkpoint of the run")
-    add("--data", metavar="DIR", help="another folder of `libra data convert`")
+    add("--data", metavar="DIR", help=DATA_HELP)
     add("--split", help="split to measure on; default: the run's training split")
     add("--images", metavar="N", type=int, default=IMAGES,
         help=f"number of training images (default {IMAGES})")  # fmt: skip
@@ -64,12 +65,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
+    from libra_tf.data.cached import converted
     from libra_tf.diagnostics.measure import measure
 
     return measure(
         args.run,
         checkpoint=args.checkpoint,
-        data=args.data,
+        data=converted(args.data) if args.data else None,
         split=args.split,
         images=args.images,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from libra_tf.commands.verbs import DATA_HELP
+
 EPILOG = """\
 example:
   libra train --config quickstart/libra_fasterrcnn --data shapes_tfr --out runs/first
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--config", metavar="FILE", action="append", default=[], help=CONFIG_HELP)
     add("--experiment", help="name; default: the `experiment` key of the config")
-    add("--data", metavar="DIR", help="folder written by `libra data convert`")
+    add("--data", metavar="DIR", help=DATA_HELP)
     add("--out", metavar="DIR", required=True, help="checkpoints, metrics, events")
     add("--mode", choices=MODES, default="train_and_eval")
     add("--set", metavar="KEY=VALUE", action="append", default=[], help=SET_HELP)
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Trains; returns the exit code."""
     import sys
 
+    from libra_tf.data.cached import converted
     from libra_tf.experiments.files import find_config
     from libra_tf.experiments.saved import load_experiment, override
     from libra_tf.training.runner import run as run_experiment
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     files = [find_config(name) for name in args.config]
     params = load_experiment(args.experiment, files, args.set)
     if args.data:
-        override(params, {"task": {"dataset": args.data}}, "--data")
+        override(params, {"task": {"dataset": converted(args.data)}}, "--data")
     if args.seed is not None:
         override(params, {"trainer": {"seed": args.seed}}, "--seed")
     stream = sys.stderr if args.json else sys.stdout

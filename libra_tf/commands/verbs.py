@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+DATA_HELP = (
+    "folder of `libra data convert`, or one that it reads, which is converted into "
+    "DIR_tfr"
+)
+
 
 def add_verb(
     verbs: Any, name: str, text: str, epilog: str | None = None
