@@ -41,10 +41,12 @@ def keeping(build, kept):
         key = json.dumps([*words, scope, tf_keras.mixed_precision.global_policy().name])
         if key in kept:
             model, weights = kept[key]
-            model.set_weights(weights)
+            for variable, value in weights:
+                variable.assign(value)
             return model
         model = build(specs, config, l2_regularizer, seed)
-        kept[key] = model, model.get_weights()
+        # Not `get_weights`: a task may give the model a state of its loss.
+        kept[key] = model, [(v, v.numpy()) for v in model.weights]
         return model
 
     return build_or_take

@@ -59,6 +59,7 @@ CASES = {
     "dark, of 12 declared bits": (png(ramp(900), [12]), 4, None),
     "dark, of 16 declared bits": (png(ramp(900, 3), [16, 16, 16]), 8, None),
     "12 bits as the upper ones": (png(ramp(65520), [12]), 8, None),
+    "one more than 10 bits hold": (png(ramp(1024)), 4, "depths"),
     "no bits are declared": (png(ramp(4095), []), 8, None),
     "nonsense is declared": (png(ramp(4095), [200]), 8, None),
     "black": (png(ramp(0)), 0, "depths"),

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from tolerances import ELEMENTWISE, REDUCTION, assert_close
 
+from libra_tf.criteria.box import elementwise_box_loss
 from libra_tf.criteria.rcnn_terms import (
     flatten_levels,
     rcnn_box_count,
@@ -16,6 +17,7 @@ from libra_tf.criteria.rcnn_terms import (
     rcnn_entropies,
     sampled_anchor_losses,
 )
+from libra_tf.experiments import loss_config
 from libra_tf.losses import balanced_l1, l1, smooth_l1
 from libra_tf.ops.per_class import deltas_of_class
 
@@ -181,6 +183,15 @@ def test_box_loss_of_an_image_without_foreground_is_zero(normalizer, classes):
     )
     assert loss == 0
     np.testing.assert_array_equal(gradient, np.zeros([1, 2, 4]))
+
+
+@pytest.mark.parametrize("beta", [0.2, 2.0])
+def test_smooth_l1_has_the_threshold_of_the_settings(beta):
+    config = loss_config.BoxLoss(type="smooth_l1", beta=beta)
+    errors = tf.constant([0.1, 1.0, 3.0])
+    found = elementwise_box_loss(config)(tf.zeros(3), errors)
+    assert_close(found, smooth_l1(tf.zeros(3), errors, beta=beta), of=ELEMENTWISE)
+    assert found[1] != smooth_l1(0.0, 1.0, beta=1.0)
 
 
 @pytest.mark.parametrize("elementwise", BOX_LOSSES.values(), ids=BOX_LOSSES)

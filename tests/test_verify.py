@@ -192,6 +192,18 @@ def test_records_behind_several_damaged_ones_are_read(tmp_path):
     assert [fault.damage for fault in found[1:3]] == [Damage.CONTENT] * 2
 
 
+def test_a_length_that_is_a_little_less_is_damage_of_the_length(tmp_path):
+    """The file has room for it; what would follow is no record."""
+    path = tmp_path / "a"
+    _, second, *_ = write_records(path, b"one", b"second", b"three")
+    data = bytearray(path.read_bytes())
+    data[second] -= 1
+    path.write_bytes(data)
+    (_, first), (_, fault) = read_records(str(path))
+    assert first == b"one"
+    assert (fault.record, fault.damage) == (1, Damage.LENGTH)
+
+
 @pytest.mark.parametrize("length", [2**40, 2**63, 2**64 - 16])
 def test_a_length_that_no_memory_has_is_refused(tmp_path, length):
     """TensorFlow's reader ends the process there: its checksum is right."""

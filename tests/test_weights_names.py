@@ -15,6 +15,7 @@ from libra_tf.weights.class_names import (
     choose_class_names,
     place_classes,
     read_class_names,
+    shape_in_file,
 )
 from libra_tf.weights.experiment import experiment_for
 from libra_tf.weights.names import backbone_names, detector_names, image_statistics
@@ -347,3 +348,10 @@ def test_classes_go_to_their_ids():
     assert placed.tolist() == [1, NEVER, NEVER, 0, 3, NEVER, NEVER, 2]
     assert place_classes("bbox_head.retina_reg.bias", scores, ids) is scores
     assert place_classes(f"{head}cls.bias", rows, [1, 2]) is rows
+    for name, array in (
+        (f"{head}cls.weight", rows),
+        (f"{head}reg.bias", deltas),
+        ("bbox_head.retina_cls.bias", scores),
+    ):
+        placed = place_classes(name, array, ids)
+        assert shape_in_file(name, placed.shape, ids) == array.shape

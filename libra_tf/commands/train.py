@@ -13,12 +13,19 @@ example:
   libra train --experiment libra_retinanet_resnetfpn_coco --data coco_tfr \\
       --out runs/coco --set runtime.num_gpus=8
 
+  libra train --init runs/first --data other_tfr --out runs/second
+
 Running it again with the same --out resumes. `python -m libra_tf.train` takes the
 same settings with Model Garden's flags.
 """
 
 MODES = ("train", "eval", "train_and_eval", "continuous_eval")
 CONFIG_HELP = "YAML file, or a name that `libra config list` shows; repeatable"
+INIT_HELP = (
+    "start from the weights of a run (its best checkpoint) or a checkpoint, also for "
+    "other classes: those of the same name keep theirs. Without --config and "
+    "--experiment, the experiment is that of the run. A .pth file sets the backbone"
+)
 SET_HELP = "override one setting, such as trainer.train_steps=100; repeatable"
 
 
@@ -30,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--experiment", help="name; default: the `experiment` key of the config")
     add("--data", metavar="DIR", help=DATA_HELP)
     add("--out", metavar="DIR", required=True, help="checkpoints, metrics, events")
+    add("--init", metavar="RUN", help=INIT_HELP)
     add("--mode", choices=MODES, default="train_and_eval")
     add("--set", metavar="KEY=VALUE", action="append", default=[], help=SET_HELP)
     add("--seed", type=int, help="same as --set trainer.seed=N")
@@ -42,11 +50,19 @@ def run(args: argparse.Namespace) -> int:
 
     from libra_tf.data.cached import converted
     from libra_tf.experiments.files import find_config
-    from libra_tf.experiments.saved import load_experiment, override
+    from libra_tf.experiments.saved import load_experiment, override, parse_override
     from libra_tf.training.runner import run as run_experiment
+    from libra_tf.weights.start import experiment_of, start_from
 
-    files = [find_config(name) for name in args.config]
-    params = load_experiment(args.experiment, files, args.set)
+    if args.init and not (args.config or args.experiment):
+        params = experiment_of(args.init)
+    else:
+        files = [find_config(name) for name in args.config]
+        params = load_experiment(args.experiment, files)
+    if args.init:
+        start_from(params, args.init)
+    for text in args.set:
+        override(params, parse_override(text), f"--set {text}")
     if args.data:
         override(params, {"task": {"dataset": converted(args.data)}}, "--data")
     if args.seed is not None:

@@ -77,8 +77,8 @@ def _lock_file(out: Path) -> Path:
     except OSError as error:
         raise UserError(
             f"{out.parent}: cannot be written: {error.strerror}; convert elsewhere "
-            f"with libra data convert {out.name[: -len(ENDING)]} --out FOLDER, and give "
-            "that as --data"
+            f"with libra data convert {out.name[: -len(ENDING)]} --out FOLDER, and "
+            "give that as --data"
         ) from error
     return path
 

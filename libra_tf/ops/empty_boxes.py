@@ -116,6 +116,4 @@ def without_softmax_classes(logits: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
     taken = tf.concat([single[..., :1], dropped], axis=-1)
     background = tf.reduce_logsumexp(taken, axis=-1, keepdims=True)
     foreground = tf.where(kept, single[..., 1:], NEVER)
-    changed = tf.concat([background, foreground], axis=-1)
-    whole = tf.reduce_all(kept, axis=-1, keepdims=True)
-    return tf.where(whole, single, changed)
+    return tf.concat([background, foreground], axis=-1)
