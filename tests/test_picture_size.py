@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from libra_tf.data.images import MAX_PIXELS
-from libra_tf.inference.encoded_images import read_image
+from libra_tf.inference.encoded_images import decode_upright, read_image
 from libra_tf.ops.picture_size import num_pixels
 
 FRAME = b"\x2c" + struct.pack("<HHHHB", 0, 0, 300, 200, 0) + b"\x02\x02\x4c\x01\0"
@@ -76,3 +76,14 @@ def test_a_bomb_is_answered_as_a_corrupt_picture(bomb):
     image, is_readable = read_image(tf.constant(bomb))
     assert not is_readable
     assert image.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_largest_picture_and_one_that_is_larger(more):
+    """The header of a PNG of 10,000 x 5,000 pixels, or a line more, without pixels."""
+    data = bytearray(saved("PNG"))
+    data[16:24] = struct.pack(">II", 10_000, MAX_PIXELS // 10_000 + more)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        decode_upright(tf.constant(bytes(data)))
+    assert ("x <= y" in str(caught.value)) == bool(more), caught.value
