@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Any
 
 from libra_tf.files.environment import prepare
 
 prepare()
 
 import gin
+import yaml
 from absl import app, flags, logging
 from official.common import flags as tfm_flags
 from official.core import train_utils
+from official.modeling.hyperparams import params_dict
 from official.vision import train as tfm_train  # defines its own flag
 
 from libra_tf.errors import UserError, terminate
 from libra_tf.experiments.files import find_config
-from libra_tf.experiments.saved import load_experiment
+from libra_tf.experiments.saved import load_experiment, override
 from libra_tf.files.printable import safe_output
 from libra_tf.training.runner import run
 
@@ -37,7 +40,8 @@ def parse_flags():
     FLAGS.config_file = [find_config(name) for name in FLAGS.config_file or ()]
     # Read twice: here for clear errors; what counts is what Model Garden reads, also
     # numbers such as 1e-4, which are text in plain YAML, and its flags for devices.
-    load_experiment(FLAGS.experiment, FLAGS.config_file)
+    params = load_experiment(FLAGS.experiment, FLAGS.config_file)
+    _check_override(params, FLAGS.params_override)
     try:
         return train_utils.parse_configuration(
             FLAGS, lock_return=False, print_return=False
@@ -46,6 +50,21 @@ def parse_flags():
         # The files are good, so it is the override, or a restriction it breaks.
         text = error.args[0] if error.args else error
         raise UserError(f"--params_override: {text}") from error
+
+
+def _check_override(params: Any, text: str) -> None:
+    """Refuses a setting that is not there, and tells the nearest."""
+    if not text or text.endswith((".yaml", ".yml")):  # a file
+        return
+    try:
+        content = yaml.safe_load(params_dict.nested_csv_str_to_json_str(text))
+    except (
+        ValueError,
+        yaml.YAMLError,
+    ):  # another form, which Model Garden reads or refuses
+        return
+    if isinstance(content, dict):
+        override(params, content, "--params_override")
 
 
 def main(_: list[str]) -> None:

@@ -149,6 +149,20 @@ def test_a_wrong_value_of_one_detector_is_told_and_not_that_others_lack_it(capsy
     assert f"{field} is 0" in err
 
 
+def test_show_only_what_differs(capsys):
+    words = ["--set", "task.losses.box.beta=0.2", "--set", "trainer.train_steps=90000"]
+    _, _, whole = call(capsys, "show", "--experiment", RETINA, "--diff")
+    assert whole == ""
+    code, out, _ = call(capsys, "show", "--experiment", RETINA, "--diff", *words)
+    assert code == 0
+    lines = out.splitlines()
+    assert "task.losses.box.beta: 0.2  # 0.11" in lines
+    assert any(x.startswith("trainer.train_steps: 90000  # ") for x in lines)
+    found = yaml.safe_load(out)
+    assert found["task.losses.box.beta"] == 0.2
+    assert len(lines) == 2
+
+
 def test_show_later_files_win(capsys, tmp_path):
     (tmp_path / "mine.yaml").write_text("trainer: {train_steps: 5}\n")
     words = ["--config", "quickstart/libra_retinanet", "--config"]

@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 import types
 
@@ -46,6 +48,31 @@ def test_an_unknown_word_is_refused_with_usage(capsys, words):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("usage: libra")
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (["evl"], "eval"),
+        (["data", "convrt"], "convert"),
+        (["train", "--confg", "x", "--out", "y"], "--config"),
+        (["data", "convert", "x", "--out", "y", "--val-fractoin=.2"], "--val-fraction"),
+        (["config", "list", "--exif", "ignore"], None),
+    ],
+)
+def test_a_slip_gets_a_suggestion(capsys, words, near):
+    assert exit_code(words) == 2
+    err = capsys.readouterr().err
+    assert err.endswith(f"; did you mean {near}?\n") == (near is not None), err
+
+
+def test_a_reader_that_ends_before_us_is_no_fault():
+    """As `libra config list | head -1`."""
+    words = [sys.executable, "-m", "libra_tf.commands.main", "config", "docs"]
+    done = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done.stdout.close()
+    assert done.stderr.read() == b""
+    assert done.wait() == 141
 
 
 def sub_verbs(verb):

@@ -58,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="print JSON on stdout")
     show = add_verb(verbs, "show", "print all settings", SHOW)
     show.add_argument("fields", metavar="FIELD", nargs="*", help="explain these only")
+    show.add_argument(
+        "--diff",
+        action="store_true",
+        help="only what differs from the registered experiment, which is behind #",
+    )
     show.add_argument("--experiment", metavar="NAME", help="default: the files' own")
     show.add_argument(
         "--config",
@@ -130,8 +135,37 @@ def _show(args: argparse.Namespace) -> int:
     # Experiments of Model Garden itself are shown as they are.
     if is_libra_experiment(params):
         _check_whole(params, args.data)
+    if args.diff:
+        for line in _differences(params):
+            print(line, file=sys.stdout)
+        return 0
     print(dump_params(params), end="", file=sys.stdout)
     return 0
+
+
+def _differences(params: Any) -> list[str]:
+    """What an experiment sets otherwise than it is registered, a setting a line."""
+    from libra_tf.experiments.saved import get_experiment
+
+    own, registered = _flat(params.as_dict()), {}
+    if getattr(params, "experiment", None):
+        registered = _flat(get_experiment(params.experiment).as_dict())
+    return [
+        f"{key}: {json.dumps(value)}  # {json.dumps(registered.get(key))}"
+        for key, value in own.items()
+        if value != registered.get(key)
+    ]
+
+
+def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name; a list is a value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            found |= _flat(value, f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = value
+    return found
 
 
 def _explain(args: argparse.Namespace) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import signal
 import sys
 
 from libra_tf import __version__
-from libra_tf.commands.verbs import add_verb
+from libra_tf.commands.verbs import Parser, add_verb
 from libra_tf.errors import UserError, terminate
 from libra_tf.files import environment
 from libra_tf.files.disk import named_disk_errors
@@ -36,9 +37,7 @@ VERBS = {
 
 def build_parser(verb: str | None) -> argparse.ArgumentParser:
     """Returns the parser; only the sub-parser of `verb` (if known) is filled in."""
-    parser = argparse.ArgumentParser(
-        prog="libra", description="Balanced training of object detectors."
-    )
+    parser = Parser(prog="libra", description="Balanced training of object detectors.")
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in VERBS.items():
@@ -69,6 +68,10 @@ def _run(args: argparse.Namespace) -> int:
     except UserError as error:
         print(f"libra: error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has ended, as `head` does; nobody is there to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt as stop:
         print("libra: interrupted", file=sys.stderr)
         return getattr(stop, "exit_code", 130)
