@@ -150,14 +150,15 @@ def test_a_sum_over_millions_keeps_its_digits():
 def test_an_eager_tape_keeps_nothing_of_what_lies_between(monkeypatch):
     # By name: as an attribute of `losses` it is the function.
     module = importlib.import_module("libra_tf.losses.average_precision")
-    place, offsets = module._Steps.place, []
+    steps, offsets = module.RisingSteps, []
+    place = steps.place
 
     def watched(self, scores):
         result = place(self, scores)
         offsets.append(weakref.ref(result[1]))
         return result
 
-    monkeypatch.setattr(module._Steps, "place", watched)
+    monkeypatch.setattr(steps, "place", watched)
     logits = tf.linspace(-1.0, 1.0, 50)
     with tf.GradientTape() as tape:
         tape.watch(logits)
