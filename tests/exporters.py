@@ -257,10 +257,14 @@ def write_label(file: Path, index: int, numbers=None) -> None:
     file.write_text(yolo_line(index, numbers))
 
 
-def yolo_ultralytics(folder):
+def yolo_folders(folder):
     for split, index, name in in_turn("train", "val"):
         picture(folder / f"images/{split}/{name}.jpg")
         write_label(folder / f"labels/{split}/{name}.txt", index)
+
+
+def yolo_ultralytics(folder):
+    yolo_folders(folder)
     (folder / "data.yaml").write_text(
         "path: /content/datasets/animals\ntrain: images/train\nval: images/val\n"
         "test:\nnames:\n  0: cat\n  1: dog\n"
@@ -309,9 +313,7 @@ def cvat_yolo(folder):
 
 
 def fiftyone_yolo(folder):
-    for split, index, name in in_turn("train", "val"):
-        picture(folder / f"images/{split}/{name}.jpg")
-        write_label(folder / f"labels/{split}/{name}.txt", index)
+    yolo_folders(folder)
     (folder / "dataset.yaml").write_text(
         "names:\n  0: cat\n  1: dog\npath: /tmp/fiftyone/animals\n"
         "train: ./images/train/\nval: ./images/val/\n"

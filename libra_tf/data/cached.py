@@ -11,13 +11,14 @@ from libra_tf.data.convert import convert_all
 from libra_tf.data.folder_listing import Listing, list_folder
 from libra_tf.data.layout import layout_sources
 from libra_tf.data.manifest import FILE_NAME, load_manifest, withdraw_split
+from libra_tf.data.workers import default_workers
 from libra_tf.errors import UserError
 from libra_tf.files.json_files import read_json, write_json
 from libra_tf.files.lock import locked
 
 ENDING = "_tfr"
 SOURCE_FILE = "source.json"
-MANY_FILES, MAX_WORKERS = 1000, 8
+MANY_FILES = 1000
 # Of what a conversion writes; a new form makes all caches anew.
 FORMAT = 1
 
@@ -66,8 +67,7 @@ def converted(folder: str | Path) -> str:
 
 def _workers(listing: Listing) -> int:
     """Processes that read images; to start more than one takes some seconds."""
-    many = len(listing.files) >= MANY_FILES
-    return min(os.cpu_count() or 1, MAX_WORKERS) if many else 1
+    return default_workers() if len(listing.files) >= MANY_FILES else 1
 
 
 def _lock_file(out: Path) -> Path:

@@ -121,8 +121,6 @@ def find_layout(
     order = {name: rank for rank, name in enumerate(USUAL_SPLITS)}
     sources.sort(key=lambda source: (order.get(source.name, len(order)), source.name))
     others = left_files(listing, coco) if coco else left_lists(listing, voc)
-    if yolo and not (coco or voc):
-        others = []
     return Layout(listing, tuple(sources), tuple(left), tuple(others))
 
 

@@ -10,8 +10,8 @@ called as splits part the set, and else it is one whole. The labels of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,7 +26,7 @@ from libra_tf.data.yolo_description import Description, find_description
 from libra_tf.errors import UserError
 
 SUFFIX = ".txt"
-LABEL_FOLDERS = {"labels", "label"}
+LABEL_FOLDERS = ("labels", "Labels", "label")
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,7 @@ class YoloSource:
             Fault(f"{file}: there is no picture of this name", str(file), file.name)
             for file in self.without_picture
         ]
-        return Dataset(
-            dataset.source,
-            dataset.categories,
-            dataset.images,
-            dataset.findings,
-            (*dataset.faults, *faults),
-        ), image_dir
+        return replace(dataset, faults=(*dataset.faults, *faults)), image_dir
 
 
 def find_yolo(listing: Listing) -> list[YoloSource]:
@@ -78,13 +72,15 @@ def find_yolo(listing: Listing) -> list[YoloSource]:
         return []
     pictures = listing.with_suffix(*SUFFIXES)
     texts = frozenset(listing.with_suffix(SUFFIX))
-    splits = dict(_splits(description, listing, pictures))
-    used = {file for found in splits.values() for file in found}
+    splits = {
+        raw: tuple((picture, _label_file(picture, texts)) for picture in found)
+        for raw, found in _splits(description, listing, pictures)
+    }
+    unused = texts - {file for pairs in splits.values() for _, file in pairs}
     sources = []
-    for raw, found in splits.items():
-        pairs = tuple((picture, _label_file(picture, texts)) for picture in found)
+    for raw, pairs in splits.items():
         if any(file for _, file in pairs) or description.tells_splits:
-            lost = tuple(_without_picture(found, used, texts))
+            lost = _without_picture([picture for picture, _ in pairs], unused)
             origin = description.origins.get(raw, listing.root)
             name = UNSPLIT if raw == UNSPLIT else split_name(raw)
             sources.append(
@@ -142,17 +138,14 @@ def _label_paths(picture: Path) -> list[Path]:
     found = []
     for place in range(len(parts) - 1, -1, -1):
         if parts[place].lower() in IMAGE_FOLDERS:
-            for name in ("labels", "Labels", "label"):
+            for name in LABEL_FOLDERS:
                 folder = Path(*parts[:place], name, *parts[place + 1 :])
                 found.append(folder / own.name)
     return [*found, own]
 
 
-def _without_picture(
-    pictures: Sequence[Path], used: set[Path], texts: frozenset[Path]
-) -> Iterator[Path]:
-    """Yields the files in the split's folders of labels that belong to no picture."""
-    labelled = {_label_file(picture, texts) for picture in used}
+def _without_picture(pictures: Sequence[Path], unused: Set[Path]) -> tuple[Path, ...]:
+    """Returns the files in the split's folders of labels that belong to no picture."""
     folders = {
         path.parent
         for picture in pictures
@@ -160,6 +153,4 @@ def _without_picture(
         if path.parent.name.lower() in LABEL_FOLDERS
         or path.parent.parent.name.lower() in LABEL_FOLDERS
     }
-    for file in sorted(texts):
-        if file.parent in folders and file not in labelled:
-            yield file
+    return tuple(file for file in sorted(unused) if file.parent in folders)

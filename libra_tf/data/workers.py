@@ -21,6 +21,12 @@ Result = TypeVar("Result")
 
 BATCH = 4
 BATCHES_PER_WORKER = 3
+MAX_DEFAULT_WORKERS = 8
+
+
+def default_workers() -> int:
+    """As many processes as there are cores, up to `MAX_DEFAULT_WORKERS`."""
+    return min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS)
 
 
 def map_in_order(

@@ -32,7 +32,7 @@ class LabelFormat:
     """What the description of a set says of its label files.
 
     Attributes:
-        names: of the classes, from 0; and where they are told, for messages.
+        names: of the classes, from 0.
         names_file: the file that has them.
         keypoints: whether points follow each box.
     """
@@ -94,16 +94,25 @@ def read_labels(
     return Dataset(source, categories, tuple(images), findings, tuple(faults))
 
 
-def _read_file(file: Path, labels: LabelFormat, findings: Findings) -> list[_Object]:
+def read_lines(file: Path) -> list[str]:
+    """Returns the lines of a text file, without blanks around them.
+
+    Raises:
+        UserError: it cannot be read, or is no text.
+    """
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UserError(f"{file}: cannot be read: {why}") from error
+    return [line.strip() for line in lines]
+
+
+def _read_file(file: Path, labels: LabelFormat, findings: Findings) -> list[_Object]:
     return [
         _read_line(line, f"{file}: line {number}", labels, findings)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
+        for number, line in enumerate(read_lines(file), start=1)
+        if line
     ]
 
 

@@ -12,7 +12,7 @@ import yaml
 from libra_tf.data.folder_listing import Listing
 from libra_tf.data.image_names import SUFFIXES
 from libra_tf.data.split_names import exact_split
-from libra_tf.data.yolo import LabelFormat
+from libra_tf.data.yolo import LabelFormat, read_lines
 from libra_tf.errors import UserError
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -64,7 +64,7 @@ def find_description(listing: Listing) -> Description | None:
     Raises:
         UserError: two descriptions, or one that cannot be used.
     """
-    found = [(file, content) for file, content in _yaml_files(listing)]
+    found = list(_yaml_files(listing))
     if len(found) > 1:
         files = " and ".join(str(file) for file, _ in found[:2])
         raise UserError(f"{files} both describe a set; move one of them")
@@ -138,13 +138,10 @@ def _names_of_yaml(value: Any, file: Path) -> tuple[str, ...]:
 
 
 def _names_of_lines(file: Path) -> tuple[str, ...]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read as text; mend it") from error
-    while lines and not lines[-1].strip():
+    lines = read_lines(file)
+    while lines and not lines[-1]:
         lines.pop()
-    return _checked([line.strip() for line in lines], file)
+    return _checked(lines, file)
 
 
 def _checked(names: list[str], file: Path) -> tuple[str, ...]:
@@ -220,15 +217,11 @@ def _listed(file: Path, pictures: Sequence[Path]) -> list[Path]:
     by_name: dict[str, list[Path]] = {}
     for picture in pictures:
         by_name.setdefault(picture.name, []).append(picture)
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read as text; mend it") from error
     found = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    for number, line in enumerate(read_lines(file), start=1):
+        if not line:
             continue
-        parts = PureWindowsPath(line.strip()).parts
+        parts = PureWindowsPath(line).parts
         fits = by_name.get(parts[-1], [])
         for length in range(2, len(parts) + 1):
             if len(fits) <= 1:
@@ -236,6 +229,6 @@ def _listed(file: Path, pictures: Sequence[Path]) -> list[Path]:
             fits = [p for p in fits if p.parts[-length:] == parts[-length:]] or fits
         if len(fits) != 1:
             what = "several pictures fit" if fits else "there is no picture"
-            raise UserError(f"{file}: line {number}: {what} {line.strip()}; mend it")
+            raise UserError(f"{file}: line {number}: {what} {line}; mend it")
         found += fits
     return found
