@@ -58,10 +58,7 @@ def _check_override(params: Any, text: str) -> None:
         return
     try:
         content = yaml.safe_load(params_dict.nested_csv_str_to_json_str(text))
-    except (
-        ValueError,
-        yaml.YAMLError,
-    ):  # another form, which Model Garden reads or refuses
+    except (ValueError, yaml.YAMLError):  # Model Garden tells what it cannot read.
         return
     if isinstance(content, dict):
         override(params, content, "--params_override")

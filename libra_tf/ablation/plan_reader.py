@@ -29,7 +29,7 @@ from typing import Any
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.errors import UserError, shown_name
 from libra_tf.experiments.files import plan_files
-from libra_tf.experiments.saved import read_yaml
+from libra_tf.experiments.saved import flat_settings, read_yaml
 
 _PLAN_KEYS = ("title", "paper", "rows", "groups")
 _GROUP_KEYS = ("title", "rows")
@@ -123,8 +123,8 @@ def _read_row(entry: Any, group: str, where: str) -> Row:
     return Row(
         name=name,
         configs=tuple(configs),
-        settings=_flat(_mapping(entry, "set", where)),
-        two_core=_flat(_mapping(entry, "two_core", where)),
+        settings=flat_settings(_mapping(entry, "set", where)),
+        two_core=flat_settings(_mapping(entry, "two_core", where)),
         published=_numbers(entry, "published", where),
         published_over=_numbers(entry, "published_over", where),
         baseline=None,
@@ -221,14 +221,3 @@ def _numbers(entry: dict[str, Any], key: str, where: str) -> dict[str, float]:
         if not (is_number and abs(value) < _MOST):
             raise UserError(f"{where}: {key}.{name} is {value!r}, not a number")
     return {str(name): float(value) for name, value in values.items()}
-
-
-def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Returns dotted setting to value; {a: {b: 1}} and {a.b: 1} are the same."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{path}{key}.")
-        else:
-            flat[f"{path}{key}"] = value
-    return flat

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from libra_tf.files import environment
 from libra_tf.files.json_files import read_json, write_json
 
 _BATCHES = 4
@@ -102,8 +103,7 @@ def build_steps(settings: dict[str, Any], steps: int) -> Callable[[], None]:
 def main(argv: Sequence[str]) -> None:
     """See the module."""
     path, rounds, steps, result = argv
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    environment.prepare()
     pair = read_json(path)
     load = os.getloadavg()[0]
     first, second = (build_steps(settings, int(steps)) for settings in pair)

@@ -17,7 +17,7 @@ from libra_tf.ablation.cells import (
     mean_cell,
     metric,
 )
-from libra_tf.ablation.comparisons import against_baselines, step_by_step
+from libra_tf.ablation.comparisons import Values, against_baselines, step_by_step
 from libra_tf.ablation.mechanism import mechanism_lines
 from libra_tf.ablation.plan import Plan, Row
 from libra_tf.ablation.statistics import paired_difference, summarize
@@ -36,8 +36,6 @@ _FIGURES = {
     "proposals AR@100": "AR@100",
 }
 _COMPARED = ("AP", "AP75")
-
-Values = Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 
 def write_table(
@@ -155,11 +153,12 @@ def _differences(
     lines = [[*head, "step time", "host memory MB"]]
     compared = {n: against_baselines(plan.rows, by_row, n) for n in _COMPARED}
     for row in rows:
-        cells, pairs = [], 0
+        pairs = 0
+        cells: list[str] = []
         for name in _COMPARED:
             found = compared[name].get(row.name)
             pairs = max(pairs, found.difference.n if found else 0)
-            cells += [*(found.cells if found else (NONE, NONE, NONE))]
+            cells += found.cells if found else (NONE, NONE, NONE)
             cells += format_published(plan, row, name)
         count = str(pairs) if row.baseline else NONE
         line = [row.name, row.baseline or "(baseline)", count, *cells]

@@ -88,9 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the chosen sub-verb."""
-    from libra_tf.data.cached import converted
-
     if getattr(args, "data", None):
+        from libra_tf.data.cached import converted  # reads pictures: not to list files
+
         args.data = converted(args.data)
     verbs = {"list": _list, "show": _show, "check": _check, "docs": _docs}
     return verbs[args.action](args)
@@ -145,27 +145,16 @@ def _show(args: argparse.Namespace) -> int:
 
 def _differences(params: Any) -> list[str]:
     """What an experiment sets otherwise than it is registered, a setting a line."""
-    from libra_tf.experiments.saved import get_experiment
+    from libra_tf.experiments.saved import flat_settings, get_experiment
 
-    own, registered = _flat(params.as_dict()), {}
+    own, registered = flat_settings(params.as_dict()), {}
     if getattr(params, "experiment", None):
-        registered = _flat(get_experiment(params.experiment).as_dict())
+        registered = flat_settings(get_experiment(params.experiment).as_dict())
     return [
         f"{key}: {json.dumps(value)}  # {json.dumps(registered.get(key))}"
         for key, value in own.items()
         if value != registered.get(key)
     ]
-
-
-def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name; a list is a value."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            found |= _flat(value, f"{above}{key}.")
-        else:
-            found[f"{above}{key}"] = value
-    return found
 
 
 def _explain(args: argparse.Namespace) -> int:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from libra_tf.data.faults import DEFAULT_SHARE
 from libra_tf.data.images import MAX_PIXELS
+from libra_tf.data.workers import default_workers
 from libra_tf.errors import UserError
 
 if TYPE_CHECKING:
     from libra_tf.data.records import Dataset
 
 Source = tuple[str, "Dataset", Path]
-
-MAX_DEFAULT_WORKERS = 8
 
 CONVERT = """\
 Reads annotations of COCO, Pascal VOC or YOLO, decodes every image once, and writes
@@ -73,7 +72,7 @@ def _add_places(add: Callable[..., object]) -> None:
     add(
         "--workers",
         type=positive,
-        default=min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS),
+        default=default_workers(),
         help="processes that read images (default %(default)s)",
     )
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     from libra_tf.data.cached import converted
     from libra_tf.experiments.files import find_config
-    from libra_tf.experiments.saved import load_experiment, override, parse_override
+    from libra_tf.experiments.saved import apply_overrides, load_experiment, override
     from libra_tf.training.runner import run as run_experiment
     from libra_tf.weights.start import experiment_of, start_from
 
@@ -61,8 +61,7 @@ def run(args: argparse.Namespace) -> int:
         params = load_experiment(args.experiment, files)
     if args.init:
         start_from(params, args.init)
-    for text in args.set:
-        override(params, parse_override(text), f"--set {text}")
+    apply_overrides(params, args.set)
     if args.data:
         override(params, {"task": {"dataset": converted(args.data)}}, "--data")
     if args.seed is not None:

@@ -89,8 +89,7 @@ def load_experiment(
         # Model Garden's own experiments have no such setting.
         settings = {k: v for k, v in layer.items() if k != "experiment"}
         override(params, settings, path)
-    for text in overrides:
-        override(params, parse_override(text), f"--set {text}")
+    apply_overrides(params, overrides)
     return params
 
 
@@ -147,6 +146,27 @@ def parse_override(text: str) -> dict[str, Any]:
     for part in reversed(key.strip().split(".")):
         result = {part: result}
     return result
+
+
+def flat_settings(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Returns dotted setting to value; {a: {b: 1}} and {a.b: 1} are the same."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= flat_settings(value, f"{above}{key}.")
+        else:
+            flat[f"{above}{key}"] = value
+    return flat
+
+
+def apply_overrides(params: Any, texts: Sequence[str]) -> None:
+    """Applies `a.b=value`, in order; values are YAML.
+
+    Raises:
+        UserError: names the override.
+    """
+    for text in texts:
+        override(params, parse_override(text), f"--set {text}")
 
 
 def override(params: Any, values: dict[str, Any], source: str) -> None:
