@@ -22,7 +22,7 @@ EXPERIMENTS = {
 EXPERIMENTS["both"] = EXPERIMENTS["R-CNN"] + EXPERIMENTS["RetinaNet"]
 # Files of these rooms that are parts of methods, or bring several together.
 PARTS = {
-    "losses/gradient_density.py", "losses/row_loss.py",
+    "losses/gradient_density.py", "losses/rising_steps.py", "losses/row_loss.py",
     "layers/levels.py", "layers/initial_weights.py",
     "layers/running_state.py", "layers/torch_fpn.py", "layers/torch_resnet.py",
     "samplers/matching.py", "samplers/mining.py", "samplers/rule.py",
